@@ -1,0 +1,77 @@
+# `make` lists the targets. Settings can be given on the command line: make report PROFILE=full
+
+PYTHON    ?= python3.11
+PROFILE   ?= quick
+NOTEBOOKS ?=
+MODELS    ?=
+PROTOCOLS ?=
+FOLDS     ?=
+BUDGET    ?=
+
+export TF_CPP_MIN_LOG_LEVEL  ?= 2
+export TF_ENABLE_ONEDNN_OPTS ?= 1
+
+BIN   := .venv/bin
+STAMP := .venv/.requirements-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv report test lab data smoke lint bench grid table2 clean
+
+help:  ## list the targets
+	@echo "make TARGET [SETTING=value ...]"
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
+	@echo "PROFILE is smoke, quick (default) or full."
+
+venv: $(STAMP)  ## create .venv and install requirements.txt
+
+$(STAMP): requirements.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) was not found; the project needs Python 3.11."; \
+	  echo "  Debian, Ubuntu:  apt-get install python3.11 python3.11-venv"; \
+	  echo "  macOS:           brew install python@3.11"; \
+	  echo "  anywhere:        uv python install 3.11"; \
+	  echo "Or name one that is elsewhere:  make PYTHON=/path/to/python3.11"; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version), but the project needs Python 3.11: make PYTHON=python3.11"; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(STAMP)
+
+report: $(STAMP)  ## train what is missing, run the notebooks, write report/index.html (PROFILE, NOTEBOOKS="01 10")
+	$(BIN)/python -m ser_utils.report --profile $(PROFILE) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
+
+smoke: $(STAMP)  ## the same, tiny and on the small synthetic corpus, into report/smoke
+	$(BIN)/python -m ser_utils.report --profile smoke --output report/smoke
+
+test: export MPLBACKEND = Agg
+test: $(STAMP)  ## the tests, with coverage
+	$(BIN)/python -m pytest --cov=ser_utils --cov-fail-under=90
+
+lint: $(STAMP)  ## ruff over the code and the notebooks
+	$(BIN)/ruff check .
+
+lab: $(STAMP)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is there
+	$(BIN)/python -m ser_utils.ravdess download
+
+grid: $(STAMP)  ## train many runs (PROFILE, MODELS, PROTOCOLS, FOLDS, BUDGET); resumes where it stopped
+	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
+	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
+	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
+
+table2: $(STAMP)  ## print Table 2 from the published results
+	$(BIN)/python -m ser_utils.evaluation
+
+bench: $(STAMP)  ## run the benchmarks
+	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess and runs/*-full
+	@for path in report $(filter-out %-full,$(wildcard runs/*)) data/features data/synthetic* \
+	    .pytest_cache .ruff_cache .coverage $$(find . -path ./.venv -prune -o \
+	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
+	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
+	@echo "kept: data/ravdess, $(or $(filter %-full,$(wildcard runs/*)),runs/*-full (none)), results/, .venv"

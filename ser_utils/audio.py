@@ -1,0 +1,91 @@
+"""Decode a recording, mix it to mono, cut the silence around the speech, resample."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SILENCE_PEAK = 1e-4  # a clip whose peak stays below -80 dBFS holds no speech
+SHORTEST_SECONDS = 0.1
+
+
+class AudioError(ValueError):
+    """A recording that can't be used; the message names the file and says what to do."""
+
+
+def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+    """Decode an audio file of any format libsndfile reads (WAV, FLAC, OGG, MP3 ...).
+
+    Returns the waveform, float32 of shape (samples,) in [-1, 1], and its sample rate in Hz. Several channels
+    are averaged into one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    AudioError
+        The file is empty, damaged or cut short, holds NaN or infinite samples, is silent, or is shorter than
+        0.1 s.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no audio file {path}.")
+    if path.stat().st_size == 0:
+        raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.")
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, expected = file.samplerate, file.frames
+            wave = file.read(dtype="float32")
+            cut_short = len(wave) < expected or "should be" in file.extra_info
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{path} can't be decoded ({error.error_string.strip()}). "
+                         "Copy or download it again, or convert it to WAV.") from error
+    if cut_short:
+        raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
+                         "Copy or download it again.")
+    if wave.ndim == 2:
+        wave = wave.mean(axis=1)
+    check_waveform(wave, rate, str(path))
+    return wave, rate
+
+
+def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
+    """Raise :class:`AudioError` where a mono waveform (samples,) at ``rate`` Hz holds no usable speech."""
+    if len(wave) < SHORTEST_SECONDS * rate:
+        raise AudioError(f"{name} lasts {len(wave) / rate:.3f} s; at least {SHORTEST_SECONDS} s are needed.")
+    peak = max(-wave.min(), wave.max())  # NaN and infinity pass through min and max
+    if not np.isfinite(peak):
+        raise AudioError(f"{name} holds NaN or infinite samples. Export it again as 16-bit PCM.")
+    if peak < SILENCE_PEAK:
+        raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). "
+                         "Check the microphone or the file.")
+
+
+def trim(wave: np.ndarray, rate: int, top_db: float) -> np.ndarray:
+    """Cut the silence before and after the speech.
+
+    The waveform (samples,) is cut into blocks of 20 ms; the part returned runs from the first to the last
+    block whose power is within ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with
+    blocks that do not overlap). Pauses inside are kept.
+    """
+    block = max(rate // 50, 1)
+    count = len(wave) // block
+    if count == 0:
+        return wave
+    blocks = wave[: count * block].reshape(count, block)
+    power = np.einsum("ij,ij->i", blocks, blocks)
+    loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
+    return wave[loud[0] * block:(loud[-1] + 1) * block]
+
+
+def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
+    """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, librosa's default."""
+    return wave if rate == target else soxr.resample(wave, rate, target, "HQ")
+
+
+def load_speech(path: str | os.PathLike, sample_rate: int, top_db: float) -> np.ndarray:
+    """The speech of one recording: decoded, mono, trimmed, resampled to ``sample_rate`` Hz, (samples,)."""
+    wave, rate = load(path)
+    return resample(trim(wave, rate, top_db), rate, sample_rate)

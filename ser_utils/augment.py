@@ -1,0 +1,139 @@
+"""Training-time augmentation as Keras layers: active while training, the identity otherwise.
+
+The layers work on log-mel spectrograms, where speed, vocal-tract length, level, filtering and additive noise
+are cheap batched operations, so that a training step needs neither Python nor a decoder. Validation and test
+clips pass unchanged because Keras calls the layers with ``training=False`` there.
+"""
+
+import dataclasses
+import math
+
+import keras
+from keras import ops
+
+from ser_utils.config import PAD_DB, AugmentConfig
+
+_NEPER = math.log(10) / 10  # natural logarithm of a power from dB
+
+
+def interpolation(source, size: int):
+    """Matrices (batch, out, size) that read a sequence of ``size`` steps at positions ``source`` (batch, out).
+
+    Linear interpolation as a product with triangular kernels. Positions outside 0 .. size-1 give rows that do
+    not sum to 1; callers clip or mask them.
+    """
+    grid = ops.arange(size, dtype="float32")
+    return ops.maximum(0.0, 1.0 - ops.abs(ops.expand_dims(source, -1) - grid))
+
+
+class _Random(keras.layers.Layer):
+    """A layer with a random state of its own, saved with the weights so that a continued run goes on in step."""
+
+    def __init__(self, config: AugmentConfig | dict, seed: int = 0, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.config = AugmentConfig(**config) if isinstance(config, dict) else config
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def uniform(self, shape, low: float = -1.0, high: float = 1.0):
+        return keras.random.uniform(shape, low, high, dtype="float32", seed=self.generator)
+
+    def get_config(self) -> dict:
+        kept = {key: value for key, value in super().get_config().items() if key != "dtype"}
+        return {**kept, "config": dataclasses.asdict(self.config), "seed": self.seed}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("ser_utils")
+class Augment(_Random):
+    """Vary how a clip is spoken and recorded: log-mel in dB (batch, frames, bands) in and out.
+
+    Each clip of a batch gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp
+    (vocal-tract length perturbation, Jaitly and Hinton 2013), level, smooth filter and background noise. Frames
+    of padding (all bands at -100 dB) stay padding.
+    """
+
+    def call(self, logmel, training: bool = False):
+        if not training:
+            return logmel
+        logmel = self.move_in_time(logmel)
+        speech = ops.any(logmel > PAD_DB, axis=2, keepdims=True)
+        varied = self.add_noise(self.filter(self.warp(logmel)), speech)
+        return ops.where(speech, varied, PAD_DB)
+
+    def move_in_time(self, logmel):
+        """Another speed and another start; what leaves the window at either end is lost."""
+        batch, frames = ops.shape(logmel)[0], logmel.shape[1]
+        length = ops.sum(ops.cast(ops.any(logmel > PAD_DB, axis=2, keepdims=True), "float32"), axis=1)
+        speed = ops.exp(self.uniform((batch, 1)) * math.log1p(self.config.stretch))
+        start = self.uniform((batch, 1), -0.5, 1.0) * self.config.shift
+        source = (ops.arange(frames, dtype="float32") - start) * speed
+        inside = ops.logical_and(source >= 0, source <= length - 1)
+        moved = ops.matmul(interpolation(source, frames), logmel)
+        return ops.where(ops.expand_dims(inside, -1), moved, PAD_DB)
+
+    def warp(self, logmel):
+        """Stretch the frequency axis, as a longer or shorter vocal tract would."""
+        batch, bands = ops.shape(logmel)[0], logmel.shape[2]
+        factor = 1.0 + self.uniform((batch, 1)) * self.config.warp
+        source = ops.clip(ops.arange(bands, dtype="float32") * factor, 0, bands - 1)
+        return ops.matmul(logmel, ops.transpose(interpolation(source, bands), (0, 2, 1)))
+
+    def curve(self, batch, bands: int):
+        """Smooth random curves over frequency, (batch, 1, bands), within about -1 .. 1: three cosines."""
+        order = ops.arange(1, 4, dtype="float32")
+        waves = ops.cos(math.pi * ops.expand_dims(order, 1) * (ops.arange(bands, dtype="float32") + 0.5) / bands)
+        return ops.expand_dims(ops.matmul(self.uniform((batch, 3)) / 2, waves), 1)
+
+    def filter(self, logmel):
+        """Another level and another microphone or room: a smooth gain over frequency, in dB."""
+        batch, bands = ops.shape(logmel)[0], logmel.shape[2]
+        gain = self.uniform((batch, 1, 1)) * self.config.gain_db
+        return logmel + gain + self.curve(batch, bands) * self.config.tilt_db
+
+    def add_noise(self, logmel, speech):
+        """Add stationary coloured noise to some of the clips, in power, at a random signal-to-noise ratio."""
+        batch, frames, bands = ops.shape(logmel)[0], logmel.shape[1], logmel.shape[2]
+        low, high = self.config.noise_snr_db
+        power = ops.where(speech, ops.exp(logmel * _NEPER), 0.0)
+        mean = ops.sum(power, axis=(1, 2), keepdims=True) / (
+            ops.sum(ops.cast(speech, "float32"), axis=(1, 2), keepdims=True) + 1e-6) / bands
+        level = ops.log(mean + 1e-10) / _NEPER - self.uniform((batch, 1, 1), low, high)
+        ripple = 2.0 * keras.random.normal((batch, frames, bands), dtype="float32", seed=self.generator)
+        noise = level + 10.0 * self.curve(batch, bands) + ripple
+        noisy = ops.logaddexp(logmel * _NEPER, noise * _NEPER) / _NEPER
+        chosen = self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.noise_probability
+        return ops.where(chosen, noisy, logmel)
+
+
+@keras.saving.register_keras_serializable("ser_utils")
+class SpecAugment(_Random):
+    """Blank random stripes of a normalised spectrogram (batch, frames, bands), in frequency and in time.
+
+    SpecAugment without time warping (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written
+    is 0, the mean; a blanked frame is thereby padding to the networks that mask. A time stripe covers at most
+    a fifth of the clip.
+    """
+
+    def call(self, spectrogram, training: bool = False):
+        if not training:
+            return spectrogram
+        batch, frames, bands = ops.shape(spectrogram)[0], spectrogram.shape[1], spectrogram.shape[2]
+        speech = ops.cast(ops.any(spectrogram != 0, axis=2), "float32")
+        length = ops.sum(speech, axis=1, keepdims=True)
+        width = ops.minimum(0.2 * length, float(self.config.time_width))
+        keep = ops.ones((batch, frames, bands))
+        for _ in range(self.config.time_masks):
+            keep = keep * ops.expand_dims(self.stripe(batch, frames, width, length), 2)
+        for _ in range(self.config.frequency_masks):
+            keep = keep * ops.expand_dims(self.stripe(batch, bands, self.config.frequency_width, bands), 1)
+        return spectrogram * keep
+
+    def stripe(self, batch, size: int, width, extent):
+        """Rows (batch, size) of ones with a run of zeros, up to ``width`` long, starting below ``extent``."""
+        run = self.uniform((batch, 1), 0.0, 1.0) * width
+        start = self.uniform((batch, 1), 0.0, 1.0) * ops.maximum(extent - run, 0.0)
+        position = ops.arange(size, dtype="float32")
+        return ops.cast(ops.logical_or(position < start, position >= start + run), "float32")

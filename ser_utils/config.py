@@ -1,0 +1,157 @@
+"""Every setting of features, augmentation and training in one place, and the three profiles made of them."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from ser_utils.folds import PROTOCOLS
+from ser_utils.paper import MODEL_NAMES
+
+FOLDS = 6
+PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
+
+
+def _hash(config) -> str:
+    """Twelve hexadecimal digits that change when any setting of a configuration changes."""
+    text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureConfig:
+    """How a recording becomes a log-mel spectrogram and MFCCs."""
+
+    sample_rate: int = 16_000  # Hz
+    n_fft: int = 800           # samples in an analysis window: 50 ms
+    hop_length: int = 320      # samples between frames: 20 ms
+    n_mels: int = 80           # mel bands
+    fmin: float = 50.0         # Hz, lower edge of the lowest band
+    fmax: float = 8_000.0      # Hz, upper edge of the highest band
+    n_mfcc: int = 40           # cepstral coefficients, to which deltas and delta-deltas are added
+    top_db: float = 30.0       # silence around the speech: this far below the loudest 20 ms
+
+    @property
+    def hash(self) -> str:
+        return _hash(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """How far a training clip is varied; every value is a largest deviation, 0 switches the step off."""
+
+    stretch: float = 0.15      # speed, as a fraction
+    shift: int = 8             # start of the clip, frames
+    warp: float = 0.06         # frequency axis (vocal-tract length and pitch), as a fraction
+    gain_db: float = 6.0       # level
+    tilt_db: float = 6.0       # smooth filter over frequency
+    noise_probability: float = 0.5
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    frequency_masks: int = 2   # SpecAugment
+    frequency_width: int = 12  # bands
+    time_masks: int = 2
+    time_width: int = 16       # frames
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """One training: a network, a protocol, a fold and the recipe."""
+
+    profile: str
+    corpus: str                       # "ravdess" or "synthetic"
+    protocol: str
+    model: str
+    fold: int
+    seed: int = 0
+    features: FeatureConfig = FeatureConfig()
+    augment: AugmentConfig | None = AugmentConfig()
+    frames: int = 160                 # length of the network's input: 3.2 s; longer speech is cut in the middle
+    pool: int = 1                     # frames and bands averaged together before the network, per axis
+    options: dict = dataclasses.field(default_factory=dict)  # of the network's builder
+    epochs: int = 120
+    batch_size: int = 32
+    learning_rate: float = 1e-3       # peak of the cosine schedule
+    weight_decay: float = 0.02
+    warmup_epochs: int = 5
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    ema: float = 0.0                  # decay of the running average of the weights; 0 switches it off
+    patience: int = 40                # epochs without a better validation loss before training stops
+
+    @property
+    def hash(self) -> str:
+        return _hash(self)
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol}/{self.model}/fold{self.fold}"
+
+    def run_directory(self, root: Path) -> Path:
+        """The run's folder: ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>``.
+
+        Quick and full, synthetic and real runs never share a folder.
+        """
+        return Path(root) / f"{self.corpus}-{self.profile}" / self.protocol / self.model / f"fold{self.fold}"
+
+    def is_finished(self, root: Path) -> bool:
+        """Whether the folder holds a finished run of this very configuration.
+
+        ``run.json`` is written last, after everything it speaks of.
+        """
+        try:
+            return json.loads((self.run_directory(root) / "run.json").read_text())["config_hash"] == self.hash
+        except (OSError, ValueError, KeyError):
+            return False
+
+
+def from_dict(values: dict) -> RunConfig:
+    """The configuration that ``dataclasses.asdict`` took apart (``run.json`` holds it so)."""
+    augment = values["augment"]
+    if augment:
+        augment = AugmentConfig(**augment | {"noise_snr_db": tuple(augment["noise_snr_db"])})
+    return RunConfig(**values | {"features": FeatureConfig(**values["features"]), "augment": augment})
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """How much is trained: which folds, and how each network departs from the defaults of ``RunConfig``."""
+
+    protocols: tuple[str, ...]
+    folds: tuple[int, ...]
+    common: dict                # settings of RunConfig for all networks
+    networks: dict[str, dict]   # settings of RunConfig for one network
+    features: FeatureConfig = FeatureConfig()
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1},
+                     {name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
+    "quick": Profile(("random", "actors"), (0,), {"pool": 2, "epochs": 30, "warmup_epochs": 2},
+                     {name: {"options": {"width": 0.25}} for name in MODEL_NAMES}),
+    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {name: {} for name in MODEL_NAMES}),
+}
+
+
+def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,
+                folds: list[int] | None = None) -> list[RunConfig]:
+    """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
+
+    Raises
+    ------
+    ValueError
+        An unknown profile, network, protocol or fold; the message lists what there is.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")
+    chosen = PROFILES[profile]
+    wanted = {}
+    for what, given, known, usual in (("model", models, MODEL_NAMES, MODEL_NAMES),
+                                      ("protocol", protocols, PROTOCOLS, chosen.protocols),
+                                      ("fold", folds, range(FOLDS), chosen.folds)):
+        unknown = [value for value in given or () if value not in known]
+        if unknown:
+            raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
+        wanted[what] = list(given or usual)
+    return [RunConfig(profile, corpus, protocol, model, fold, features=chosen.features,
+                      **chosen.common | chosen.networks[model])
+            for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]]

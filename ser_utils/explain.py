@@ -1,0 +1,515 @@
+"""What the networks do inside: filters, what a decision rests on, how far they see, where they attend.
+
+A "network" is the part of a run's model named after its architecture: (batch, frames, bins, channels) of
+normalised log-mel in, probabilities out. An "image" is one such input, (frames, bins, 1); its frames and bins
+are those of the log-mel spectrogram, averaged in groups where the profile pools its input.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+import keras
+import librosa
+import numpy as np
+import pandas as pd
+from keras import layers, ops
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from ser_utils import models
+from ser_utils.config import FeatureConfig
+from ser_utils.ravdess import EMOTIONS
+
+BATCH = 64
+
+
+# --- The parts of a trained model --------------------------------------------------------------------------
+
+
+def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
+    return keras.Model(model.inputs, model.layers[-2].output, name="front"), model.layers[-1]
+
+
+def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
+    """What a model makes of inputs (N, ...), in batches, float32: one array, or a list for several outputs."""
+    found = [model(inputs[start : start + BATCH], training=False) for start in range(0, len(inputs), BATCH)]
+
+    def join(pieces):
+        return np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces])
+
+    return [join(pieces) for pieces in zip(*found, strict=True)] if isinstance(found[0], list) else join(found)
+
+
+def gradients(function: Callable, values: Sequence) -> list[np.ndarray]:
+    """Gradients of a scalar function of a list of tensors, one float32 array for each of ``values``.
+
+    Raises
+    ------
+    NotImplementedError
+        Keras runs on another backend than TensorFlow or JAX.
+    """
+    values = [ops.convert_to_tensor(value) for value in values]
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            result = function(values)
+        found = tape.gradient(result, values, unconnected_gradients="zero")
+    elif backend == "jax":
+        import jax
+
+        found = jax.grad(function)(values)
+    else:
+        raise NotImplementedError(f"Gradients are written for TensorFlow and JAX, not for {backend}: "
+                                  "set KERAS_BACKEND to either.")
+    return [ops.convert_to_numpy(ops.cast(gradient, "float32")) for gradient in found]
+
+
+def speech(images: np.ndarray) -> np.ndarray:
+    """Which frames of images (N, frames, bins, channels) are not padding: bool (N, frames)."""
+    return (images != 0).any(axis=(2, 3))
+
+
+def in_frames(steps: np.ndarray, frames: int) -> np.ndarray:
+    """Values of steps (N, steps, ...) drawn out to the frames they stand for, (N, frames, ...)."""
+    each = -(-frames // steps.shape[1])
+    return np.repeat(steps, each, axis=1)[:, :frames]
+
+
+def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, labels: np.ndarray,
+             share: float = 0.2) -> pd.DataFrame:
+    """Does a map of importance show what the network uses? Remove what it calls important and see.
+
+    From each image the given share of the speech is set to 0, the training clips' mean: the most important
+    points, as many by the map of another clip, or the least important ones (Samek et al. 2017).
+
+    Parameters
+    ----------
+    images, importance : (N, frames, bins, 1) and (N, frames, bins), or (N, frames) for whole frames.
+    labels : (N,), the true emotions.
+
+    Returns
+    -------
+    A row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``, the mean probability of the
+    true emotion; both in per cent.
+    """
+    if importance.ndim == 2:
+        importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
+    inside = np.repeat(speech(images)[:, :, None], images.shape[2], axis=2)
+    ways = {"nothing": None, "the most important": importance,
+            "as much, by another clip's map": np.roll(importance, 1, axis=0),
+            "the least important": -importance}
+    rows = []
+    for name, order in ways.items():
+        changed = images
+        if order is not None:
+            ranked = np.where(inside, order, -np.inf).reshape(len(images), -1)
+            place = np.argsort(np.argsort(-ranked, axis=1, kind="stable"), axis=1)
+            count = share * inside.reshape(len(images), -1).sum(axis=1, keepdims=True)
+            changed = np.where((place < count).reshape(inside.shape)[..., None], 0, images)
+        predicted = outputs(network, changed.astype(np.float32))
+        rows.append({"removed": name, "accuracy": 100 * (predicted.argmax(axis=1) == labels).mean(),
+                     "true emotion": 100 * predicted[np.arange(len(labels)), labels].mean()})
+    return pd.DataFrame(rows)
+
+
+# --- AlexNet: the first filters ----------------------------------------------------------------------------
+
+
+def first_filters(network: keras.Model, layer: str = "conv1") -> tuple[np.ndarray, np.ndarray]:
+    """Kernels (filters, frames, bins) of a layer that sees the image itself, the strongest first.
+
+    Also their strength (filters,): the root of the sum of squares, times the gain of the batch normalisation
+    that follows.
+    """
+    kernels = np.moveaxis(ops.convert_to_numpy(network.get_layer(layer).kernel)[:, :, 0, :], -1, 0)
+    norm = network.get_layer(f"{layer}_bn")
+    gamma, variance = (ops.convert_to_numpy(v) for v in (norm.gamma, norm.moving_variance))
+    strength = np.sqrt((kernels**2).sum(axis=(1, 2))) * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
+    order = np.argsort(-strength)
+    return kernels[order], strength[order]
+
+
+def modulation_response(kernels: np.ndarray, size: int = 32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frequency response of kernels (filters, frames, bins): the magnitude of the 2-D Fourier transform.
+
+    Returns
+    -------
+    rates : (size,) cycles a frame, from -0.5 to 0.5. Above 0 the ripples fall in frequency as time goes on,
+        below 0 they rise (the sign of Chi, Ru and Shamma 2005).
+    scales : (size / 2 + 1,) cycles a bin, from 0 to 0.5.
+    magnitude : (filters, rates, scales).
+    """
+    spectrum = np.abs(np.fft.rfft2(kernels, (size, size), axes=(1, 2)))
+    rates = np.fft.fftfreq(size)
+    order = np.argsort(rates)
+    return rates[order], np.fft.rfftfreq(size), spectrum[:, order]
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """What a frame and a bin of an image mean.
+
+    The bands are evenly spaced on Slaney's mel scale: linear in frequency below 1 kHz, logarithmic above. So a
+    bin is a fixed number of hertz below, and a fixed part of an octave above.
+    """
+
+    seconds: float   # from frame to frame
+    hertz: float     # from bin to bin, below 1 kHz
+    octaves: float   # from bin to bin, above 1 kHz
+    centres: np.ndarray  # of the bins, Hz
+
+
+def units(features: FeatureConfig, pool: int = 1) -> Units:
+    """The units of images made with these features, with ``pool`` frames and bands averaged into one."""
+    mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
+    step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
+    bands = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)[1:-1]
+    whole = len(bands) // pool * pool
+    centres = bands[:whole].reshape(-1, pool).mean(axis=1)
+    return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2],
+                 step / (mels[3] - mels[2]), centres)
+
+
+# --- ResNet: with and without the skip ---------------------------------------------------------------------
+
+
+def plain_and_residual(shape: tuple[int, int, int], depth: int, width: float, seed: int = 0) -> dict:
+    """Two ResNets, "plain" and "residual": the same layers from the same random numbers, without and with x + ."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        networks = {}
+        for name, skip in (("plain", False), ("residual", True)):
+            keras.utils.set_random_seed(seed)
+            networks[name] = models.build("resnet", shape, depth=depth, width=width, skip=skip, dropout=0.0)
+        return networks
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def gradient_norms(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Norm of the loss's gradient for every convolution, on one batch, as training sees it.
+
+    The 1 x 1 convolutions on the skips are left out: the plain network has none.
+
+    Returns
+    -------
+    A row a convolution, from input to output: ``layer``, ``depth`` (1 is the first), ``norm``.
+    """
+    variables = network.trainable_variables
+    state = [v.value for v in network.non_trainable_variables]
+    targets = ops.one_hot(labels, len(EMOTIONS))
+
+    def loss(values):
+        predicted, _ = network.stateless_call(values, state, ops.convert_to_tensor(images), training=True)
+        return ops.mean(keras.losses.categorical_crossentropy(targets, predicted))
+
+    found = dict(zip((v.path for v in variables), gradients(loss, [v.value for v in variables]), strict=True))
+    rows = []
+    for layer in network.layers:
+        if isinstance(layer, layers.Conv2D) and not re.search(r"_0$", layer.name):
+            norm = float(np.linalg.norm(found[layer.kernel.path]))
+            rows.append({"layer": layer.name, "depth": len(rows) + 1, "norm": norm})
+    return pd.DataFrame(rows)
+
+
+def train_briefly(networks: dict[str, keras.Model], images: np.ndarray, labels: np.ndarray, epochs: int,
+                  learning_rate: float = 0.02, batch_size: int = 32, seed: int = 0
+                  ) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train each network for a few epochs on the same batches, by gradient descent with momentum 0.9.
+
+    Returns
+    -------
+    losses : ``network``, ``step`` (1 is the first batch), ``loss`` on that batch before its step.
+    norms : ``gradient_norms`` of the first batch, with the columns ``network`` and ``moment``: "before
+        training" and "after training".
+    """
+    class Losses(keras.callbacks.Callback):
+        """The loss of each batch, from Keras's mean over the batches of the epoch so far."""
+
+        def on_train_batch_end(self, batch, logs=None):
+            total = (batch + 1) * logs["loss"]
+            before = self.total if batch else 0.0
+            self.total = total
+            losses.append({"network": name, "step": len(losses) + 1 - first, "loss": total - before})
+
+    losses, norms = [], []
+    few = epochs * len(images) // batch_size < 20  # compiling a graph would take longer than these steps
+    count = len(images) // batch_size * batch_size
+    for name, network in networks.items():
+        first = len(losses)
+        keras.utils.set_random_seed(seed)  # the order of the batches
+        network.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), "sparse_categorical_crossentropy",
+                        run_eagerly=few)
+        for moment in ("before training", "after training"):
+            if moment == "after training":
+                network.fit(images[:count], labels[:count], batch_size, epochs, verbose=0, callbacks=[Losses()])
+            found = gradient_norms(network, images[:batch_size], labels[:batch_size])
+            norms.append(found.assign(network=name, moment=moment))
+    return pd.DataFrame(losses), pd.concat(norms, ignore_index=True)
+
+
+# --- Inception: the branches of a module -------------------------------------------------------------------
+
+
+def branches(network: keras.Model, module: str) -> dict[str, keras.Model]:
+    """The branches of an Inception module, "1×1 → 1×7 → 7×1" or the like -> network up to its output.
+
+    Raises
+    ------
+    ValueError
+        The network has no such module; the message lists those it has.
+    """
+    joins = [layer.name.removesuffix("_join") for layer in network.layers
+             if re.fullmatch(r"mixed\d+_join", layer.name)]
+    if module not in joins:
+        raise ValueError(f"There is no module {module!r}; choose from {', '.join(joins)}.")
+    found = {}
+    for tensor in network.get_layer(f"{module}_join").input:
+        last = tensor._keras_history.operation.name
+        prefix = "_".join(last.split("_")[:2])
+        steps = ["3×3 mean" if isinstance(layer, layers.AveragePooling2D) else "3×3 maximum"
+                 if isinstance(layer, layers.MaxPooling2D) else "×".join(map(str, layer.kernel_size))
+                 for layer in network.layers if _belongs(layer.name, prefix) and hasattr(layer, "strides")]
+        found[" → ".join(steps)] = keras.Model(network.inputs, tensor, name=prefix)
+    return found
+
+
+def _belongs(layer: str, branch: str) -> bool:
+    """Whether a layer is of a branch: ``mixed4_7x7_2`` is of ``mixed4_7x7``, ``mixed4_7x7dbl_2`` is not."""
+    return layer == branch or layer.startswith(f"{branch}_")
+
+
+def receptive_field(branch: keras.Model, images: np.ndarray) -> np.ndarray:
+    """How strongly each point of the image acts on one point of a branch's output, (2 frames - 1, 2 bins - 1).
+
+    The point in the middle of the speech is taken; the result is the mean over all images and channels of the
+    gradient's absolute value (the effective receptive field of Luo et al. 2016), shifted so that the point lies
+    in the middle, and scaled to a sum of 1.
+    """
+    frames, bins = images.shape[1:3]
+    height, width = branch.output.shape[1:3]
+    stride = 2 ** round(np.log2(frames / height)), 2 ** round(np.log2(bins / width))
+    row = np.clip(speech(images).sum(axis=1) // 2 // stride[0], 0, height - 1)
+    column = width // 2
+    chosen = np.zeros((len(images), height, width, 1), np.float32)
+    chosen[np.arange(len(images)), row, column] = 1
+    (slopes,) = gradients(lambda values: ops.sum(ops.cast(branch(values[0], training=False), "float32") * chosen),
+                          [images])
+    total = np.zeros((2 * frames - 1, 2 * bins - 1))
+    left = bins - 1 - min((column * stride[1] + stride[1] // 2), bins - 1)
+    for slope, place in zip(np.abs(slopes[..., 0]), row, strict=True):
+        top = frames - 1 - min(place * stride[0] + stride[0] // 2, frames - 1)
+        total[top : top + frames, left : left + bins] += slope
+    return total / total.sum() if total.sum() else total
+
+
+def spread(field: np.ndarray) -> tuple[float, float]:
+    """Standard deviation of a receptive field along time and frequency, in frames and bins."""
+    found = []
+    for axis in (0, 1):
+        weight = field.sum(axis=1 - axis)
+        place = np.arange(len(weight))
+        mean = (weight * place).sum() / weight.sum()
+        found.append(float(np.sqrt((weight * (place - mean) ** 2).sum() / weight.sum())))
+    return tuple(found)
+
+
+def mean_activation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Mean over bins and the frames of speech of maps (N, height, width, channels): (N, channels)."""
+    each = -(-images.shape[1] // maps.shape[1])
+    weight = np.add.reduceat(speech(images).astype(float), np.arange(0, images.shape[1], each), axis=1)
+    weight = weight[:, : maps.shape[1]]
+    return np.einsum("nt,nthc->nc", weight, maps) / (weight.sum(axis=1, keepdims=True) * maps.shape[2])
+
+
+def by_emotion(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Mean over the clips of each emotion, (8, features), of values (N, features) standardised over all clips.
+
+    An emotion without clips is nan.
+    """
+    standard = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
+    means = [standard[labels == label].mean(axis=0) if (labels == label).any() else np.full(values.shape[1], np.nan)
+             for label in range(len(EMOTIONS))]
+    return np.array(means)
+
+
+def choosiest(values: np.ndarray, labels: np.ndarray) -> int:
+    """The channel of values (N, channels) that tells the emotions apart best: variance between over within."""
+    kinds = np.unique(labels)
+    means = np.array([values[labels == kind].mean(axis=0) for kind in kinds])
+    within = np.mean([values[labels == kind].var(axis=0) for kind in kinds], axis=0)
+    return int(np.argmax(means.var(axis=0) / (within + 1e-9)))
+
+
+def strongest_patches(maps: np.ndarray, images: np.ndarray, channel: int, count: int, size: tuple[int, int]
+                      ) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
+    """What a channel of maps (N, height, width, channels) answers to most: one patch of each of ``count`` images.
+
+    Returns the image's number, the patch (frames, bins) of ``size`` around the strongest answer, and the
+    patch's first frame and bin. Patches are moved inwards at the edges of the image.
+    """
+    flat = maps[..., channel].reshape(len(maps), -1)
+    found = []
+    for number in np.argsort(-flat.max(axis=1), kind="stable")[:count]:
+        peak = np.unravel_index(flat[number].argmax(), maps.shape[1:3])
+        start = []
+        for axis in (0, 1):
+            limit = images.shape[1 + axis]
+            stride = 2 ** round(np.log2(limit / maps.shape[1 + axis]))
+            middle = peak[axis] * stride + stride // 2
+            start.append(int(np.clip(middle - size[axis] // 2, 0, max(limit - size[axis], 0))))
+        patch = images[number, start[0] : start[0] + size[0], start[1] : start[1] + size[1], 0]
+        found.append((int(number), patch, tuple(start)))
+    return found
+
+
+# --- VGG: Grad-CAM -----------------------------------------------------------------------------------------
+
+
+def grad_cam(network: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str = "last_conv"
+             ) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al. 2017): which parts of each image speak for a class, (N, frames, bins).
+
+    The maps of a convolutional layer are weighted with the mean slope of the class's score (before the
+    softmax), added up and cut off below 0. They are drawn out to the image's size between the centres of their
+    cells and scaled to a maximum of 1; padding, and images where nothing speaks for the class, hold 0.
+
+    Parameters
+    ----------
+    images : (N, frames, bins, 1).
+    classes : (N,) the class to explain, 0-7.
+    layer : whose maps; the last ones know most about the class, earlier ones see finer.
+    """
+    target = network.get_layer(layer).output
+    maps = outputs(keras.Model(network.inputs, target), images)
+    last = network.get_layer("predictions")
+    rest = keras.Model([target, *network.inputs], last.input)
+    directions = ops.convert_to_numpy(last.kernel).T[np.asarray(classes)]
+
+    def score(values):
+        return ops.sum(ops.cast(rest([values[0], images], training=False), "float32") * directions)
+
+    (slopes,) = gradients(score, [maps])
+    found = np.maximum((maps * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=-1), 0)
+    found = enlarge(found, images.shape[1:3]) * speech(images)[:, :, None]
+    peak = found.max(axis=(1, 2), keepdims=True)
+    return np.divide(found, peak, out=np.zeros_like(found), where=peak > 0)
+
+
+def enlarge(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps (N, height, width) drawn out to (N, frames, bins), linearly between the centres of the cells.
+
+    A cell spans a power of two of frames and of bins, as strides and poolings make it; the last one may reach
+    beyond the image.
+    """
+    for axis, wanted in zip((1, 2), size, strict=True):
+        cells = maps.shape[axis]
+        stride = 2 ** round(np.log2(wanted / cells))
+        place = np.clip((np.arange(wanted) + 0.5) / stride - 0.5, 0, cells - 1)
+        low = np.minimum(place.astype(int), max(cells - 2, 0))
+        high = np.minimum(low + 1, cells - 1)
+        share = (place - low).reshape([-1 if i == axis else 1 for i in range(3)])
+        maps = np.take(maps, low, axis) * (1 - share) + np.take(maps, high, axis) * share
+    return maps
+
+
+def convolutions(network: keras.Model) -> list[str]:
+    """Names of the last layer of each stage's convolutions (``conv1_2_relu``), from input to output."""
+    last = {}
+    for layer in network.layers:
+        if re.fullmatch(r"conv\d+(_\d+)?_relu", layer.name):
+            last[layer.name.split("_")[0]] = layer.name
+    return list(last.values())
+
+
+# --- LSTM: attention over time -----------------------------------------------------------------------------
+
+
+def attention(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """How much each step counts in the pooling over time, (N, steps); rows sum to 1, padding holds 0."""
+    return outputs(models.attention_model(network), images)
+
+
+def loudness(logmel: np.ndarray) -> np.ndarray:
+    """Level of each frame in dB, (..., frames), of log-mel spectrograms (..., frames, bands) in dB."""
+    return 10 * np.log10((10 ** (logmel / 10)).sum(axis=-1))
+
+
+def syllable_nuclei(logmel: np.ndarray, features: FeatureConfig, dip_db: float = 2.0, floor_db: float = 25.0
+                    ) -> np.ndarray:
+    """Frames at which a syllable is likely to have its nucleus, from one log-mel (frames, bands) in dB.
+
+    Peaks of the level between 300 and 3,300 Hz (where vowels are strong and fricatives weak), smoothed over
+    about 50 ms, that rise at least ``dip_db`` above the dips beside them and lie within ``floor_db`` of the
+    loudest: the idea of de Jong and Wempe (2009), without their test for voicing.
+    """
+    centres = units(features).centres
+    vowels = (centres > 300) & (centres < 3300)
+    hop = features.hop_length / features.sample_rate
+    level = gaussian_filter1d(loudness(logmel[:, vowels]), 0.025 / hop, mode="nearest")
+    found, _ = find_peaks(np.pad(level, 1, constant_values=level.min() - 2 * dip_db), prominence=dip_db,
+                          height=level.max() - floor_db, distance=max(1, round(0.08 / hop)))
+    return found - 1
+
+
+def over_relative_time(values: np.ndarray, lengths: np.ndarray, bins: int = 20) -> np.ndarray:
+    """Values (N, frames) against the position in the clip, (N, bins); 1 is the clip's mean.
+
+    ``lengths`` (N,) are the frames that count; each clip is stretched to ``bins`` equal parts.
+    """
+    found = np.empty((len(values), bins))
+    edges = np.linspace(0, 1, bins + 1)
+    for row, (value, length) in enumerate(zip(values, lengths, strict=True)):
+        sums = np.concatenate([[0], np.cumsum(value[:length])])
+        at = np.interp(edges * length, np.arange(length + 1), sums)
+        found[row] = np.diff(at) * bins / max(sums[-1], 1e-12)
+    return found
+
+
+def correlation(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation of two curves (N, frames) over each clip's own frames, (N,)."""
+    pairs = zip(first, second, lengths, strict=True)
+    return np.array([pd.Series(a[:n]).corr(pd.Series(b[:n]), method="spearman") for a, b, n in pairs])
+
+
+# --- Transformer: attention maps ---------------------------------------------------------------------------
+
+
+def attention_maps(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Attention of all layers and heads, (N, layers, heads, steps, steps): row i says where step i looks."""
+    found = outputs(models.attention_maps(network), images)
+    return np.stack(found if isinstance(found, list) else [found], axis=1)
+
+
+def rollout(maps: np.ndarray) -> np.ndarray:
+    """Attention rollout (Abnar and Zuidema 2020): how much of input step j ends up in output step i.
+
+    Maps (N, layers, heads, steps, steps) -> (N, steps, steps), rows summing to 1. In each layer the heads are
+    averaged and half of each step is taken to pass by unchanged, through the residual connection; the layers'
+    maps are multiplied.
+    """
+    steps = maps.shape[-1]
+    total = np.broadcast_to(np.eye(steps), (len(maps), steps, steps))
+    for layer in range(maps.shape[1]):
+        total = (0.5 * maps[:, layer].mean(axis=1) + 0.5 * np.eye(steps)) @ total
+    return total
+
+
+def read_out(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:
+    """How much each input step counts in the end, (N, steps): the pooling's weights through the rollout."""
+    return np.einsum("ni,nij->nj", pooling, rollout(maps))
+
+
+def head_distances(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:
+    """Mean distance in steps between a step and where it looks, (N, layers, heads), over the unpadded steps."""
+    steps = np.arange(maps.shape[-1])
+    distance = np.abs(steps[:, None] - steps[None, :])
+    inside = (pooling > 0).astype(float)
+    each = np.einsum("nlhij,ij->nlhi", maps, distance)
+    return np.einsum("nlhi,ni->nlh", each, inside) / inside.sum(axis=1)[:, None, None]

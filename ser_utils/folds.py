@@ -1,0 +1,218 @@
+"""The three 6-fold protocols, as a fixed, versioned table, and the checks that no split leaks.
+
+Fold k tests, fold k+1 (mod 6) validates, the other four train: 960 / 240 / 240 of the 1,440 clips, and
+every clip is tested exactly once.
+
+random  stratified by emotion; the paper's protocol. Speakers and sentences recur in all parts.
+twins   as random, but the two repetitions of one actor's same emotion, intensity and statement stay
+        together.
+actors  no speaker in two parts; the folds of EmoBox (Ma et al. 2024, Interspeech).
+
+In all three the two clips of RAVDESS that are byte-identical lie in the same fold.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import ravdess
+
+PROTOCOLS = ("random", "twins", "actors")
+N_FOLDS = 6
+PARTS = ("train", "val", "test")
+TABLE_FILE = Path(__file__).parent / "data" / "folds.csv"
+SEED = 2018
+ACTOR_FOLDS = (
+    (1, 11, 20, 21),
+    (4, 10, 12, 14),
+    (8, 9, 19, 23),
+    (3, 5, 7, 24),
+    (2, 15, 16, 18),
+    (6, 13, 17, 22),
+)
+
+
+class LeakError(ValueError):
+    """A split breaks what its protocol promises."""
+
+
+# ---------------------------------------------------------------------------------------------- table
+
+
+def twin_key(clip: str) -> str:
+    """What the two repetitions of a clip share: its name without the repetition field."""
+    parts = clip.split("-")
+    return "-".join(parts[:5] + parts[6:])
+
+
+def make_table(seed: int = SEED) -> pd.DataFrame:
+    """Make the fold table; ``make_table()`` gives the committed ``ser_utils/data/folds.csv``.
+
+    The order in which clips are dealt out is that of a hash of seed and name, so that the table does not
+    depend on any library's random generator.
+
+    Returns
+    -------
+    DataFrame
+        clip (1,440, sorted), random, twins, actors (each 0-5).
+    """
+    clips = ravdess.speech_names()
+    random = _deal(clips, seed, "random")
+    _join_identical(random)
+    pairs = _deal({twin_key(clip) for clip in clips}, seed, "twins")
+    actor_fold = {actor: fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
+    return pd.DataFrame(
+        {
+            "clip": clips,
+            "random": [random[clip] for clip in clips],
+            "twins": [pairs[twin_key(clip)] for clip in clips],
+            "actors": [actor_fold[ravdess.parse_name(clip)["actor"]] for clip in clips],
+        }
+    )
+
+
+def _deal(names: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
+    """Deal names to the folds in turn, emotion by emotion, in an order set by the seed."""
+    def order(name: str) -> tuple[str, str]:
+        return name.split("-")[2], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
+
+    return {name: position % N_FOLDS for position, name in enumerate(sorted(names, key=order))}
+
+
+def _join_identical(folds: dict[str, int]) -> None:
+    """Move the second of the two identical clips to the first one's fold, in exchange for a like clip."""
+    first, second = ravdess.IDENTICAL_CLIPS
+    if folds[first] == folds[second]:
+        return
+    emotion = first.split("-")[2]
+    other = next(
+        clip for clip in sorted(folds)
+        if clip.split("-")[2] == emotion and folds[clip] == folds[first] and clip != first
+    )
+    folds[second], folds[other] = folds[first], folds[second]
+
+
+@cache
+def _committed() -> pd.DataFrame:
+    return pd.read_csv(TABLE_FILE)
+
+
+def table() -> pd.DataFrame:
+    """The committed fold table: clip, random, twins, actors (each 0-5); 1,440 rows sorted by clip."""
+    return _committed().copy()
+
+
+# --------------------------------------------------------------------------------------------- splits
+
+
+def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
+    """One split of an index: positions of its training, validation and test clips.
+
+    Parameters
+    ----------
+    index : DataFrame with a column ``clip``: all 1,440 clips or any of them, in any order.
+    protocol : one of ``PROTOCOLS``.
+    fold : 0-5; it tests, the next one (mod 6) validates.
+
+    Returns
+    -------
+    dict
+        train, val, test: int arrays of row positions (for ``index.iloc`` and arrays in its order), ascending.
+
+    Raises
+    ------
+    ValueError
+        For an unknown protocol, fold or clip.
+    """
+    _known_protocol(protocol)
+    if fold not in range(N_FOLDS):
+        raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {N_FOLDS - 1}.")
+    assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
+    if assigned.isna().any():
+        strangers = list(assigned.index[assigned.isna()])
+        raise ValueError(f"{_some(strangers)} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
+    folds = assigned.to_numpy(dtype=int)
+    test, val = folds == fold, folds == (fold + 1) % N_FOLDS
+    return {
+        "train": np.flatnonzero(~test & ~val),
+        "val": np.flatnonzero(val),
+        "test": np.flatnonzero(test),
+    }
+
+
+def check_split(
+    index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Check that a split keeps its protocol's promises, and return it.
+
+    No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two
+    repetitions of a recording together; under ``actors`` no speaker in two parts. Speakers and twins are
+    read from the clip names, so that a wrong column in the index hides nothing.
+
+    Parameters
+    ----------
+    fold_or_split : a fold (see `split`), or a dict with position arrays train, val and test.
+
+    Raises
+    ------
+    LeakError
+        When a promise is broken; the message names the clips or actors and the parts.
+    ValueError
+        For an unknown protocol, fold or clip, a part that is missing or empty, or a position outside the
+        index.
+    """
+    _known_protocol(protocol)
+    if isinstance(fold_or_split, Mapping):
+        parts = dict(fold_or_split)
+        if set(parts) != set(PARTS):
+            raise ValueError(f"A split has the parts {', '.join(PARTS)}, not {', '.join(map(str, parts))}.")
+    else:
+        parts = split(index, protocol, fold_or_split)
+    clips = {part: _clips(index, part, positions) for part, positions in parts.items()}
+
+    for part, names in clips.items():
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise LeakError(f"In two rows of the {part} part: {_some(twice)}.")
+    _apart(clips, "clip", lambda clip: clip)
+    identical = dict.fromkeys(ravdess.IDENTICAL_CLIPS, " = ".join(ravdess.IDENTICAL_CLIPS))
+    _apart(clips, "byte-identical pair", lambda clip: identical.get(clip, clip))
+    if protocol == "twins":
+        _apart(clips, "pair of repetitions", twin_key)
+    if protocol == "actors":
+        _apart(clips, "actor", lambda clip: str(ravdess.parse_name(clip)["actor"]))
+    return parts
+
+
+def _known_protocol(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"Unknown protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}.")
+
+
+def _clips(index: pd.DataFrame, part: str, positions: np.ndarray) -> list[str]:
+    """The clip names at some positions, which must exist."""
+    positions = np.asarray(positions)
+    if len(positions) == 0:
+        raise ValueError(f"The {part} part is empty: {len(index)} clips in the index, too few for 6 folds.")
+    if positions.min() < 0 or positions.max() >= len(index):
+        raise ValueError(f"The {part} part points outside the index of {len(index)} clips.")
+    return index["clip"].iloc[positions].tolist()
+
+
+def _apart(clips: dict[str, list[str]], what: str, key) -> None:
+    """Raise LeakError if two parts share a key."""
+    keys = {part: {key(clip) for clip in names} for part, names in clips.items()}
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = sorted(keys[one] & keys[other])
+        if shared:
+            raise LeakError(f"Leak: {what} in both {one} and {other}: {_some(shared)}.")
+
+
+def _some(items: list, most: int = 3) -> str:
+    """The first few of a list, in words."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more

@@ -1,0 +1,106 @@
+"""The seven networks behind one function: ``build(name, input_shape)``.
+
+A network takes (batch, frames, bins, channels), normalised; a frame whose values are all exactly 0 is
+padding. It returns class probabilities in float32. All train from scratch.
+"""
+
+import inspect
+
+import keras
+
+from ser_utils.models import alexnet as _alexnet
+from ser_utils.models import inceptionnet as _inceptionnet
+from ser_utils.models import lstm as _lstm
+from ser_utils.models import resnet as _resnet
+from ser_utils.models import transformer as _transformer
+from ser_utils.models import vgg as _vgg
+from ser_utils.models.common import AttentionPooling, attention_model
+from ser_utils.models.lstm import FrameStack, lstm_step
+from ser_utils.models.transformer import PositionalEncoding, attention_maps, scaled_dot_product
+
+__all__ = ["BUILDERS", "AttentionPooling", "FrameStack", "PositionalEncoding", "attention_maps",
+           "attention_model", "build", "lstm_step", "names", "options", "scaled_dot_product"]
+
+BUILDERS = {
+    "alexnet": _alexnet.alexnet,
+    "resnet": _resnet.resnet,
+    "inceptionnet": _inceptionnet.inceptionnet,
+    "vgg16": _vgg.vgg16,
+    "vgg19": _vgg.vgg19,
+    "lstm": _lstm.lstm,
+    "transformer": _transformer.transformer,
+}
+ORIGINAL_SHAPES = {
+    "alexnet": _alexnet.ORIGINAL_SHAPE,
+    "resnet": _resnet.ORIGINAL_SHAPE,
+    "inceptionnet": _inceptionnet.ORIGINAL_SHAPE,
+    "vgg16": _vgg.ORIGINAL_SHAPE,
+    "vgg19": _vgg.ORIGINAL_SHAPE,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the networks, in the order of the report."""
+    return tuple(BUILDERS)
+
+
+def options(name: str) -> dict:
+    """The options of a network and their defaults.
+
+    Raises
+    ------
+    ValueError
+        If no network has this name.
+    """
+    if name not in BUILDERS:
+        raise ValueError(f"Unknown network {name!r}; choose from {', '.join(BUILDERS)}.")
+    builder = _vgg.vgg if name.startswith("vgg") else BUILDERS[name]
+    parameters = inspect.signature(builder).parameters
+    return {key: p.default for key, p in parameters.items() if key not in ("name", "input_shape", "classes")}
+
+
+def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> keras.Model:
+    """Build a network.
+
+    Parameters
+    ----------
+    name : one of ``names()``.
+    input_shape : (frames, bins, channels). With ``canonical=True`` it may be left out: the published size.
+    classes : number of classes; 8, or 1,000 with ``canonical=True``.
+    **kwargs : options of the architecture, see ``options(name)``.
+
+    Raises
+    ------
+    ValueError
+        Unknown network or option, an option out of range, or an impossible shape or number of classes.
+    """
+    known = options(name)
+    for option in kwargs:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
+    canonical = kwargs.get("canonical", False)
+    if input_shape is None and canonical:
+        input_shape = ORIGINAL_SHAPES[name]
+    classes = (1000 if canonical else 8) if classes is None else classes
+    if classes < 2:
+        raise ValueError(f"A network needs at least 2 classes, got {classes}.")
+    for option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride", "bands"):
+        if kwargs.get(option, 1) <= 0:
+            raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
+    if not 0 <= kwargs.get("dropout", 0) < 1:
+        raise ValueError(f"Option dropout of {name} must lie in [0, 1), got {kwargs['dropout']}.")
+    return BUILDERS[name](_checked(input_shape), classes, **kwargs)
+
+
+def _checked(input_shape) -> tuple[int, int, int]:
+    """The shape as three whole numbers above 0."""
+    try:
+        shape = tuple(int(size) for size in input_shape)
+    except TypeError:
+        shape = ()
+    if len(shape) != 3:
+        raise ValueError(f"input_shape must be (frames, bins, channels), not {input_shape}.")
+    for size, axis in zip(shape, ("frames", "bins", "channels"), strict=True):
+        if size < 1:
+            raise ValueError(f"input_shape {shape} has {size} {axis}; there must be at least 1.")
+    return shape

@@ -1,0 +1,80 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton 2012): large kernels first, overlapping pooling."""
+
+import keras
+from keras import layers, ops
+
+from ser_utils.models.common import conv_bn, head, scaled
+
+ORIGINAL_SHAPE = (227, 227, 3)
+FILTERS = (96, 256, 384, 384, 256)
+KERNELS = (11, 5, 3, 3, 3)
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class LocalResponseNormalization(layers.Layer):
+    """b_i = a_i / (k + alpha sum_j a_j^2) ^ beta, over the ``size`` channels j around i (section 3.3)."""
+
+    def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **options):
+        super().__init__(**options)
+        self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
+
+    def call(self, x):
+        half = self.size // 2
+        squares = ops.pad(ops.square(x), [[0, 0], [0, 0], [0, 0], [half, half]])
+        total = sum(squares[..., i : i + x.shape[-1]] for i in range(self.size))
+        return x / (self.k + self.alpha * total) ** self.beta
+
+    def get_config(self):
+        own = {"size": self.size, "k": self.k, "alpha": self.alpha, "beta": self.beta}
+        return {**super().get_config(), **own}
+
+
+def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2, bands=3,
+            hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
+    """AlexNet for spectrograms, or as published.
+
+    Kept from the original: the five convolutions with their kernels and channels, and the overlapping 3 x 3
+    pooling. Changed: conv1 steps by ``stem_stride`` instead of 4, batch normalisation takes the place of
+    local response normalisation, and frequency bands and attention over time replace flattening, so that
+    the dense layers need not hold 58 of 62 million parameters.
+
+    Parameters
+    ----------
+    input_shape : (frames, bins, channels); as published (227, 227, 3).
+    canonical : the network of 2012: 62,378,344 parameters.
+    grouped : with ``canonical``, conv2, conv4 and conv5 see half of the channels each, as on the two
+        graphics cards of 2012: 60,965,224 parameters.
+    width : factor on all channel counts.
+    hidden : units of the dense layers before the last (scaled by ``width`` too).
+    bands, pooling, dropout : see ``common.head``.
+    """
+    inputs = keras.Input(input_shape, name="input")
+    if canonical:
+        return keras.Model(inputs, _original(inputs, classes, grouped), name="alexnet")
+    x = inputs
+    for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
+        stride = stem_stride if number == 1 else 1
+        x = conv_bn(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
+        if number <= 2:
+            x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"conv{number}_pool")(x)
+    hidden = tuple(scaled(units, width) for units in hidden)
+    outputs = head(x, inputs, 4 * stem_stride, classes, bands, pooling, dropout, hidden)
+    return keras.Model(inputs, outputs, name="alexnet")
+
+
+def _original(x, classes, grouped):
+    """Section 3 of the paper: convolution, ReLU, normalisation (1, 2), pooling (1, 2, 5); dense layers."""
+    for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
+        stride, padding = (4, "valid") if number == 1 else (1, "same")
+        groups = 2 if grouped and number in (2, 4, 5) else 1
+        x = layers.Conv2D(filters, kernel, stride, padding, groups=groups, activation="relu",
+                          name=f"conv{number}")(x)
+        if number <= 2:
+            x = LocalResponseNormalization(name=f"conv{number}_norm")(x)
+        if number in (1, 2, 5):
+            x = layers.MaxPooling2D(3, strides=2, name=f"conv{number}_pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for number in (6, 7):
+        x = layers.Dense(4096, activation="relu", name=f"fc{number}")(x)
+        x = layers.Dropout(0.5, name=f"fc{number}_dropout")(x)
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)

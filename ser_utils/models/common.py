@@ -1,0 +1,194 @@
+"""What the seven networks share: channel scaling, convolution with batch normalisation, the padding mask,
+attention over time and the classification head.
+
+Conventions. The input of a network is (batch, frames, bins, channels); a frame whose values are all
+exactly 0 is padding. Layer names start with the stage they belong to, up to the first underscore
+(``conv2_block1_add`` belongs to stage ``conv2``).
+"""
+
+import keras
+from keras import layers, ops
+
+POOLINGS = ("attention", "statistics", "average")
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channel count times ``width``, rounded to a multiple of 8, at least 8."""
+    return max(8, 8 * round(channels * width / 8))
+
+
+def conv(x, filters: int, kernel: int, stride: int = 1, bias: bool = True, *, name: str):
+    """2-D convolution with zero padding, symmetric also when strided: n frames become ceil(n / stride)."""
+    if stride == 1 or kernel == 1:
+        return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=bias, name=name)(x)
+    x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    return layers.Conv2D(filters, kernel, stride, use_bias=bias, name=name)(x)
+
+
+def batch_norm(name: str, **options) -> layers.Layer:
+    """Batch normalisation (Ioffe and Szegedy 2015) whose running averages settle within few steps."""
+    return layers.BatchNormalization(momentum=0.9, name=name, **options)
+
+
+def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, name: str):
+    """Convolution, batch normalisation, ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
+    x = conv(x, filters, kernel, stride, bias=False, name=name)
+    x = batch_norm(f"{name}_bn")(x)
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+class MaskedLayer(layers.Layer):
+    """A layer whose mask is passed by hand; masks that Keras carries along by itself end here."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return None
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class PaddingMask(MaskedLayer):
+    """(batch, frames, bins, channels) -> bool (batch, frames): True where a frame is not padding.
+
+    With ``trailing=True`` only frames after the last sound count as padding, and the first frame never
+    does, so that every clip is one unbroken run of frames (what cuDNN's LSTM asks for).
+    """
+
+    def __init__(self, trailing: bool = False, **options):
+        super().__init__(**options)
+        self.trailing = trailing
+
+    def call(self, x):
+        mask = ops.any(ops.not_equal(x, 0), axis=(2, 3))
+        if not self.trailing:
+            return mask
+        frame = ops.arange(mask.shape[1])
+        last = ops.max(ops.where(mask, frame, 0), axis=1, keepdims=True)
+        return frame <= last
+
+    def get_config(self):
+        return {**super().get_config(), "trailing": self.trailing}
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class MaskPooling(MaskedLayer):
+    """Mask of ``frames`` frames -> mask of ceil(frames / stride): True where any of the frames is True."""
+
+    def __init__(self, stride: int, **options):
+        super().__init__(**options)
+        self.stride = stride
+
+    def call(self, mask):
+        mask = ops.pad(ops.cast(mask, "float32"), [[0, 0], [0, self.stride - 1]])
+        return ops.max_pool(mask[..., None], self.stride, self.stride, padding="valid")[..., 0] > 0
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class ApplyMask(MaskedLayer):
+    """Sets the padded frames of (batch, frames, features) to 0, so that the next convolution sees silence."""
+
+    def call(self, x, mask):
+        return x * ops.cast(mask, x.dtype)[..., None]
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class AttentionWeights(MaskedLayer):
+    """How much each frame counts: softmax over the unpadded frames of v . tanh(W h + b).
+
+    (batch, frames, features) and a mask -> (batch, frames), each row summing to 1. The scoring function is
+    that of Bahdanau et al. 2015 without a query (Lin et al. 2017). With ``units=0`` nothing is learnt and
+    all unpadded frames count alike. A clip that is all padding gets equal weights.
+    """
+
+    def __init__(self, units: int = 64, **options):
+        super().__init__(**options)
+        self.units = units
+
+    def build(self, input_shape):
+        if self.units:
+            self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
+            self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+            self.score = self.add_weight(shape=(self.units, 1), name="score")
+
+    def call(self, x, mask):
+        if self.units:
+            scores = ops.matmul(ops.tanh(ops.matmul(x, self.kernel) + self.bias), self.score)[..., 0]
+        else:
+            scores = ops.zeros_like(x[..., 0])
+        return ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class AttentionPooling(MaskedLayer):
+    """Frames (batch, frames, features) and weights (batch, frames) -> the weighted mean (batch, features).
+
+    With ``statistics=True`` the weighted standard deviation follows it: (batch, 2 x features), the
+    attentive statistics pooling of Okabe et al. 2018.
+    """
+
+    def __init__(self, statistics: bool = False, **options):
+        super().__init__(**options)
+        self.statistics = statistics
+
+    def call(self, x, frame_weights):
+        mean = ops.einsum("bt,btf->bf", frame_weights, x)
+        if not self.statistics:
+            return mean
+        variance = ops.einsum("bt,btf->bf", frame_weights, ops.square(x - mean[:, None]))
+        return ops.concatenate([mean, ops.sqrt(variance + 1e-5)], axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "statistics": self.statistics}
+
+
+def pool_time(x, mask, pooling: str = "attention"):
+    """(batch, frames, features) -> (batch, features) or, for "statistics", (batch, 2 x features).
+
+    The layer ``attention`` holds the weights of the frames (see ``attention_model``), ``attention_pooling``
+    applies them; both compute in float32. ``pooling="average"`` is the plain mean of the unpadded frames.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}.")
+    units = 0 if pooling == "average" else 64
+    frame_weights = AttentionWeights(units, dtype="float32", name="attention")(x, mask)
+    pool = AttentionPooling(pooling == "statistics", dtype="float32", name="attention_pooling")
+    return pool(x, frame_weights)
+
+
+def classify(x, classes: int, dropout: float, hidden: tuple[int, ...] = ()):
+    """Optional hidden dense layers, dropout before every dense layer, and a softmax in float32."""
+    for number, units in enumerate(hidden, start=1):
+        x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
+        x = layers.Dense(units, activation="relu", name=f"dense{number}")(x)
+    x = layers.Dropout(dropout, name="predictions_dropout")(x)
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+
+
+def head(x, inputs, stride: int, classes: int, bands: int, pooling: str, dropout: float,
+         hidden: tuple[int, ...] = ()):
+    """Feature map (batch, frames, bins, channels) -> class probabilities; the head of the convolutional nets.
+
+    The bins are averaged into at most ``bands`` frequency bands, since the height of a feature in a
+    spectrogram, unlike in a photograph, carries meaning; bands x channels then describe a frame, and
+    attention pools the frames that are not padding. ``stride`` is the number of input frames to a frame of
+    the map. The map itself is the output of the layer ``last_conv``.
+    """
+    x = layers.Identity(name="last_conv")(x)
+    mask = MaskPooling(stride, name="mask_pool")(PaddingMask(name="mask")(inputs))
+    size = -(-x.shape[2] // bands)
+    x = layers.AveragePooling2D((1, size), padding="same", name="bands_pool")(x)
+    x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="bands_flatten")(x)
+    return classify(pool_time(x, mask, pooling), classes, dropout, hidden)
+
+
+def attention_model(model: keras.Model) -> keras.Model:
+    """The network up to its attention over time: outputs the weight of each frame, (batch, frames)."""
+    return keras.Model(model.input, model.get_layer("attention").output, name=f"{model.name}_attention")

@@ -1,0 +1,94 @@
+"""LSTM (Hochreiter and Schmidhuber 1997): a memory cell, read and written through gates, frame by frame."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from ser_utils.models.common import (
+    ApplyMask,
+    MaskPooling,
+    PaddingMask,
+    batch_norm,
+    classify,
+    pool_time,
+    scaled,
+)
+
+
+def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2, pooling="attention",
+         dropout=0.3) -> keras.Model:
+    """Bidirectional LSTM layers and attention over time.
+
+    ``front`` convolutions along time turn a frame and its neighbours into features; ``stack`` consecutive
+    frames are then laid side by side (the pyramid of Chan et al. 2016, in one step), so that the recurrent
+    loop is ``stack`` times as short. Padded frames are skipped everywhere: zeros appended to a clip leave
+    its probabilities unchanged.
+
+    Parameters
+    ----------
+    input_shape : (frames, bins, channels).
+    width : factor on the units and on the channels of the front.
+    front : number of convolutions along time, 5 frames long; 0 feeds the frames as they are.
+    stack : frames that make up one step of the LSTM.
+    units : units of each direction of each LSTM layer.
+    depth : number of LSTM layers.
+    pooling, dropout : see ``common.pool_time``; dropout also between the LSTM layers.
+    """
+    units = scaled(units, width)
+    inputs = keras.Input(input_shape, name="input")
+    mask = PaddingMask(trailing=True, name="mask")(inputs)
+    x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="front_flatten")(inputs)
+    for number in range(1, front + 1):
+        convolution = layers.Conv1D(units, 5, padding="same", use_bias=False, name=f"front_conv{number}")
+        x = convolution(x)
+        x = batch_norm(f"front_bn{number}")(x, mask=mask)
+        x = layers.Activation("relu", name=f"front_relu{number}")(x)
+        x = ApplyMask(name=f"front_mask{number}")(x, mask)
+    if stack > 1:
+        x = FrameStack(stack, name="stack")(x)
+        mask = MaskPooling(stack, name="mask_pool")(mask)
+    for number in range(1, depth + 1):
+        x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
+        cell = layers.LSTM(units, return_sequences=True)
+        x = layers.Bidirectional(cell, name=f"lstm{number}")(x, mask=mask)
+    x = pool_time(x, mask, pooling)
+    return keras.Model(inputs, classify(x, classes, dropout), name="lstm")
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class FrameStack(layers.Layer):
+    """(batch, frames, features) -> (batch, ceil(frames / size), size x features), filled up with zeros."""
+
+    def __init__(self, size: int, **options):
+        super().__init__(**options)
+        self.size = size
+
+    def call(self, x):
+        x = ops.pad(x, [[0, 0], [0, self.size - 1], [0, 0]])
+        steps = ops.shape(x)[1] // self.size
+        return ops.reshape(x[:, : steps * self.size], (-1, steps, self.size * x.shape[-1]))
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+def lstm_step(x, h, c, W, U, b):
+    """One step of the LSTM, written out in NumPy: the paper's equation (5).
+
+    i, f, o = sigmoid(x W + h U + b), each gate with its own columns; g = tanh(...); the cell becomes
+    c' = f c + i g and the output h' = o tanh(c').
+
+    Parameters
+    ----------
+    x, h, c : arrays (batch, features), (batch, units), (batch, units): input, last output, last cell.
+    W, U, b : arrays (features, 4 units), (units, 4 units), (4 units,), in the column order of Keras: input
+        gate, forget gate, candidate, output gate (``layer.get_weights()`` of a ``keras.layers.LSTM``).
+
+    Returns
+    -------
+    h', c' : arrays (batch, units).
+    """
+    i, f, g, o = np.split(x @ W + h @ U + b, 4, axis=-1)
+    i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+    c = f * c + i * np.tanh(g)
+    return o * np.tanh(c), c

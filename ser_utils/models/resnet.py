@@ -1,0 +1,86 @@
+"""ResNet (He et al. 2016): each block adds what it computes to what it was given, y = F(x) + x."""
+
+import keras
+from keras import layers
+
+from ser_utils.models.common import batch_norm, conv, head, scaled
+
+ORIGINAL_SHAPE = (224, 224, 3)
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+FILTERS = (64, 128, 256, 512)
+
+
+def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, skip=True, bands=3,
+           pooling="attention", dropout=0.5) -> keras.Model:
+    """ResNet-18, -34 or -50 for spectrograms, or as published.
+
+    Changed for spectrograms: no pooling after conv1, so a frame of the last map spans ``8 x stem_stride``
+    input frames instead of 32, and the head of ``common.head``.
+
+    Parameters
+    ----------
+    input_shape : (frames, bins, channels); as published (224, 224, 3).
+    canonical : the network of the paper. Depth 50 is the one of ``keras.applications``, layer for layer
+        (its convolutions have biases; 25,636,712 parameters with the running averages). Depths 18 and 34
+        have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
+    depth : 18, 34 (blocks of two convolutions) or 50 (bottlenecks of three).
+    width : factor on all channel counts.
+    stem_stride : step of conv1, 1 or 2.
+    skip : False leaves out "+ x": the plain network the paper compares with.
+    bands, pooling, dropout : see ``common.head``.
+    """
+    if depth not in BLOCKS:
+        raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
+    block = _bottleneck if depth == 50 else _basic
+    bias = canonical and depth == 50
+    inputs = keras.Input(input_shape, name="input")
+    x = _conv_bn(inputs, scaled(64, width), 7, 2 if canonical else stem_stride, bias, "conv1")
+    x = layers.Activation("relu", name="conv1_relu")(x)
+    if canonical:
+        x = layers.ZeroPadding2D(1, name="conv1_poolpad")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="conv1_pool")(x)
+    for stage, (filters, blocks) in enumerate(zip(FILTERS, BLOCKS[depth], strict=True), start=2):
+        for number in range(1, blocks + 1):
+            stride = 2 if stage > 2 and number == 1 else 1
+            x = block(x, scaled(filters, width), stride, bias, skip, f"conv{stage}_block{number}")
+    if canonical:
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+    else:
+        outputs = head(x, inputs, 8 * stem_stride, classes, bands, pooling, dropout)
+    return keras.Model(inputs, outputs, name="resnet")
+
+
+def _conv_bn(x, filters, kernel, stride, bias, name):
+    x = conv(x, filters, kernel, stride, bias, name=name)
+    return batch_norm(f"{name}_bn", epsilon=1.001e-5)(x)
+
+
+def _basic(x, filters, stride, bias, skip, name):
+    """Two 3 x 3 convolutions and the skip; the skip is a 1 x 1 convolution where the shape changes."""
+    shortcut = x
+    if skip and (stride > 1 or x.shape[-1] != filters):
+        shortcut = _conv_bn(x, filters, 1, stride, bias, f"{name}_0")
+    x = _conv_bn(x, filters, 3, stride, bias, f"{name}_1")
+    x = layers.Activation("relu", name=f"{name}_1_relu")(x)
+    x = _conv_bn(x, filters, 3, 1, bias, f"{name}_2")
+    return _join(shortcut, x, skip, name)
+
+
+def _bottleneck(x, filters, stride, bias, skip, name):
+    """1 x 1 to ``filters`` channels, 3 x 3, 1 x 1 to four times as many, and the skip."""
+    shortcut = x
+    if skip and (stride > 1 or x.shape[-1] != 4 * filters):
+        shortcut = _conv_bn(x, 4 * filters, 1, stride, bias, f"{name}_0")
+    x = _conv_bn(x, filters, 1, stride, bias, f"{name}_1")
+    x = layers.Activation("relu", name=f"{name}_1_relu")(x)
+    x = _conv_bn(x, filters, 3, 1, bias, f"{name}_2")
+    x = layers.Activation("relu", name=f"{name}_2_relu")(x)
+    x = _conv_bn(x, 4 * filters, 1, 1, bias, f"{name}_3")
+    return _join(shortcut, x, skip, name)
+
+
+def _join(shortcut, x, skip, name):
+    if skip:
+        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.Activation("relu", name=f"{name}_relu")(x)

@@ -1,0 +1,117 @@
+"""Transformer encoder (Vaswani et al. 2017): every frame looks at every other frame, in several heads."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from ser_utils.models.common import (
+    ApplyMask,
+    MaskPooling,
+    PaddingMask,
+    batch_norm,
+    classify,
+    pool_time,
+    scaled,
+)
+
+
+def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4,
+                pooling="attention", dropout=0.2, stochastic_depth=0.1) -> keras.Model:
+    """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
+
+    Padded frames are masked in the stem, in every encoder layer and in the pooling: zeros appended to a
+    clip leave its probabilities unchanged.
+
+    Parameters
+    ----------
+    input_shape : (frames, bins, channels).
+    width : factor on ``dim``.
+    dim : features of a frame inside the encoder; scaled to a multiple of 8, and a multiple of ``heads``.
+    depth, heads : number of encoder layers, and of attention heads in each.
+    downsample : 1, 2 or 4: input frames to a frame of the encoder.
+    expansion : hidden units of the feed-forward part, in multiples of ``dim``.
+    pooling, dropout : see ``common.pool_time``; dropout also inside the encoder layers.
+    stochastic_depth : chance that the last layer is skipped in training, growing linearly from the first
+        (Huang et al. 2016).
+    """
+    if downsample not in (1, 2, 4):
+        raise ValueError(f"downsample must be 1, 2 or 4, got {downsample}.")
+    dim = scaled(dim, width)
+    if dim % heads:
+        raise ValueError(f"The width of {dim} features is no multiple of heads={heads}; change either.")
+    inputs = keras.Input(input_shape, name="input")
+    mask = PaddingMask(name="mask")(inputs)
+    x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")(inputs)
+    for number, stride in enumerate((2 if downsample == 4 else 1, 2 if downsample > 1 else 1), start=1):
+        x, mask = _stem(x, mask, dim, stride, number)
+    x = PositionalEncoding(name="position")(x)
+    x = layers.Dropout(dropout, name="position_dropout")(x)
+    for number in range(1, depth + 1):
+        skip_rate = stochastic_depth * number / depth
+        x = _encoder_layer(x, mask, heads, expansion * dim, dropout, skip_rate, f"encoder{number}")
+    x = layers.LayerNormalization(name="norm")(x)
+    x = pool_time(x, mask, pooling)
+    return keras.Model(inputs, classify(x, classes, dropout), name="transformer")
+
+
+def _stem(x, mask, dim, stride, number):
+    """Convolution along time, 3 frames long; padding stays 0, so nothing leaks into the last frames."""
+    x = layers.ZeroPadding1D(1, name=f"stem_pad{number}")(x)
+    x = layers.Conv1D(dim, 3, stride, use_bias=False, name=f"stem_conv{number}")(x)
+    if stride > 1:
+        mask = MaskPooling(stride, name=f"mask_pool{number}")(mask)
+    x = batch_norm(f"stem_bn{number}")(x, mask=mask)
+    x = layers.Activation("gelu", name=f"stem_gelu{number}")(x)
+    return ApplyMask(name=f"stem_mask{number}")(x, mask), mask
+
+
+def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, name):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm, Xiong et al. 2020)."""
+    dim = x.shape[-1]
+    y = layers.LayerNormalization(name=f"{name}_norm1")(x)
+    attention = layers.MultiHeadAttention(heads, dim // heads, dropout=dropout, name=f"{name}_attention")
+    y, _ = attention(y, y, value_mask=mask, return_attention_scores=True)
+    x = layers.Add(name=f"{name}_add1")([x, _drop(y, dropout, skip_rate, f"{name}_drop1")])
+
+    y = layers.LayerNormalization(name=f"{name}_norm2")(x)
+    y = layers.Dense(hidden, activation="gelu", name=f"{name}_dense1")(y)
+    y = layers.Dense(dim, name=f"{name}_dense2")(y)
+    return layers.Add(name=f"{name}_add2")([x, _drop(y, dropout, skip_rate, f"{name}_drop2")])
+
+
+def _drop(y, dropout, skip_rate, name):
+    """Dropout, then stochastic depth: the whole branch at once, clip by clip."""
+    y = layers.Dropout(dropout, name=name)(y)
+    return layers.Dropout(skip_rate, noise_shape=(None, 1, 1), name=f"{name}_path")(y) if skip_rate else y
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class PositionalEncoding(layers.Layer):
+    """Adds sines and cosines of the frame number, sin(t / 10000^(2i/dim)), to (batch, frames, dim)."""
+
+    def call(self, x):
+        half = x.shape[-1] // 2
+        rates = ops.exp(ops.arange(half, dtype="float32") * (-np.log(10000.0) / half))
+        angles = ops.arange(ops.shape(x)[1], dtype="float32")[:, None] * rates[None, :]
+        return x + ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), x.dtype)
+
+
+def attention_maps(model: keras.Model) -> keras.Model:
+    """Sub-model that outputs, for each encoder layer, the attention (batch, heads, frames, frames).
+
+    Entry [b, h, i, j] says how much frame i of clip b looks at frame j in head h; each row sums to 1.
+    """
+    scores = [layer.output[1] for layer in model.layers if isinstance(layer, layers.MultiHeadAttention)]
+    return keras.Model(model.input, scores, name="attention_maps")
+
+
+def scaled_dot_product(q, k, v):
+    """softmax(q k^T / sqrt d) v, written out in NumPy: the paper's equation (6).
+
+    ``q`` is (..., queries, d), ``k`` (..., keys, d), ``v`` (..., keys, e). Returns the output
+    (..., queries, e) and the attention (..., queries, keys).
+    """
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    attention = scores / scores.sum(axis=-1, keepdims=True)
+    return attention @ v, attention

@@ -1,0 +1,63 @@
+"""VGG16 and VGG19 (Simonyan and Zisserman 2015): only 3 x 3 convolutions, in five ever wider blocks."""
+
+import keras
+from keras import layers
+
+from ser_utils.models.common import conv_bn, head, scaled
+
+ORIGINAL_SHAPE = (224, 224, 3)
+FILTERS = (64, 128, 256, 512, 512)
+CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+
+
+def vgg16(input_shape, classes=8, **options) -> keras.Model:
+    """VGG16: 13 convolutions and 3 dense layers; options as in ``vgg``."""
+    return vgg("vgg16", input_shape, classes, **options)
+
+
+def vgg19(input_shape, classes=8, **options) -> keras.Model:
+    """VGG19: 16 convolutions and 3 dense layers; options as in ``vgg``."""
+    return vgg("vgg19", input_shape, classes, **options)
+
+
+def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, bands=3, hidden=(512,),
+        pooling="attention", dropout=0.5) -> keras.Model:
+    """A VGG network for spectrograms, or as published.
+
+    Changed for spectrograms: batch normalisation after every convolution (without it the network hardly
+    trains from 960 clips), no pooling after the last block, and the head of ``common.head`` for the dense
+    layers, which hold 124 of VGG16's 138 million parameters.
+
+    Parameters
+    ----------
+    name : "vgg16" or "vgg19".
+    input_shape : (frames, bins, channels); as published (224, 224, 3).
+    canonical : the network of the paper, as in ``keras.applications``: 138,357,544 parameters (VGG16),
+        143,667,240 (VGG19).
+    width : factor on all channel counts.
+    stem_stride : step of the first convolution; 2 makes the network four times as cheap.
+    hidden : units of the dense layers before the last (scaled by ``width`` too).
+    bands, pooling, dropout : see ``common.head``.
+    """
+    inputs = keras.Input(input_shape, name="input")
+    x = inputs
+    for block, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[name], strict=True), start=1):
+        for number in range(1, count + 1):
+            layer = f"conv{block}_{number}"
+            if canonical:
+                x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=layer)(x)
+            else:
+                stride = stem_stride if layer == "conv1_1" else 1
+                x = conv_bn(x, scaled(filters, width), 3, stride, name=layer)
+        if canonical or block < 5:
+            padding = "valid" if canonical else "same"
+            x = layers.MaxPooling2D(2, padding=padding, name=f"conv{block}_pool")(x)
+    if not canonical:
+        hidden = tuple(scaled(units, width) for units in hidden)
+        outputs = head(x, inputs, 16 * stem_stride, classes, bands, pooling, dropout, hidden)
+        return keras.Model(inputs, outputs, name=name)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(4096, activation="relu", name="fc6")(x)
+    x = layers.Dense(4096, activation="relu", name="fc7")(x)
+    outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+    return keras.Model(inputs, outputs, name=name)

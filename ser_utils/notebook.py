@@ -1,0 +1,191 @@
+"""What every notebook of the report shares: the setup, audio players, a run's training, tables and curves."""
+
+import dataclasses
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before Keras loads TensorFlow, which is talkative
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from IPython.display import HTML, Audio, Markdown, display  # noqa: E402
+
+from ser_utils import config as configuration  # noqa: E402
+from ser_utils import corpus as corpora  # noqa: E402
+from ser_utils import evaluation, features, paper  # noqa: E402
+from ser_utils.paths import REPORT, RUNS  # noqa: E402
+from ser_utils.plots import results as figures  # noqa: E402
+from ser_utils.plots import style  # noqa: E402
+
+PLAYER_RATE = 16_000  # Hz: keeps the embedded clips small
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A notebook's profile and corpus; made by :func:`start`."""
+
+    profile: str
+    corpus: corpora.Corpus
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """One row a clip: name, path, emotion, intensity, statement, repetition, actor, gender."""
+        return self.corpus.index
+
+    @functools.cached_property
+    def store(self) -> features.FeatureStore:
+        """Log-mel spectrograms and MFCCs of all clips, computed on first use."""
+        return features.extract(self.corpus, configuration.PROFILES[self.profile].features)
+
+    @property
+    def runs(self) -> Path:
+        """The folder of this profile's runs on this corpus."""
+        return RUNS / f"{self.corpus.kind}-{self.profile}"
+
+    def train(self, model: str) -> dict:
+        """The profile's runs of a network on its first fold, protocol -> run; trained where not yet finished."""
+        from ser_utils import training
+
+        configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
+        first = [c for c in configs if c.fold == configs[0].fold]
+        return {c.protocol: training.run(c, self.corpus, self.store) for c in first}
+
+    def show(self, figure, figure_id: str) -> None:
+        """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``."""
+        style.save_fig(figure, figure_id, REPORT / "figures" / f"{self.corpus.kind}-{self.profile}")
+        display(figure)
+
+    def table(self, table: pd.DataFrame, caption: str, **formats: str) -> None:
+        """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``."""
+        if self.corpus.banner:
+            caption = f"{caption} — {self.corpus.banner}"
+        styled = table.style.format(formats, na_rep="–").set_caption(caption)
+        if isinstance(table.index, pd.RangeIndex):
+            styled = styled.hide(axis="index")
+        display(styled)
+
+    def play(self, clip: str, title: str = "") -> None:
+        """An audio player for a clip, by its name."""
+        from ser_utils import audio
+
+        row = self.index[self.index["clip"] == clip]
+        if row.empty:
+            raise ValueError(f"No clip {clip!r} in this corpus; names look like {self.index['clip'].iloc[0]}.")
+        row = row.iloc[0]
+        wave, rate = audio.load(row.path)
+        wave = audio.resample(wave, rate, PLAYER_RATE)
+        label = title or f"{row.emotion}, {row.intensity}, actor {row.actor} ({row.gender})"
+        display(HTML(f"<b>{label}</b>"), Audio(wave, rate=PLAYER_RATE, normalize=True))
+
+    def clip_where(self, **wanted) -> str:
+        """The first clip with the given values, such as ``emotion="angry", intensity="strong", actor=2``."""
+        chosen = self.index
+        for column, value in wanted.items():
+            chosen = chosen[chosen[column] == value]
+        if chosen.empty:
+            raise ValueError(f"No clip with {wanted} in this corpus.")
+        return chosen["clip"].iloc[0]
+
+    # --- The spine of the architectures' notebooks ---------------------------------------------------------
+
+    def input_shape(self, model: str) -> tuple[int, int, int]:
+        """Frames, bands and channels that the network sees in this profile."""
+        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
+        return c.frames // c.pool, c.features.n_mels // c.pool, 1
+
+    def network(self, model: str):
+        """An untrained network as this profile trains it."""
+        from ser_utils import models
+
+        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
+        return models.build(model, self.input_shape(model), **c.options)
+
+    def recipe(self, model: str) -> None:
+        """Show the settings the network is trained with in this profile."""
+        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
+        shown = {k: v for k, v in dataclasses.asdict(c).items() if k not in ("features", "augment", "options")}
+        shown |= {f"options: {k}": v for k, v in c.options.items()}
+        shown |= {f"augment: {k}": v for k, v in (dataclasses.asdict(c.augment) if c.augment else {}).items()}
+        rows = pd.DataFrame([(k, str(v)) for k, v in shown.items() if k not in ("protocol", "fold", "model")],
+                            columns=["setting", "value"])
+        half = -(-len(rows) // 2)
+        wide = pd.concat([rows[:half].reset_index(drop=True), rows[half:].reset_index(drop=True)], axis=1)
+        wide.columns = ["setting", "value", "setting ", "value "]
+        self.table(wide.fillna(""), f"The recipe of {paper.MODEL_NAMES[model]} in the profile {self.profile}")
+
+    def show_scores(self, model: str, runs: dict) -> None:
+        """The paper's row of Table 2 beside the scores of these runs, with the interval of the accuracy."""
+        names = ("accuracy", "precision", "recall", "f1")
+        rows = [{"": "paper", **dict(zip(names, paper.TABLE2[model], strict=True)), "95 % interval": "", "clips": 240}]
+        for protocol, run in runs.items():
+            test = run.predictions.query("subset == 'test'")
+            right = int((test.prediction == test.label).sum())
+            low, high = evaluation.wilson_interval(right, len(test))
+            scores = {name: 100 * value for name, value in run.info["metrics"]["test"].items()}
+            rows.append({"": f"ours, {protocol}, fold {run.info['fold']}", **scores,
+                         "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}", "clips": len(test)})
+        self.table(pd.DataFrame(rows), "Test scores in per cent (macro averages; recall is the UAR)",
+                   **dict.fromkeys(names, "{:.1f}"))
+
+    def show_learning(self, model: str, runs: dict) -> None:
+        """Learning curves of each protocol's run, the kept epoch marked."""
+        for protocol, run in runs.items():
+            title = f"{paper.MODEL_NAMES[model]}, protocol {protocol}"
+            figure = figures.learning_curves(run.history, run.info["best_epoch"], title)
+            self.show(figure, f"{model}_learning_{protocol}")
+
+    def show_confusion(self, model: str, runs: dict) -> None:
+        """Confusion matrix of each protocol's run on its test clips."""
+        for protocol, run in runs.items():
+            test = run.predictions.query("subset == 'test'")
+            title = f"{paper.MODEL_NAMES[model]}, protocol {protocol}"
+            figure = figures.confusion_matrix(test.label.to_numpy(), test.prediction.to_numpy(), title)
+            self.show(figure, f"{model}_confusion_{protocol}")
+
+    def test_clips(self, run, right: bool | None = True) -> pd.DataFrame:
+        """Test clips of a run, the surest first: those recognised (``right``), those not, or all (None)."""
+        test = run.predictions.query("subset == 'test'").copy()
+        test["confidence"] = test[[f"p_{e}" for e in evaluation.EMOTIONS]].max(axis=1)
+        if right is not None:
+            test = test[(test.prediction == test.label) == right]
+        return test.merge(self.index.drop(columns="label"), on="clip").sort_values("confidence", ascending=False)
+
+    def logmel(self, clips: list[str], frames: int) -> np.ndarray:
+        """Log-mel spectrograms (clips, frames, bands) in dB of clips by name, as the networks get them."""
+        position = {name: row for row, name in enumerate(self.store.clips)}
+        rows = [position[name] for name in clips]
+        return features.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
+
+
+def start(profile: str = "quick") -> Session:
+    """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
+
+    Raises
+    ------
+    ValueError
+        Unknown profile.
+    FileNotFoundError
+        The profile needs RAVDESS and there is none, or the copy that was found lacks clips.
+    """
+    if profile not in configuration.PROFILES:
+        raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(configuration.PROFILES)}.")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    found = corpora.for_profile(profile)
+    style.use_style()
+    style.set_corpus(found.kind)
+    if found.banner:
+        display(HTML(f'<div class="banner" style="background:#B00020;color:white;padding:.6em 1em;'
+                     f'font-weight:bold">{found.banner}</div>'))
+    name = "RAVDESS speech" if found.kind == "ravdess" else "synthetic speech"
+    display(Markdown(f"Corpus: **{name}**, {len(found.index):,} clips of {found.index.actor.nunique()} actors. "
+                     f"Profile: **{profile}**."))
+    return Session(profile, found)
+
+
+def source(function: Callable) -> None:
+    """Show the source of a function, with its colours."""
+    display(Markdown(f"```python\n{inspect.getsource(function)}```"))

@@ -1,0 +1,88 @@
+"""What the reproduced paper and the study of human listeners state: figures and equations, no logic.
+
+All percentages are percentages (0-100).
+"""
+
+TITLE = "Advanced Deep Learning Models For Emotion Detection In Speech: Applying The Ravdess Dataset"
+AUTHORS = "Gagah Dwiki Putra Aryono, Dede Ferawati, Sigit Auliana"
+YEAR = 2024
+URL = "https://tunasbangsa.ac.id/ejurnal/index.php/jurasik/article/view/815"
+CITATION = f"{AUTHORS} ({YEAR}). {TITLE}. JURASIK. {URL}"
+
+# The seven networks, in the order of every table and figure.
+MODEL_NAMES = {
+    "alexnet": "AlexNet",
+    "resnet": "ResNet",
+    "inceptionnet": "InceptionNet",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "lstm": "LSTM",
+    "transformer": "Transformer",
+}
+
+# Table 1: clips in each part of the split.
+TABLE1 = {"train": 960, "val": 240, "test": 240}
+
+# Table 2: model -> (accuracy, precision, recall, F1), per cent.
+TABLE2_COLUMNS = ("accuracy", "precision", "recall", "f1")
+TABLE2 = {
+    "alexnet": (78.4, 79.1, 78.0, 78.5),
+    "resnet": (83.6, 84.0, 83.2, 83.6),
+    "inceptionnet": (81.2, 81.7, 80.9, 81.3),
+    "vgg16": (85.0, 85.5, 84.8, 85.1),
+    "vgg19": (85.5, 85.9, 85.2, 85.6),
+    "lstm": (79.8, 80.2, 79.5, 79.9),
+    "transformer": (87.3, 87.7, 87.0, 87.4),
+}
+
+# Equations as LaTeX (without delimiters), by their number in the paper; notation made uniform. (5) are the
+# gates of an LSTM cell, (6) is scaled dot-product attention, (7)-(10) define the metrics of Table 2.
+EQUATIONS = {
+    5: (
+        r"\begin{aligned}"
+        r"f_t &= \sigma(W_f [h_{t-1}, x_t] + b_f) \\ "
+        r"i_t &= \sigma(W_i [h_{t-1}, x_t] + b_i) \\ "
+        r"\tilde{C}_t &= \tanh(W_C [h_{t-1}, x_t] + b_C) \\ "
+        r"C_t &= f_t \odot C_{t-1} + i_t \odot \tilde{C}_t \\ "
+        r"o_t &= \sigma(W_o [h_{t-1}, x_t] + b_o) \\ "
+        r"h_t &= o_t \odot \tanh(C_t)"
+        r"\end{aligned}"
+    ),
+    6: r"\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{Q K^{\top}}{\sqrt{d_k}}\right) V",
+    7: r"\mathrm{Accuracy} = \frac{TP + TN}{TP + TN + FP + FN}",
+    8: r"\mathrm{Precision} = \frac{TP}{TP + FP}",
+    9: r"\mathrm{Recall} = \frac{TP}{TP + FN}",
+    10: (
+        r"F_1 = 2 \cdot "
+        r"\frac{\mathrm{Precision} \cdot \mathrm{Recall}}{\mathrm{Precision} + \mathrm{Recall}}"
+    ),
+}
+
+# Equation (10) as printed lacks its factor 2; Table 2 follows the right formula (EQUATIONS[10]).
+EQUATION_10_AS_PRINTED = (
+    r"F_1 = \frac{\mathrm{Precision} \cdot \mathrm{Recall}}{\mathrm{Precision} + \mathrm{Recall}}"
+)
+
+# Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended
+# emotion among seven options, neutral and calm counted as one: chance is 1 in 7, for the networks 1 in 8.
+HUMAN = {
+    "source": (
+        "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
+        "(RAVDESS). PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391"
+    ),
+    "doi": "10.1371/journal.pone.0196391",
+    "options": 7,
+    "overall": 62.4,
+    "emotion": {
+        "neutral": 81.7,  # one figure for neutral and calm together
+        "calm": 81.7,
+        "happy": 36.6,
+        "sad": 47.9,
+        "angry": 74.6,
+        "fearful": 66.2,
+        "disgust": 51.9,
+        "surprised": 67.9,
+    },
+    "intensity": {"normal": 58.0, "strong": 67.4},
+    "gender": {"female": 66.1, "male": 58.6},
+}

@@ -1,0 +1,46 @@
+"""Where things lie in a checkout, and how files are written so that a killed run leaves no half of one."""
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data"
+RUNS = ROOT / "runs"
+RESULTS = ROOT / "results"
+FIGURES = ROOT / "figures"
+REPORT = ROOT / "report"
+NOTEBOOKS = ROOT / "notebooks"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file so that it is either wholly there or not there at all.
+
+    Yields a temporary path in the folder of ``path`` (made if missing; same suffix). When the block ends
+    without an error the temporary file takes the place of ``path`` in one step (``os.replace``); otherwise
+    it is removed and ``path`` keeps what it held.
+
+    Raises
+    ------
+    OSError
+        As raised inside the block; a full disk (``ENOSPC``) is raised again with the path and what to do.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC, f"The disk is full: could not write {path}. Free some space and run again; "
+                "everything finished so far is kept.",
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

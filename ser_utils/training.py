@@ -1,0 +1,382 @@
+"""One run: a configuration in; weights, history and predictions out, written so that no crash can spoil them."""
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import keras
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from ser_utils import evaluation, frontend, machine
+from ser_utils.config import RunConfig
+from ser_utils.corpus import Corpus
+from ser_utils.features import FeatureStore, fit_length, statistics
+from ser_utils.folds import check_split, split
+from ser_utils.paths import RUNS, atomic_write
+from ser_utils.ravdess import EMOTIONS
+
+PREDICT_BATCH = 120
+
+
+class RunBusy(RuntimeError):
+    """Another process is training this run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    dir: Path
+
+    @property
+    def info(self) -> dict:
+        """``run.json``: configuration, metrics, cost and provenance."""
+        return json.loads((self.dir / "run.json").read_text())
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        return pd.read_csv(self.dir / "history.csv")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a validation or test clip: clip, subset, label and the eight probabilities."""
+        return evaluation.read_predictions(self.dir)
+
+    def model(self) -> keras.Model:
+        """The trained model: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
+
+        Raises
+        ------
+        FileNotFoundError
+            The folder holds no weights, as the published ones do not.
+        """
+        path = self.dir / "model.keras"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.dir} holds no model.keras: published runs come without weights. "
+                                    "Train the run first (make grid).")
+        return keras.saving.load_model(path, compile=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What one run trains on, validates on and is tested on; rows are those of ``clips``."""
+
+    clips: np.ndarray    # (N,) file stems
+    logmel: np.ndarray   # (N, frames, bands), dB, padded
+    labels: np.ndarray   # (N,) 0-7
+    rows: dict[str, np.ndarray]  # "train", "val", "test": positions into the above
+
+
+def prepare(config: RunConfig, corpus: Corpus, store: FeatureStore) -> Data:
+    """The clips of a run's fold, checked against every promise of its protocol.
+
+    Raises
+    ------
+    LeakError
+        The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
+    ValueError
+        The features were made with another configuration or from other clips.
+    """
+    if store.config != config.features:
+        raise ValueError(f"The features were made with {store.config}; the run {config.name} wants "
+                         f"{config.features}. Extract them again with that configuration.")
+    if list(store.clips) != list(corpus.index["clip"]):
+        raise ValueError("The feature store and the corpus hold different clips. Extract the features again.")
+    rows = split(corpus.index, config.protocol, config.fold)
+    check_split(corpus.index, config.protocol, rows)
+    return Data(store.clips, fit_length(store.logmel, store.lengths, config.frames),
+                corpus.index.label.to_numpy(), rows)
+
+
+class Batches(keras.utils.PyDataset):
+    """Training batches in an order that depends on seed and epoch alone, so that a continued run repeats it."""
+
+    def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
+        super().__init__()
+        self.x, self.y = x, np.eye(len(EMOTIONS), dtype=np.float32)[labels]
+        self.batch_size, self.seed = min(batch_size, len(x)), seed
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
+
+    def __len__(self) -> int:
+        return len(self.x) // self.batch_size
+
+    def __getitem__(self, number: int):
+        rows = self.order[number * self.batch_size:(number + 1) * self.batch_size]
+        return self.x[rows], self.y[rows]
+
+
+def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """Predicted probabilities (N, 8) of inputs (N, frames, bands), in batches of one size."""
+    padding = -len(x) % min(PREDICT_BATCH, len(x))
+    padded = np.concatenate([x, x[:padding]])
+    size = min(PREDICT_BATCH, len(x))
+    parts = [model.predict_on_batch(padded[start:start + size]) for start in range(0, len(padded), size)]
+    return np.concatenate(parts)[: len(x)]
+
+
+def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats of probabilities (N, 8) against labels (N,)."""
+    return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
+
+
+class Keeper(keras.callbacks.Callback):
+    """Validate, remember the best epoch, stop early and write a state to continue from after every epoch.
+
+    The state is one file, replaced in one step: the model's variables, the optimiser's (with its step count,
+    hence the schedule, and the running average of the weights), the random states, the best weights so far
+    and the history. A killed run loses the epoch it was in and nothing else.
+    """
+
+    def __init__(self, config: RunConfig, x_val, y_val, batches: Batches, path: Path, report):
+        super().__init__()
+        self.config, self.x_val, self.y_val = config, x_val, y_val
+        self.batches, self.path, self.report = batches, path, report
+        self.rows, self.seconds = [], 0.0
+        self.best = {"epoch": 0, "val_accuracy": -1.0, "val_loss": np.inf}
+        self.best_weights = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.start_epoch(epoch)
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        raw = self.swap_in_average()
+        predicted = probabilities(self.model, self.x_val)
+        row = {"epoch": epoch + 1, "loss": logs["loss"], "accuracy": logs["accuracy"],
+               "val_loss": cross_entropy(predicted, self.y_val),
+               "val_accuracy": float((predicted.argmax(axis=1) == self.y_val).mean()), "learning_rate": rate}
+        if not np.isfinite([row["loss"], row["val_loss"]]).all():
+            raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
+                                     "lower the learning rate.")
+        self.rows.append({key: round(float(value), 6) for key, value in row.items()})
+        if (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
+            self.best = {key: row[key] for key in self.best}
+            self.best_weights = self.model.get_weights()
+        if raw is not None:
+            self.assign_trainable(raw)
+        if epoch + 1 - self.best["epoch"] >= self.config.patience:
+            self.model.stop_training = True
+        self.seconds += time.perf_counter() - self.began
+        self.save()
+        self.report(self)
+
+    def swap_in_average(self) -> list[np.ndarray] | None:
+        """Put the running average of the weights in place; returns the weights it replaced (None without one)."""
+        if not self.config.ema:
+            return None
+        raw = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
+        self.assign_trainable(self.model.optimizer._model_variables_moving_average)
+        return raw
+
+    def assign_trainable(self, values) -> None:
+        for variable, value in zip(self.model.trainable_variables, values, strict=True):
+            variable.assign(value)
+
+    def variables(self) -> list:
+        """All that a continued run needs restored, in a fixed order."""
+        return list(self.model.variables) + list(self.model.optimizer.variables)
+
+    def save(self) -> None:
+        """Write the state."""
+        arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
+        arrays |= {f"best{i}": value for i, value in enumerate(self.best_weights)}
+        note = {"hash": self.config.hash, "rows": self.rows, "best": self.best, "seconds": self.seconds,
+                "stopped": bool(self.model.stop_training)}
+        with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, note=np.array(json.dumps(note)), **arrays)
+
+    def restore(self) -> None:
+        """Go back to the last written state, if there is one of this configuration."""
+        note, arrays = read_state(self.path)
+        if note is None or note["hash"] != self.config.hash:
+            return
+        self.rows, self.best, self.seconds = note["rows"], note["best"], note["seconds"]
+        for i, variable in enumerate(self.variables()):
+            variable.assign(arrays[f"variable{i}"])
+        self.best_weights = [arrays[f"best{i}"] for i in range(len(self.model.weights))]
+        self.model.stop_training = note["stopped"]
+
+
+def read_state(path: Path) -> tuple[dict | None, dict]:
+    """The note and arrays of a state file; (None, {}) where there is none or it is of no use."""
+    try:
+        with np.load(path) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        return json.loads(str(arrays.pop("note"))), arrays
+    except FileNotFoundError:
+        return None, {}
+    except Exception as error:  # whatever is wrong with the file, training afresh is right
+        print(f"The saved state {path} can't be read ({error}); starting this run afresh.")
+        return None, {}
+
+
+@functools.cache
+def precision() -> str:
+    """``mixed_bfloat16`` where bfloat16 is fast (a GPU, or a processor with AMX tiles), else ``float32``."""
+    if device() != "cpu":
+        return "mixed_bfloat16"
+    try:
+        return "mixed_bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
+    except OSError:
+        return "float32"
+
+
+@functools.cache
+def device() -> str:
+    """``cpu`` or the kind of accelerator that Keras computes on."""
+    kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
+    return next(iter(sorted(kinds - {"cpu"})), "cpu")
+
+
+def compiled(config: RunConfig, data: Data) -> keras.Model:
+    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero."""
+    keras.config.set_dtype_policy(precision())
+    keras.utils.set_random_seed(1000 * config.seed + config.fold)
+    model = frontend.assemble(config, *statistics(data.logmel[data.rows["train"]]))
+    steps = len(data.rows["train"]) // min(config.batch_size, len(data.rows["train"]))
+    warmup = min(config.warmup_epochs, config.epochs - 1) * steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else config.learning_rate, config.epochs * steps - warmup,
+        warmup_target=config.learning_rate if warmup else None, warmup_steps=warmup)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm,
+                                       use_ema=bool(config.ema), ema_momentum=config.ema or 0.99)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
+                  metrics=["accuracy"], steps_per_execution=steps_per_execution(steps))
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def steps_per_execution(steps: int) -> int:
+    """The largest divisor of the steps of an epoch up to 10: fewer returns to Python, every step counted."""
+    return max(n for n in range(1, 11) if steps % n == 0)
+
+
+def run(config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS, progress: bool = True,
+        on_epoch=None) -> Run:
+    """Train one run, or return it if it is finished; continue it where it was killed.
+
+    Writes ``run.json``, ``history.csv``, ``predictions.csv`` and ``model.keras`` to
+    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the one with the best
+    validation accuracy (ties: the lower validation loss); test clips are predicted once, with that epoch's
+    weights. A finished run of another configuration is moved aside, not overwritten.
+
+    Parameters
+    ----------
+    on_epoch : callable, optional
+        Called after every epoch with its row of the history (dict).
+
+    Raises
+    ------
+    LeakError, ValueError
+        See :func:`prepare`.
+    RunBusy
+        Another process is training this run.
+    OSError
+        The disk is full; the state of the last finished epoch is kept.
+    """
+    directory = config.run_directory(root)
+    if config.is_finished(root):
+        return Run(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(directory / ".lock", timeout=0):
+            if config.is_finished(root):
+                return Run(directory)
+            if (directory / "run.json").exists():
+                move_aside(directory, Run(directory).info["config_hash"])
+            return _train(config, corpus, store, directory, progress, on_epoch)
+    except filelock.Timeout as error:
+        raise RunBusy(f"Another process is training {config.name} in {directory}.") from error
+
+
+def move_aside(directory: Path, old_hash: str) -> None:
+    """Keep a finished run of another configuration in ``fold<k>-<hash>`` beside the new one."""
+    aside = directory.with_name(f"{directory.name}-{old_hash}")
+    aside.mkdir(exist_ok=True)
+    for path in directory.iterdir():
+        if path.name != ".lock":
+            os.replace(path, aside / path.name)
+    print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
+
+
+def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Path, progress: bool, on_epoch) -> Run:
+    data = prepare(config, corpus, store)
+    keras.backend.clear_session()
+    model = compiled(config, data)
+    train, val, test = (data.rows[part] for part in ("train", "val", "test"))
+    batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed)
+    bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
+
+    def report(keeper: Keeper) -> None:
+        bar.set_postfix(val=f"{keeper.rows[-1]['val_accuracy']:.3f}", best=f"{keeper.best['val_accuracy']:.3f}")
+        bar.update()
+        if on_epoch:
+            on_epoch(keeper.rows[-1])
+
+    keeper = Keeper(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
+    keeper.set_model(model)
+    model.stop_training = False
+    keeper.restore()
+    done = len(keeper.rows)
+    bar.update(done)
+    if done < config.epochs and not model.stop_training:
+        model.fit(batches, epochs=config.epochs, initial_epoch=done, callbacks=[keeper], shuffle=False, verbose=0)
+    bar.close()
+    model.set_weights(keeper.best_weights)
+    finish(config, data, model, keeper, directory, {"val": val, "test": test})
+    return Run(directory)
+
+
+def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, directory: Path,
+           parts: dict[str, np.ndarray]) -> None:
+    """Predict validation and test clips with the best weights and write the run, ``run.json`` last."""
+    tables = {part: prediction_table(data, rows, part, probabilities(model, data.logmel[rows]))
+              for part, rows in parts.items()}
+    write_csv(pd.concat(tables.values()), directory / "predictions.csv")
+    write_csv(pd.DataFrame(keeper.rows), directory / "history.csv")
+    with atomic_write(directory / "model.keras") as temporary:
+        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+    names = [f"p_{emotion}" for emotion in EMOTIONS]
+    seen = len(keeper.rows) * len(keeper.batches) * keeper.batches.batch_size
+    info = {
+        "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
+        "profile": config.profile, "corpus": config.corpus,
+        "config": dataclasses.asdict(config), "config_hash": config.hash,
+        "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
+        "parameters": model.count_params(), "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
+        "metrics": {part: evaluation.metrics(table.label.to_numpy(), table[names].to_numpy())
+                    for part, table in tables.items()},
+        "wall_seconds": round(keeper.seconds, 2), "samples_per_second": round(seen / keeper.seconds, 2),
+        "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
+        "precision": precision(), "versions": machine.versions(), "revision": machine.revision(),
+    }
+    with atomic_write(directory / "run.json") as temporary:
+        temporary.write_text(json.dumps(info, indent=1) + "\n")
+    (directory / "state.npz").unlink(missing_ok=True)
+
+
+def prediction_table(data: Data, rows: np.ndarray, part: str, predicted: np.ndarray) -> pd.DataFrame:
+    """The rows of ``predictions.csv`` for one part of the split; probabilities rounded to 5 decimals."""
+    table = pd.DataFrame({"clip": data.clips[rows], "subset": part, "label": data.labels[rows]})
+    for column, emotion in enumerate(EMOTIONS):
+        table[f"p_{emotion}"] = np.round(predicted[:, column].astype(np.float64), 5)
+    return table
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table in one step."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False)

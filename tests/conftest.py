@@ -1,0 +1,69 @@
+"""What all tests share: quiet libraries, figures without a screen, and no network."""
+
+import os
+import socket
+import sys
+
+import pytest
+
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["SER_OFFLINE"] = "1"  # no test may start to download RAVDESS
+os.environ.pop("SER_CORPUS", None)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """A test that reaches for another machine fails; connections within this one are fine."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"A test tried to connect to {address[0]}; tests work without the network.")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """No figure outlives its test."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """192 synthetic clips, one an actor and emotion, as a corpus on disk."""
+    from ser_utils import ravdess, synthetic
+    from ser_utils.corpus import Corpus
+
+    names = [name for name in ravdess.speech_names() if name[8:17] == "-01-01-01"]
+    root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names, progress=False)
+    return Corpus(root, "synthetic", ravdess.index(root))
+
+
+@pytest.fixture(scope="session")
+def made_up():
+    """All 1,440 clip names with made-up features that a network can learn: (corpus, store), no audio."""
+    import numpy as np
+    import pandas as pd
+
+    from ser_utils import ravdess
+    from ser_utils.config import PAD_DB, FeatureConfig
+    from ser_utils.corpus import Corpus
+    from ser_utils.features import FeatureStore
+
+    names = sorted(ravdess.speech_names())
+    index = pd.DataFrame([{"clip": name, "path": f"{name}.wav", **ravdess.parse_name(name)}
+                          for name in names])
+    rng = np.random.default_rng(0)
+    config = FeatureConfig(n_mels=16, n_mfcc=4)
+    lengths = rng.integers(20, 40, len(names))
+    logmel = rng.normal(-40, 10, (len(names), 40, 16)).astype(np.float32)
+    for row, (label, length) in enumerate(zip(index.label, lengths, strict=True)):
+        logmel[row, :, 2 * label] += 15
+        logmel[row, length:] = PAD_DB
+    store = FeatureStore(config, np.array(names), lengths, logmel, np.zeros((len(names), 40, 12), np.float32))
+    return Corpus(None, "synthetic", index), store

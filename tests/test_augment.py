@@ -1,0 +1,129 @@
+import keras
+import numpy as np
+import pytest
+
+from ser_utils.augment import Augment, SpecAugment, interpolation
+from ser_utils.config import PAD_DB, AugmentConfig
+
+OFF = AugmentConfig(stretch=0, shift=0, warp=0, gain_db=0, tilt_db=0, noise_probability=0, frequency_masks=0,
+                    time_masks=0)
+
+
+@pytest.fixture
+def logmel():
+    """Eight clips of 30 to 37 frames in 48, 20 bands."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(-40, 8, (8, 48, 20)).astype(np.float32)
+    for row in range(8):
+        x[row, 30 + row:] = PAD_DB
+    return x
+
+
+def values(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def real(x):
+    return (x > PAD_DB).any(axis=2)
+
+
+@pytest.mark.parametrize("layer", [Augment(AugmentConfig()), SpecAugment(AugmentConfig())])
+def test_validation_and_test_clips_pass_unchanged(layer, logmel):
+    np.testing.assert_array_equal(values(layer(logmel, training=False)), logmel)
+    np.testing.assert_array_equal(values(layer(logmel)), logmel)
+
+
+def test_training_clips_differ_from_each_other_and_from_call_to_call(logmel):
+    layer = Augment(AugmentConfig())
+    first, second = values(layer(logmel, training=True)), values(layer(logmel, training=True))
+    assert not np.allclose(first, second)
+    same = np.repeat(logmel[:1], 8, axis=0)
+    varied = values(layer(same, training=True))
+    assert not np.allclose(varied[0], varied[1])
+
+
+def test_everything_off_is_the_identity(logmel):
+    np.testing.assert_allclose(values(Augment(OFF)(logmel, training=True)), logmel, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_variation(logmel):
+    one, two = (values(Augment(AugmentConfig(), seed=5)(logmel, training=True)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_interpolation_reads_between_steps():
+    row = values(interpolation(np.array([[0.0, 1.5, 3.0]], np.float32), 4))[0] @ np.array([0, 10, 20, 30.0])
+    np.testing.assert_allclose(row, [0, 15, 30])
+
+
+def test_speed_changes_the_length_within_its_bounds(logmel):
+    layer = Augment(AugmentConfig(stretch=0.2, shift=0))
+    factors = [real(values(layer.move_in_time(logmel))).sum(axis=1) / real(logmel).sum(axis=1) for _ in range(20)]
+    factors = np.concatenate(factors)
+    assert factors.min() > 1 / 1.2 - 0.05 and factors.max() < 1.2 + 0.05
+    assert factors.min() < 0.92 and factors.max() > 1.08
+
+
+def test_the_start_moves_and_the_speech_stays_whole_when_there_is_room(logmel):
+    moved = values(Augment(AugmentConfig(stretch=0, shift=8)).move_in_time(logmel))
+    starts = real(moved).argmax(axis=1)
+    assert starts.max() > 0 and starts.max() <= 8
+    row = starts.argmax()
+    assert abs(int(real(moved)[row].sum()) - int(real(logmel)[row].sum())) <= 1
+
+
+def test_padding_stays_padding_and_speech_stays_speech(logmel):
+    varied = values(Augment(AugmentConfig(stretch=0, shift=0, noise_probability=1))(logmel, training=True))
+    np.testing.assert_array_equal(real(varied), real(logmel))
+    assert (varied[~real(varied)] == PAD_DB).all() and np.isfinite(varied).all()
+
+
+def test_noise_has_the_wanted_signal_to_noise_ratio(logmel):
+    layer = Augment(AugmentConfig(noise_probability=1, noise_snr_db=(0.0, 0.0)))
+    speech = real(logmel)[:, :, None]
+    noisy = values(layer.add_noise(logmel, speech))
+    def power(x):
+        return np.where(speech, 10 ** (x / 10), 0).sum(axis=(1, 2))
+
+    added = 10 * np.log10(power(noisy) / power(logmel) - 1)
+    assert abs(added.mean()) < 3  # the noise's colour moves single clips by some dB
+    assert (noisy >= logmel - 1e-3)[speech[:, :, 0]].all()
+
+
+def test_noise_touches_only_the_chosen_share(logmel):
+    many = np.repeat(logmel, 40, axis=0)
+    noisy = values(Augment(AugmentConfig(noise_probability=0.25)).add_noise(many, real(many)[:, :, None]))
+    assert np.mean((noisy != many).any(axis=(1, 2))) == pytest.approx(0.25, abs=0.08)
+
+
+def test_warp_moves_a_peak_in_frequency_by_its_bound():
+    x = np.full((64, 4, 41), -60, np.float32)
+    x[:, :, 20] = 0
+    peaks = values(Augment(AugmentConfig(warp=0.1)).warp(x)).argmax(axis=2)[:, 0]
+    assert peaks.min() >= 18 and peaks.max() <= 23 and peaks.min() < 20 < peaks.max()
+
+
+def test_level_changes_within_its_bound(logmel):
+    layer = Augment(AugmentConfig(gain_db=6, tilt_db=0))
+    change = values(layer.filter(logmel)) - logmel
+    assert np.abs(change).max() <= 6 + 1e-3 and np.ptp(change[:, 0, 0]) > 1
+
+
+def test_spec_augment_blanks_stripes_within_their_widths():
+    x = np.random.default_rng(1).normal(size=(200, 60, 20)).astype(np.float32)
+    x[:, 50:] = 0
+    config = AugmentConfig(frequency_masks=1, frequency_width=5, time_masks=1, time_width=30)
+    blanked = values(SpecAugment(config)(x, training=True))
+    frames = (blanked[:, :50] == 0).all(axis=2).sum(axis=1)
+    bands = (blanked[:, :50] == 0).all(axis=1).sum(axis=1)
+    assert frames.max() <= 10 + 1 and frames.max() > 5   # a fifth of 50 frames, not the 30 asked for
+    assert bands.max() <= 5 + 1 and bands.max() > 2
+    kept = blanked != 0
+    np.testing.assert_array_equal(blanked[kept], x[kept])
+
+
+def test_layers_survive_serialisation(logmel):
+    for layer in (Augment(AugmentConfig(stretch=0.3), seed=4), SpecAugment(AugmentConfig(), seed=4)):
+        twin = type(layer).from_config(layer.get_config())
+        assert twin.config == layer.config
+        np.testing.assert_array_equal(values(layer(logmel, training=True)), values(twin(logmel, training=True)))

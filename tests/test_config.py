@@ -1,0 +1,58 @@
+import dataclasses
+import json
+
+import pytest
+
+from ser_utils import config
+
+
+def test_the_hash_changes_with_every_setting_and_not_without():
+    base = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
+    assert base.hash == config.RunConfig("quick", "ravdess", "random", "lstm", 0).hash
+    changed = [dataclasses.replace(base, fold=1), dataclasses.replace(base, learning_rate=2e-3),
+               dataclasses.replace(base, options={"width": 0.5}), dataclasses.replace(base, augment=None),
+               dataclasses.replace(base, features=config.FeatureConfig(n_mels=64))]
+    assert len({c.hash for c in [base, *changed]}) == 6
+
+
+def test_a_configuration_survives_json():
+    for augment in (config.AugmentConfig(stretch=0.3), None):
+        one = config.RunConfig("full", "ravdess", "actors", "vgg16", 3, augment=augment, options={"width": 0.5})
+        again = config.from_dict(json.loads(json.dumps(dataclasses.asdict(one))))
+        assert again == one and again.hash == one.hash
+
+
+@pytest.mark.parametrize("profile, runs", [("smoke", 7), ("quick", 14), ("full", 126)])
+def test_profiles_hold_the_runs_of_the_design(profile, runs):
+    found = config.run_configs(profile, "ravdess")
+    assert len(found) == runs == len({c.name for c in found})
+    assert {c.model for c in found} == set(config.MODEL_NAMES)
+
+
+def test_runs_can_be_narrowed_down():
+    found = config.run_configs("full", "ravdess", models=["lstm"], protocols=["twins"], folds=[2, 5])
+    assert [c.name for c in found] == ["twins/lstm/fold2", "twins/lstm/fold5"]
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ({"profile": "huge"}, "Unknown profile 'huge'.*smoke, quick, full"),
+    ({"models": ["gru"]}, "Unknown model 'gru'.*alexnet"),
+    ({"protocols": ["loso"]}, "Unknown protocol 'loso'.*actors"),
+    ({"folds": [6]}, "Unknown fold 6.*5"),
+])
+def test_unknown_names_are_refused_with_what_there_is(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        config.run_configs(**{"profile": "full", "corpus": "ravdess"} | arguments)
+
+
+def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
+    one = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
+    assert not one.is_finished(tmp_path)
+    folder = one.run_directory(tmp_path)
+    assert folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"config_hash": "' + one.hash + '"}')
+    assert one.is_finished(tmp_path)
+    assert not dataclasses.replace(one, epochs=1).is_finished(tmp_path)
+    (folder / "run.json").write_text('{"config_ha')
+    assert not one.is_finished(tmp_path)

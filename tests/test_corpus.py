@@ -1,0 +1,178 @@
+import pytest
+
+from ser_utils import corpus, folds, paths, ravdess, synthetic
+
+NAMES = ravdess.speech_names()
+SMALL = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-05-01-01-01-02"]
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path, monkeypatch):
+    """A checkout without data, no settings, no network, and a synthetic corpus of three clips."""
+    for name in ("RAVDESS_DIR", "SER_CORPUS", "SER_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(paths, "DATA", tmp_path / "data")
+    monkeypatch.setattr(ravdess, "ARCHIVE_URL", "http://127.0.0.1:9/archive.zip")
+    monkeypatch.setattr(synthetic, "small_names", lambda: SMALL)
+
+
+@pytest.fixture
+def fetch(monkeypatch):
+    """A network: the folders to which a (made-up) download went."""
+    went = []
+
+    def download(dest, **options):
+        went.append((dest, options))
+        return write(dest, NAMES)
+
+    monkeypatch.setattr(ravdess, "reachable", lambda url: True)
+    monkeypatch.setattr(ravdess, "download", download)
+    return went
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Fail if the network is asked for anything."""
+    def asked(*args, **options):
+        raise AssertionError("asked the network")
+    monkeypatch.setattr(ravdess, "reachable", asked)
+    monkeypatch.setattr(ravdess, "download", asked)
+
+
+def write(root, names):
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (root / f"{name}.wav").touch()
+    return root
+
+
+def test_ravdess_dir_comes_first(tmp_path, monkeypatch, offline):
+    write(tmp_path / "data" / "ravdess", NAMES[:1])
+    monkeypatch.setenv("RAVDESS_DIR", str(write(tmp_path / "mine", NAMES)))
+    found = corpus.find()
+    assert (found.root, found.kind, len(found.index)) == (tmp_path / "mine", "ravdess", 1440)
+    assert found.banner is None
+
+
+@pytest.mark.parametrize("make", [False, True])
+@pytest.mark.parametrize("kind", ["auto", "ravdess"])
+def test_a_ravdess_dir_missing_or_empty_is_never_passed_over(tmp_path, monkeypatch, fetch, make, kind):
+    write(tmp_path / "data" / "ravdess", NAMES)
+    if make:
+        (tmp_path / "mine").mkdir()
+    monkeypatch.setenv("RAVDESS_DIR", str(tmp_path / "mine"))
+    with pytest.raises(FileNotFoundError, match="RAVDESS_DIR is set to .*mine"):
+        corpus.find(kind)
+    assert fetch == []
+
+
+def test_a_ravdess_dir_with_clips_missing_is_an_error(tmp_path, monkeypatch, fetch):
+    monkeypatch.setenv("RAVDESS_DIR", str(write(tmp_path / "mine", NAMES[5:])))
+    with pytest.raises(FileNotFoundError, match=f"RAVDESS_DIR.*5 of the 1,440.*{NAMES[0]}, {NAMES[1]}"):
+        corpus.find()
+    assert fetch == []
+
+
+def test_then_the_checkouts_own_folder(tmp_path, offline):
+    write(tmp_path / "data" / "ravdess", NAMES)
+    found = corpus.find()
+    assert (found.root, found.kind) == (tmp_path / "data" / "ravdess", "ravdess")
+    assert found.index["clip"].tolist() == NAMES
+
+
+def test_missing_clips_there_are_an_error_and_not_a_download(tmp_path, fetch):
+    write(tmp_path / "data" / "ravdess", NAMES[:-1])
+    with pytest.raises(FileNotFoundError, match=f"1 of the 1,440 .*{NAMES[-1]}\\. .*make data"):
+        corpus.find()
+    assert fetch == []
+
+
+def test_a_misnamed_file_is_an_error(tmp_path, offline):
+    write(tmp_path / "data" / "ravdess", [*NAMES, "mine"])
+    with pytest.raises(ValueError, match="mine.wav is no RAVDESS clip"):
+        corpus.find()
+
+
+def test_then_a_download(tmp_path, fetch):
+    found = corpus.find()
+    assert (found.root, found.kind) == (tmp_path / "data" / "ravdess", "ravdess")
+    assert [dest for dest, _ in fetch] == [tmp_path / "data" / "ravdess"]
+    assert fetch[0][1] == {"url": ravdess.ARCHIVE_URL, "md5": ravdess.ARCHIVE_MD5}
+
+
+def test_a_download_killed_half_way_is_taken_up_again(tmp_path, fetch):
+    root = write(tmp_path / "data" / "ravdess", NAMES[:100])
+    (root / ravdess.PARTIAL).mkdir()
+    assert len(corpus.find().index) == 1440
+    assert len(fetch) == 1
+
+
+def test_a_download_killed_half_way_is_an_error_when_it_cannot_be_taken_up(tmp_path):
+    root = write(tmp_path / "data" / "ravdess", NAMES[:100])
+    (root / ravdess.PARTIAL).mkdir()
+    with pytest.raises(FileNotFoundError, match="1,340 of the 1,440"):
+        corpus.find()
+
+
+def test_then_the_synthetic_one_with_a_warning(tmp_path, capsys):
+    found = corpus.find(small=True)
+    assert (found.root, found.kind) == (tmp_path / "data" / "synthetic-small", "synthetic")
+    assert found.index["clip"].tolist() == sorted(SMALL)
+    assert found.banner == corpus.BANNER
+    printed = capsys.readouterr().err
+    assert "no connection to download it" in printed
+    assert "WARNING" in printed and corpus.BANNER in printed
+    assert not (tmp_path / "data" / "ravdess").exists()
+
+
+def test_a_failed_download_falls_back_with_its_reason(monkeypatch, fetch, capsys):
+    def fail(dest, **options):
+        raise ravdess.DownloadError("the transfer broke off")
+    monkeypatch.setattr(ravdess, "download", fail)
+    assert corpus.find(small=True).kind == "synthetic"
+    assert "the transfer broke off" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="the transfer broke off"):
+        corpus.find("ravdess")
+
+
+@pytest.mark.parametrize("how", ["argument", "SER_OFFLINE"])
+def test_offline_is_used_when_forbidden(monkeypatch, offline, how, capsys):
+    if how == "SER_OFFLINE":
+        monkeypatch.setenv("SER_OFFLINE", "1")
+    assert corpus.find(allow_download=how != "argument", small=True).kind == "synthetic"
+    assert corpus.BANNER in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="make data"):
+        corpus.find("ravdess", allow_download=how != "argument")
+
+
+def test_synthetic_can_be_asked_for(tmp_path, monkeypatch, offline, capsys):
+    write(tmp_path / "data" / "ravdess", NAMES)
+    assert corpus.find("synthetic", small=True).kind == "synthetic"
+    monkeypatch.setenv("SER_CORPUS", "synthetic")
+    assert corpus.find(small=True).kind == "synthetic"
+    assert "WARNING" not in capsys.readouterr().err
+    assert corpus.find("ravdess").kind == "ravdess"
+
+
+def test_ser_corpus_can_demand_ravdess(monkeypatch, capsys):
+    monkeypatch.setenv("SER_CORPUS", "ravdess")
+    with pytest.raises(FileNotFoundError, match="No RAVDESS in"):
+        corpus.find(small=True)
+
+
+def test_an_unknown_kind_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'emodb'.*auto, ravdess, synthetic"):
+        corpus.find("emodb")
+    monkeypatch.setenv("SER_CORPUS", "toy")
+    with pytest.raises(ValueError, match="'toy'.*SER_CORPUS"):
+        corpus.find()
+
+
+def test_the_whole_synthetic_corpus_is_made_elsewhere_than_the_small_one(tmp_path, monkeypatch):
+    def make(root, names=None):
+        return write(root, names or NAMES)
+    monkeypatch.setattr(synthetic, "make_corpus", make)
+    whole, small = corpus.find("synthetic"), corpus.find("synthetic", small=True)
+    assert whole.root == tmp_path / "data" / "synthetic"
+    assert (len(whole.index), len(small.index)) == (1440, 3)
+    folds.check_split(whole.index, "twins", 0)

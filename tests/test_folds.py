@@ -1,0 +1,199 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_utils import folds, ravdess
+
+INDEX = pd.DataFrame([ravdess.parse_name(clip) for clip in ravdess.speech_names()])
+ALL = [(protocol, fold) for protocol in folds.PROTOCOLS for fold in range(6)]
+
+
+def clips(protocol, fold, part):
+    return INDEX.iloc[folds.split(INDEX, protocol, fold)[part]]
+
+
+def test_the_committed_table_is_the_one_make_table_makes():
+    pd.testing.assert_frame_equal(folds.table(), folds.make_table(), check_dtype=False)
+
+
+def test_another_seed_makes_another_table():
+    other = folds.make_table(seed=1)
+    assert (other["random"] != folds.table()["random"]).mean() > 0.5
+    assert (other["actors"] == folds.table()["actors"]).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_seed_keeps_classes_exact_and_the_identical_pair_together(seed):
+    made = folds.make_table(seed).merge(INDEX[["clip", "emotion"]])
+    for protocol in ("random", "twins"):
+        counts = made.groupby(["emotion", protocol]).size().unstack()
+        assert (counts.loc["neutral"] == 16).all()
+        assert (counts.drop("neutral") == 32).all(axis=None)
+        assert made.set_index("clip").loc[list(ravdess.IDENTICAL_CLIPS), protocol].nunique() == 1
+
+
+def test_the_table_holds_every_speech_clip_once():
+    table = folds.table()
+    assert table["clip"].tolist() == ravdess.speech_names()
+    assert table.columns.tolist() == ["clip", *folds.PROTOCOLS]
+    assert set(np.unique(table[list(folds.PROTOCOLS)])) == set(range(6))
+
+
+def test_a_changed_copy_does_not_change_the_table():
+    mine = folds.table()
+    mine["random"] = 0
+    assert folds.table()["random"].nunique() == 6
+
+
+@pytest.mark.parametrize(("protocol", "fold"), ALL)
+def test_sizes_are_the_papers_and_parts_do_not_overlap(protocol, fold):
+    parts = folds.split(INDEX, protocol, fold)
+    assert {part: len(rows) for part, rows in parts.items()} == {"train": 960, "val": 240, "test": 240}
+    assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1440))
+
+
+@pytest.mark.parametrize("protocol", folds.PROTOCOLS)
+def test_every_clip_is_tested_once_and_the_next_fold_validates(protocol):
+    tested = np.concatenate([folds.split(INDEX, protocol, fold)["test"] for fold in range(6)])
+    assert np.array_equal(np.sort(tested), np.arange(1440))
+    for fold in range(6):
+        validated = folds.split(INDEX, protocol, fold)["val"]
+        assert np.array_equal(validated, folds.split(INDEX, protocol, (fold + 1) % 6)["test"])
+
+
+@pytest.mark.parametrize("protocol", folds.PROTOCOLS)
+def test_each_fold_has_16_neutral_and_32_of_every_other_emotion(protocol):
+    for fold in range(6):
+        counts = clips(protocol, fold, "test")["emotion"].value_counts()
+        assert counts.pop("neutral") == 16
+        assert counts.tolist() == [32] * 7
+
+
+def test_twins_stay_together():
+    for fold in range(6):
+        pairs = clips("twins", fold, "test")["clip"].map(folds.twin_key).value_counts()
+        assert (pairs == 2).all()
+
+
+def test_random_splits_most_twins():
+    pairs = clips("random", 0, "test")["clip"].map(folds.twin_key).value_counts()
+    assert (pairs == 1).mean() > 0.5
+
+
+def test_actors_are_the_folds_of_emobox():
+    for fold, actors in enumerate(
+        [{1, 11, 20, 21}, {4, 10, 12, 14}, {8, 9, 19, 23}, {3, 5, 7, 24}, {2, 15, 16, 18}, {6, 13, 17, 22}]
+    ):
+        assert set(clips("actors", fold, "test")["actor"]) == actors
+
+
+def test_the_identical_pair_is_the_one_of_the_checksums():
+    table = ravdess.reference()
+    twice = table[table["sha256"].duplicated(keep=False)]["clip"]
+    assert tuple(twice) == ravdess.IDENTICAL_CLIPS
+
+
+def test_positions_follow_the_order_and_the_size_of_the_index():
+    shuffled = INDEX.sample(frac=0.3, random_state=0).reset_index(drop=True)
+    parts = folds.split(shuffled, "actors", 2)
+    assert set(shuffled["actor"].iloc[parts["test"]]) == {8, 9, 19, 23}
+    assert sum(map(len, parts.values())) == len(shuffled)
+    relabelled = shuffled.set_index(np.arange(len(shuffled)) + 1000)
+    assert np.array_equal(folds.split(relabelled, "actors", 2)["test"], parts["test"])
+
+
+def test_unknown_protocol_fold_and_clip_are_named():
+    with pytest.raises(ValueError, match="'speakers'.*random, twins, actors"):
+        folds.split(INDEX, "speakers", 0)
+    with pytest.raises(ValueError, match="fold 6.*0 to 5"):
+        folds.split(INDEX, "random", 6)
+    with pytest.raises(ValueError, match="fold -1"):
+        folds.split(INDEX, "random", -1)
+    stranger = pd.concat([INDEX, pd.DataFrame({"clip": ["mine"]})], ignore_index=True)
+    with pytest.raises(ValueError, match="mine not in the fold table"):
+        folds.split(stranger, "random", 0)
+
+
+# ------------------------------------------------------------------------------------- planted leaks
+
+
+@pytest.mark.parametrize(("protocol", "fold"), ALL)
+def test_the_committed_splits_pass_the_check(protocol, fold):
+    checked = folds.check_split(INDEX, protocol, fold)
+    assert np.array_equal(checked["test"], folds.split(INDEX, protocol, fold)["test"])
+
+
+def position(clip):
+    return INDEX.index[INDEX["clip"] == clip][0]
+
+
+def moved(parts, row, source, target):
+    """The split with one row moved from a part to another."""
+    return {**parts, source: parts[source][parts[source] != row], target: np.append(parts[target], row)}
+
+
+@pytest.mark.parametrize("pair", [("train", "test"), ("train", "val"), ("val", "test")])
+def test_a_clip_in_two_parts_is_caught(pair):
+    parts = folds.split(INDEX, "random", 0)
+    parts[pair[0]] = np.append(parts[pair[0]], parts[pair[1]][0])
+    name = INDEX["clip"].iloc[parts[pair[1]][0]]
+    with pytest.raises(folds.LeakError, match=f"clip in both {pair[0]} and {pair[1]}: {name}"):
+        folds.check_split(INDEX, "random", parts)
+
+
+def test_a_clip_twice_in_the_index_is_caught():
+    doubled = pd.concat([INDEX, INDEX.iloc[[7]]], ignore_index=True)
+    with pytest.raises(folds.LeakError, match=f"two rows.*{INDEX['clip'][7]}"):
+        folds.check_split(doubled, "random", 0)
+
+
+@pytest.mark.parametrize("fold", range(6))
+def test_an_actor_in_two_parts_is_caught(fold):
+    parts = folds.split(INDEX, "actors", fold)
+    row = parts["test"][0]
+    with pytest.raises(folds.LeakError, match=f"actor in both train and test: {INDEX['actor'][row]}"):
+        folds.check_split(INDEX, "actors", moved(parts, row, "test", "train"))
+
+
+def test_an_actor_is_caught_though_the_index_names_another():
+    parts = folds.split(INDEX, "actors", 0)
+    row = parts["test"][0]
+    lying = INDEX.assign(actor=INDEX["actor"].where(INDEX.index != row, 24))
+    with pytest.raises(folds.LeakError, match="actor"):
+        folds.check_split(lying, "actors", moved(parts, row, "test", "train"))
+
+
+@pytest.mark.parametrize("target", ["train", "val"])
+def test_a_twin_split_apart_is_caught(target):
+    parts = folds.split(INDEX, "twins", 3)
+    with pytest.raises(folds.LeakError, match=f"pair of repetitions in both {target} and test"):
+        folds.check_split(INDEX, "twins", moved(parts, parts["test"][5], "test", target))
+
+
+@pytest.mark.parametrize("fold", range(6))
+def test_the_identical_pair_apart_is_caught_even_under_random(fold):
+    row = position(ravdess.IDENTICAL_CLIPS[1])
+    parts = folds.split(INDEX, "random", fold)
+    source = next(part for part, rows in parts.items() if row in rows)
+    target = "test" if source == "train" else "train"
+    with pytest.raises(folds.LeakError, match="byte-identical pair"):
+        folds.check_split(INDEX, "random", moved(parts, row, source, target))
+
+
+def test_the_random_folds_leak_speakers_by_the_actors_promise():
+    with pytest.raises(folds.LeakError, match="actor in both"):
+        folds.check_split(INDEX, "actors", folds.split(INDEX, "random", 0))
+    with pytest.raises(folds.LeakError, match="repetitions"):
+        folds.check_split(INDEX, "twins", folds.split(INDEX, "random", 0))
+
+
+def test_parts_missing_empty_or_out_of_range_are_refused():
+    parts = folds.split(INDEX, "random", 0)
+    with pytest.raises(ValueError, match="train, val, test"):
+        folds.check_split(INDEX, "random", {"train": parts["train"], "test": parts["test"]})
+    with pytest.raises(ValueError, match="val part is empty"):
+        folds.check_split(INDEX, "random", {**parts, "val": np.array([], dtype=int)})
+    with pytest.raises(ValueError, match="test part points outside"):
+        folds.check_split(INDEX, "random", {**parts, "test": np.array([1440])})
+    with pytest.raises(ValueError, match="Unknown protocol"):
+        folds.check_split(INDEX, "speakers", parts)

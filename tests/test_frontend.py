@@ -1,0 +1,45 @@
+import keras
+import numpy as np
+import pytest
+
+from ser_utils import frontend
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+
+CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=24, n_mfcc=4),
+                   frames=48, options={"width": 0.125})
+
+
+@pytest.fixture(scope="module")
+def logmel():
+    x = np.random.default_rng(0).normal(-40, 8, (4, 48, 24)).astype(np.float32)
+    x[1, 30:] = PAD_DB
+    return x
+
+
+def test_normalise_uses_the_given_statistics_and_blanks_padding(logmel):
+    mean, deviation = np.linspace(-50, -30, 24), np.linspace(5, 10, 24)
+    got = keras.ops.convert_to_numpy(frontend.Normalise(mean, deviation)(logmel))
+    np.testing.assert_allclose(got[0], (logmel[0] - mean) / deviation, atol=1e-5)
+    assert (got[1, 30:] == 0).all() and (got[1, :30] != 0).any(axis=1).all()
+
+
+@pytest.mark.parametrize("pool, shape", [(1, (48, 24, 1)), (2, (24, 12, 1))])
+def test_the_network_gets_the_pooled_image(pool, shape):
+    import dataclasses
+
+    model = frontend.assemble(dataclasses.replace(CONFIG, pool=pool), np.full(24, -40.0), np.full(24, 8.0))
+    assert model.get_layer("alexnet").input_shape[1:] == shape
+
+
+def test_a_saved_model_predicts_the_same(tmp_path, logmel):
+    model = frontend.assemble(CONFIG, np.full(24, -40.0), np.full(24, 8.0))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model.predict_on_batch(logmel), again.predict_on_batch(logmel))
+
+
+def test_without_augmentation_training_and_prediction_see_the_same_input(logmel):
+    import dataclasses
+
+    model = frontend.assemble(dataclasses.replace(CONFIG, augment=None), np.full(24, -40.0), np.full(24, 8.0))
+    assert [layer.name for layer in model.layers] == ["logmel_db", "normalise", "image", "alexnet"]

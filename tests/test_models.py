@@ -1,0 +1,406 @@
+"""ser_utils.models and ser_utils.plots.models: the networks against their published forms and equations."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+from keras import applications
+
+from ser_utils import models
+from ser_utils.models import common
+from ser_utils.models.alexnet import LocalResponseNormalization
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import ROOT
+from ser_utils.plots.models import block_diagram, stages
+
+SHAPE = (48, 24, 1)
+CONVOLUTIONAL = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19")
+SMALL = {"inceptionnet": {"modules": (1, 1, 1)}, "transformer": {"heads": 2, "depth": 2}}
+rng = np.random.default_rng(0)
+
+
+def small(name, shape=SHAPE, **options):
+    return models.build(name, shape, width=0.125, **SMALL.get(name, {}), **options)
+
+
+def clips(frames=SHAPE[0], lengths=(48, 20)):
+    """Random clips with padding after the given numbers of frames."""
+    x = rng.normal(size=(len(lengths), frames, *SHAPE[1:])).astype("float32")
+    for clip, length in zip(x, lengths, strict=True):
+        clip[length:] = 0
+    return x
+
+
+def run(model, x):
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+def trainable(model):
+    return sum(np.prod(weight.shape) for weight in model.trainable_weights)
+
+
+@pytest.fixture
+def mixed_precision():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+# The registry
+
+def test_names_are_those_of_the_paper():
+    assert models.names() == tuple(MODEL_NAMES)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_tailored_network(name, tmp_path):
+    """Name, shape, probabilities, layers to look into, and the way to a file and back."""
+    model = small(name)
+    x = clips()
+    y = run(model, x)
+    assert model.name == name
+    assert y.shape == (2, 8) and y.dtype == "float32"
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
+    assert np.abs(y[0] - y[1]).max() > 1e-6
+    if name in CONVOLUTIONAL:
+        frames = model.get_layer("last_conv").output.shape[1]
+        assert models.attention_model(model).output.shape == (None, frames)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    np.testing.assert_array_equal(run(keras.models.load_model(path), x), y)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_mixed_precision_keeps_probabilities_in_float32(name, mixed_precision):
+    model = small(name)
+    y = run(model, clips())
+    assert model.layers[-1].compute_dtype == "float32" and y.dtype == "float32"
+    assert model.get_layer("attention").compute_dtype == "float32"
+    assert any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_gradients_reach_every_weight(name):
+    """Every weight moves in one step of training: none is unconnected, none masked away."""
+    model = small(name, dropout=0.0)
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", run_eagerly=True)
+    model.train_on_batch(clips(lengths=(48, 40, 30, 20)), np.array([0, 1, 2, 3]))
+    still = [weight.path for weight, old in zip(model.trainable_weights, before, strict=True)
+             if np.array_equal(keras.ops.convert_to_numpy(weight), old)]
+    assert not still
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single frame
+@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("shape", [(80, 40, 1), (33, 17, 2), (1, 1, 1)])
+def test_any_shape(name, shape):
+    assert small(name, shape).output.shape == (None, 8)
+
+
+def test_full_size_parameters():
+    """The size of the full networks; a change here changes the published results."""
+    counts = {name: models.build(name, (160, 80, 1)).count_params() for name in models.names()}
+    assert counts == {
+        "alexnet": 4_175_208,
+        "resnet": 11_290_568,
+        "inceptionnet": 22_244_712,
+        "vgg16": 15_615_688,
+        "vgg19": 20_929_224,
+        "lstm": 3_618_952,
+        "transformer": 1_952_008,
+    }
+
+
+@pytest.mark.parametrize(("arguments", "options", "message"), [
+    (("alexnett", SHAPE), {}, "alexnett.*alexnet, resnet"),
+    (("lstm", SHAPE), {"canonical": True}, "lstm has no option 'canonical'.*stack"),
+    (("vgg16", SHAPE), {"depth": 16}, "vgg16 has no option 'depth'.*width"),
+    (("vgg16", (0, 80, 1)), {}, "0 frames"),
+    (("vgg16", (80, 80)), {}, r"\(frames, bins, channels\).*\(80, 80\)"),
+    (("vgg16", None), {}, "frames, bins, channels"),
+    (("vgg16", SHAPE, 1), {}, "at least 2 classes"),
+    (("resnet", SHAPE), {"depth": 20}, "no depth 20; choose from 18, 34, 50"),
+    (("resnet", SHAPE), {"width": 0}, "width of resnet must be above 0"),
+    (("resnet", SHAPE), {"dropout": 1.0}, "dropout of resnet"),
+    (("resnet", SHAPE), {"pooling": "max"}, "pooling 'max'; choose from attention"),
+    (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
+    (("transformer", SHAPE), {"downsample": 3}, "downsample"),
+    (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7"),
+])
+def test_errors_say_what_to_do(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(*arguments, **options)
+
+
+def test_options_lists_defaults():
+    assert models.options("resnet")["depth"] == 18
+    assert models.options("vgg19") == models.options("vgg16")
+    assert "input_shape" not in models.options("lstm")
+
+
+# Against the published networks
+
+REFERENCES = {
+    "resnet": (applications.ResNet50, (64, 64, 3), {"depth": 50}),
+    "inceptionnet": (applications.InceptionV3, (75, 75, 3), {}),
+    "vgg16": (applications.VGG16, (32, 32, 3), {}),
+    "vgg19": (applications.VGG19, (32, 32, 3), {}),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_canonical_equals_keras_applications(name):
+    """With the weights of Keras's own network, ours computes the same, in every batch normalisation too."""
+    reference, shape, options = REFERENCES[name]
+    theirs = reference(weights=None, input_shape=shape)
+    ours = models.build(name, shape, canonical=True, **options)
+    for weight in theirs.weights:
+        if weight.path.endswith(("gamma", "variance")):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.path.endswith(("beta", "mean", "bias")):
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    ours.set_weights(theirs.get_weights())
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    expected = run(theirs, x)
+    assert ours.count_params() == theirs.count_params()
+    assert np.ptp(expected) > 1e-4
+    np.testing.assert_allclose(run(ours, x), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "options", "parameters"), [
+    ("alexnet", {}, 62_378_344),
+    ("alexnet", {"grouped": True}, 60_965_224),
+    ("resnet", {"depth": 18}, 11_689_512),
+    ("resnet", {"depth": 34}, 21_797_672),
+    ("resnet", {"depth": 50}, 25_583_592),
+    ("inceptionnet", {}, 23_817_352),
+    ("vgg16", {}, 138_357_544),
+    ("vgg19", {}, 143_667_240),
+])
+def test_canonical_parameters_are_the_published(name, options, parameters):
+    """Trainable parameters at the published input size; for ResNet-18 and -34 torchvision's counts."""
+    model = models.build(name, canonical=True, **options)
+    assert model.output.shape == (None, 1000)
+    assert trainable(model) == parameters
+
+
+def test_alexnet_layer_by_layer():
+    """Kernels, steps and map sizes of Krizhevsky et al. 2012, section 3.5."""
+    model = models.build("alexnet", canonical=True)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [tuple(layer.kernel.shape) for layer in convolutions] == [
+        (11, 11, 3, 96), (5, 5, 96, 256), (3, 3, 256, 384), (3, 3, 384, 384), (3, 3, 384, 256)]
+    assert [layer.strides[0] for layer in convolutions] == [4, 1, 1, 1, 1]
+    assert [layer.output.shape[1] for layer in convolutions] == [55, 27, 13, 13, 13]
+    assert model.get_layer("conv5_pool").output.shape == (None, 6, 6, 256)
+    assert [model.get_layer(name).units for name in ("fc6", "fc7", "predictions")] == [4096, 4096, 1000]
+
+
+def test_local_response_normalisation():
+    """Against the sum of section 3.3, channel by channel."""
+    a = rng.normal(0, 30, size=(1, 2, 2, 7)).astype("float32")
+    expected = np.empty_like(a)
+    for i in range(7):
+        total = sum(a[..., j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
+        expected[..., i] = a[..., i] / (2 + 1e-4 * total) ** 0.75
+    np.testing.assert_allclose(run(LocalResponseNormalization(), a), expected, rtol=1e-5)
+
+
+def test_resnet_without_skip():
+    plain, residual = small("resnet", skip=False), small("resnet")
+    assert not any(isinstance(layer, keras.layers.Add) for layer in plain.layers)
+    assert sum(isinstance(layer, keras.layers.Add) for layer in residual.layers) == 8
+    shortcuts = [layer for layer in residual.layers if layer.name.endswith("block1_0")]
+    assert residual.count_params() - plain.count_params() == sum(
+        layer.count_params() + 4 * layer.filters for layer in shortcuts)
+
+
+def test_width_scales_channels():
+    assert [common.scaled(channels, 0.25) for channels in (8, 16, 64, 100, 512)] == [8, 8, 16, 24, 128]
+    assert models.build("vgg16", SHAPE, width=0.5).get_layer("conv5_3").filters == 256
+
+
+# Padding and attention over time
+
+def test_padding_mask():
+    x = clips(lengths=(48, 20))
+    x[0, 5] = 0
+    mask = run(common.PaddingMask(), x)
+    assert mask[0].sum() == 47 and not mask[0, 5]
+    assert mask[1].tolist() == [True] * 20 + [False] * 28
+    trailing = run(common.PaddingMask(trailing=True), np.concatenate([x, np.zeros_like(x[:1])]))
+    assert trailing.sum(axis=1).tolist() == [48, 20, 1] and trailing[2, 0]
+
+
+@pytest.mark.parametrize(("stride", "expected"), [
+    (1, [1, 0, 0, 1, 0]), (2, [1, 1, 0]), (3, [1, 1]), (8, [1])])
+def test_mask_pooling(stride, expected):
+    mask = np.array([[True, False, False, True, False]])
+    assert run(common.MaskPooling(stride), mask).astype(int).tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_attention_ignores_padding(name):
+    weights = run(models.attention_model(small(name)), clips(lengths=(48, 16)))
+    frames = weights.shape[1]
+    sounding = -(-16 * frames // 48)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert (weights[0] > 0).all()
+    assert (weights[1, :sounding] > 0).all() and (weights[1, sounding:] == 0).all()
+
+
+@pytest.mark.parametrize("pooling", common.POOLINGS)
+def test_pooling_over_time(pooling):
+    """The pooled vector is the weighted mean (and deviation) by the weights of ``attention``."""
+    x = keras.Input((6, 5))
+    mask = keras.Input((6,), dtype="bool")
+    pooled = common.pool_time(x, mask, pooling)
+    model = keras.Model([x, mask], pooled)
+    weights_of = keras.Model([x, mask], model.get_layer("attention").output)
+    frames = rng.normal(size=(2, 6, 5)).astype("float32")
+    valid = np.array([[True] * 6, [True] * 4 + [False] * 2])
+    weights = run(weights_of, [frames, valid])
+    if pooling == "average":
+        np.testing.assert_allclose(weights, valid / valid.sum(axis=1, keepdims=True), rtol=1e-5)
+    else:
+        assert np.ptp(weights[0]) > 1e-3
+    mean = (weights[..., None] * frames).sum(axis=1)
+    expected = mean
+    if pooling == "statistics":
+        variance = (weights[..., None] * (frames - mean[:, None]) ** 2).sum(axis=1)
+        expected = np.concatenate([mean, np.sqrt(variance + 1e-5)], axis=1)
+    np.testing.assert_allclose(run(model, [frames, valid]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_silence_gives_finite_probabilities(name):
+    y = run(small(name), np.zeros((2, *SHAPE), "float32"))
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options", "frames"), [
+    ("lstm", {"stack": 1, "front": 0}, 28),
+    ("lstm", {"stack": 4}, 27),
+    ("transformer", {"downsample": 1}, 28),
+    ("transformer", {"downsample": 2}, 27),
+    ("transformer", {"downsample": 4}, 27),
+    ("transformer", {"downsample": 4}, 28),
+])
+def test_appended_padding_changes_nothing(name, options, frames):
+    short, long = small(name, (frames, 24, 1), **options), small(name, (57, 24, 1), **options)
+    for weight in short.weights:  # running averages that are not 0 and 1
+        weight.assign(weight + rng.uniform(0.05, 0.2, weight.shape))
+    long.set_weights(short.get_weights())
+    x = clips(frames, lengths=(frames, 20))
+    padded = np.concatenate([x, np.zeros((2, 57 - frames, 24, 1), "float32")], axis=1)
+    expected = run(short, x)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-4
+    np.testing.assert_allclose(run(long, padded), expected, rtol=1e-4, atol=1e-6)
+
+
+# Equations
+
+def test_lstm_step_is_the_keras_lstm():
+    """Equation (5), step by step, against the layer of Keras."""
+    layer = keras.layers.LSTM(4, return_sequences=True)
+    x = rng.normal(size=(2, 6, 3)).astype("float32")
+    layer.build(x.shape)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    expected = run(layer, x)
+    h = c = np.zeros((2, 4))
+    for t in range(6):
+        h, c = models.lstm_step(x[:, t], h, c, *layer.get_weights())
+        np.testing.assert_allclose(h, expected[:, t], rtol=1e-4, atol=1e-5)
+
+
+def test_frame_stack():
+    x = np.arange(10, dtype="float32").reshape(1, 5, 2)
+    assert run(models.FrameStack(2), x).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]]
+
+
+def test_attention_is_equation_6():
+    """The attention of the encoder is softmax(Q K^T / sqrt d) V, head by head."""
+    layer = keras.layers.MultiHeadAttention(2, 4)
+    x = rng.normal(size=(3, 5, 8)).astype("float32")
+    layer.build(x.shape, x.shape)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    y, scores = (keras.ops.convert_to_numpy(part) for part in layer(x, x, return_attention_scores=True))
+    wq, bq, wk, bk, wv, bv, wo, bo = layer.get_weights()
+    q, k, v = (np.einsum("btf,fhd->bhtd", x, w) + b[:, None] for w, b in ((wq, bq), (wk, bk), (wv, bv)))
+    heads, attention = models.scaled_dot_product(q, k, v)
+    np.testing.assert_allclose(attention, scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(np.einsum("bhtd,hdf->btf", heads, wo) + bo, y, rtol=1e-3, atol=1e-4)
+
+
+def test_attention_maps():
+    model = small("transformer")
+    maps = models.attention_maps(model)(clips(lengths=(48, 20)))
+    assert len(maps) == 2
+    for scores in (keras.ops.convert_to_numpy(layer) for layer in maps):
+        assert scores.shape == (2, 2, 24, 24)
+        np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
+        assert scores[1, :, :, 10:].max() < 1e-6 < scores[1, :, :, :10].min()
+
+
+def test_positional_encoding():
+    y = run(models.PositionalEncoding(), np.zeros((1, 4, 6), "float32"))[0]
+    rates = 10000.0 ** (-np.arange(3) / 3)
+    angles = np.arange(4)[:, None] * rates
+    np.testing.assert_allclose(y, np.hstack([np.sin(angles), np.cos(angles)]), atol=1e-5)
+
+
+def test_stochastic_depth_skips_whole_branches():
+    model = small("transformer", dropout=0.0, stochastic_depth=0.9)
+    path = model.get_layer("encoder2_drop2_path")
+    y = keras.ops.convert_to_numpy(path(np.ones((64, 3, 2), "float32"), training=True))
+    assert {len(np.unique(clip)) for clip in y} == {1}
+    assert 0 < (y[:, 0, 0] > 0).sum() < 32
+
+
+# Other backends
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_builds_and_runs_with_jax():
+    code = """
+        import keras, numpy as np
+        from ser_utils import models
+        assert keras.backend.backend() == "jax"
+        x = np.random.default_rng(0).normal(size=(2, 48, 24, 1)).astype("float32")
+        x[1, 20:] = 0
+        for name in models.names():
+            model = models.build(name, (48, 24, 1), width=0.125)
+            model.compile("adam", "sparse_categorical_crossentropy")
+            model.train_on_batch(x, np.array([0, 1]))
+            assert np.allclose(model.predict(x, verbose=0).sum(1), 1, atol=1e-5), name
+    """
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=ROOT)
+
+
+# Diagrams
+
+@pytest.mark.parametrize("name", models.names())
+def test_block_diagram(name):
+    model = small(name)
+    rows = stages(model)
+    assert sum(row["parameters"] for row in rows) == model.count_params()
+    assert rows[0]["name"] == "input" and rows[0]["shape"] == SHAPE
+    assert rows[-1]["name"] == "predictions" and rows[-1]["shape"] == (8,)
+    texts = [text.get_text() for text in block_diagram(model).axes[0].texts]
+    for row in rows:
+        assert row["name"] in texts and row["summary"] in texts and "_" not in row["summary"]
+
+
+def test_block_diagram_by_name():
+    fig = block_diagram("inceptionnet", SHAPE, width=0.125, modules=(1, 0, 0))
+    assert "InceptionNet" in fig.axes[0].get_title(loc="left")
+    summaries = [text.get_text() for text in fig.axes[0].texts]
+    assert "7 convolutions 1×1 to 5×5, 4 branches" in summaries

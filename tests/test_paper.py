@@ -1,0 +1,55 @@
+"""ser_utils.paper: the facts agree with one another and with the design's audit."""
+
+import pytest
+
+from ser_utils import evaluation, paper
+
+
+def test_every_network_has_a_row_and_the_order_is_the_same():
+    assert list(paper.TABLE2) == list(paper.MODEL_NAMES)
+    assert len(paper.MODEL_NAMES) == 7
+
+
+def test_accuracies_are_the_printed_ones():
+    printed = [row[0] for row in paper.TABLE2.values()]
+    assert printed == [78.4, 83.6, 81.2, 85.0, 85.5, 79.8, 87.3]
+
+
+def test_only_two_accuracies_are_possible_with_240_clips():
+    def possible(percent):
+        return any(round(100 * hits / 240, 1) == percent for hits in range(241))
+
+    assert {model for model, row in paper.TABLE2.items() if possible(row[0])} == {"inceptionnet", "vgg16"}
+
+
+@pytest.mark.parametrize("model", paper.TABLE2)
+def test_rows_are_percentages_and_f1_follows_the_right_formula(model):
+    accuracy, precision, recall, f1 = paper.TABLE2[model]
+    assert 50 < accuracy < 100
+    for value in (precision, recall, f1):
+        assert 50 < value < 100
+    assert abs(f1 - 2 * precision * recall / (precision + recall)) <= 0.11
+
+
+def test_table1_adds_up_to_the_corpus():
+    assert sum(paper.TABLE1.values()) == 1440
+
+
+def test_equations_render_and_only_the_printed_f1_lacks_its_factor():
+    from matplotlib.mathtext import MathTextParser
+
+    assert set(paper.EQUATIONS) == set(range(5, 11))
+    parser = MathTextParser("path")
+    for number in (6, 7, 8, 9, 10):  # (5) needs LaTeX's aligned environment, which mathtext lacks
+        parser.parse(f"${paper.EQUATIONS[number]}$".replace(r"\!", "").replace(r"\top", "T"))
+    assert "2" in paper.EQUATIONS[10] and "2" not in paper.EQUATION_10_AS_PRINTED
+    assert paper.EQUATIONS[5].count(r"\sigma") == 3 and paper.EQUATIONS[5].count("&=") == 6
+
+
+def test_human_figures():
+    assert tuple(paper.HUMAN["emotion"]) == evaluation.EMOTIONS
+    assert paper.HUMAN["emotion"]["neutral"] == paper.HUMAN["emotion"]["calm"]
+    assert paper.HUMAN["overall"] == 62.4
+    assert paper.HUMAN["intensity"]["strong"] > paper.HUMAN["intensity"]["normal"]
+    assert paper.HUMAN["gender"]["female"] > paper.HUMAN["gender"]["male"]
+    assert paper.HUMAN["doi"] in paper.HUMAN["source"]

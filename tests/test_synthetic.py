@@ -1,0 +1,230 @@
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+from scipy.fft import dct
+from scipy.signal import stft
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ser_utils import folds, ravdess, synthetic
+
+FEW = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-04-01-01-02-02"]
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+# ----------------------------------------------------------------------------------------- the corpus
+
+
+def test_the_layout_is_ravdesss_own(tmp_path):
+    root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
+    assert sorted(contents(root)) == sorted(
+        [f"Actor_{name[-2:]}/{name}.wav" for name in FEW] + [synthetic.MARKER]
+    )
+    assert ravdess.index(root)["clip"].tolist() == sorted(FEW)
+    facts = sf.info(root / "Actor_01" / f"{FEW[0]}.wav")
+    assert (facts.samplerate, facts.channels, facts.subtype) == (16000, 1, "PCM_16")
+
+
+def test_actors_and_names_select(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "_write", lambda root, name, rate: (root / f"{name}.wav").write_bytes(b""))
+    root = synthetic.make_corpus(tmp_path / "all", progress=False, jobs=1)
+    assert sorted(path.stem for path in root.rglob("*.wav")) == ravdess.speech_names()
+    root = synthetic.make_corpus(tmp_path / "two", actors=(3, 4), progress=False, jobs=1)
+    assert len(list(root.rglob("*.wav"))) == 120
+    root = synthetic.make_corpus(tmp_path / "one", actors=(2,), names=FEW, progress=False, jobs=1)
+    assert {path.stem for path in root.rglob("*.wav")} == set(FEW[1:])
+
+
+def test_the_same_bytes_twice_whatever_the_number_of_processes(tmp_path):
+    first = synthetic.make_corpus(tmp_path / "first", names=FEW, progress=False, jobs=1)
+    second = synthetic.make_corpus(tmp_path / "second", names=reversed(FEW), progress=False, jobs=2)
+    assert contents(first) == contents(second)
+    waveform, _ = sf.read(first / "Actor_01" / f"{FEW[0]}.wav", dtype="int16")
+    assert np.array_equal(waveform, synthetic.synthesise(FEW[0]))
+
+
+def test_a_finished_corpus_is_kept_and_another_recipe_made_anew(tmp_path):
+    root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
+    before = (root / "Actor_01").stat().st_ctime_ns
+    synthetic.make_corpus(root, names=FEW, progress=False)
+    assert (root / "Actor_01").stat().st_ctime_ns == before
+    synthetic.make_corpus(root, names=FEW[1:], rate=22050, progress=False)
+    assert ravdess.index(root)["clip"].tolist() == sorted(FEW[1:])
+    assert sf.info(ravdess.index(root)["path"][0]).samplerate == 22050
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+def test_a_stopped_run_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch, stop):
+    write = synthetic._write
+
+    def stopping(root, name, rate):
+        if name == sorted(FEW)[-1]:
+            raise stop
+        write(root, name, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "_write", stopping)
+        with pytest.raises(stop):
+            synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False, jobs=1)
+    assert list(tmp_path.iterdir()) == []
+    assert len(ravdess.index(synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False))) == 3
+
+
+def test_what_a_killed_run_left_does_not_enter(tmp_path):
+    left = tmp_path / ".made-partial" / "Actor_01"
+    left.mkdir(parents=True)
+    (left / "03-01-01-01-01-01-01.wav").write_bytes(b"half")
+    (left / "03-01-02-01-01-01-01.wav").write_bytes(b"half")
+    root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
+    assert ravdess.index(root)["clip"].tolist() == sorted(FEW)
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
+    (tmp_path / "mine.wav").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="something else"):
+        synthetic.make_corpus(tmp_path, names=FEW, progress=False)
+    assert (tmp_path / "mine.wav").read_bytes() == b"mine"
+
+
+def test_wrong_arguments_are_named(tmp_path):
+    with pytest.raises(ValueError, match="No clip to make.*\\[25\\]"):
+        synthetic.make_corpus(tmp_path / "x", actors=[25])
+    with pytest.raises(ValueError, match="'tune.wav'"):
+        synthetic.make_corpus(tmp_path / "x", names=["tune.wav"])
+    with pytest.raises(ValueError, match="03-02-01-01-01-01-01.*no audio-only speech"):
+        synthetic.make_corpus(tmp_path / "x", names=["03-02-01-01-01-01-01"], progress=False)
+    with pytest.raises(ValueError, match="4000 Hz"):
+        synthetic.make_corpus(tmp_path / "x", rate=4000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_small_corpus_keeps_every_factor_and_its_twins():
+    names = synthetic.small_names()
+    parsed = [ravdess.parse_name(name) for name in names]
+    assert len(names) == 552 and names == sorted(names)
+    assert len({(info["actor"], info["emotion"]) for info in parsed}) == 24 * 8
+    for factor in ("intensity", "statement", "repetition", "gender"):
+        assert len({info[factor] for info in parsed}) == 2
+    pairs = [folds.twin_key(name) for name in names]
+    assert sum(pairs.count(pair) == 2 for pair in set(pairs)) == 24 * 8
+
+
+@pytest.mark.parametrize("protocol", folds.PROTOCOLS)
+def test_every_split_of_the_small_corpus_keeps_its_promises_and_all_classes(protocol):
+    index = pd.DataFrame([ravdess.parse_name(name) for name in synthetic.small_names()])
+    for fold in range(6):
+        for rows in folds.check_split(index, protocol, fold).values():
+            assert index["emotion"].iloc[rows].nunique() == 8
+
+
+# ------------------------------------------------------------------------------------------ the sound
+
+
+def spoken(waveform):
+    """Which 20 ms frames are more than 40 dB above the floor of a 16 kHz clip."""
+    frames = waveform[: len(waveform) // 320 * 320].reshape(-1, 320) / 32768
+    return np.sqrt(np.mean(frames**2, axis=1)) > 10 ** (-60 / 20)
+
+
+def test_clips_are_as_long_and_as_silent_as_ravdesss():
+    waveforms = [synthetic.synthesise(name) for name in synthetic.small_names()[::23]]
+    seconds = np.array([len(waveform) / 16000 for waveform in waveforms])
+    assert 2.5 < seconds.min() < seconds.max() < 5.5
+    assert 3.0 < np.median(seconds) < 4.0
+    silent = [1 - spoken(waveform).mean() for waveform in waveforms]
+    assert 0.35 < np.mean(silent) < 0.65
+    for waveform in waveforms:
+        assert waveform.dtype == np.dtype("<i2") and waveform.ndim == 1
+        ends = np.concatenate([waveform[:8000], waveform[-8000:]])
+        assert 0 < np.abs(ends).max() < 100
+        assert 300 < np.abs(waveform.astype(int)).max() < 32767
+
+
+def test_the_loudest_clips_are_not_clipped():
+    waveforms = [synthetic.synthesise(f"03-01-05-02-01-01-{actor:02d}") for actor in ravdess.ACTORS]
+    loudest = max(waveforms, key=lambda waveform: np.abs(waveform.astype(int)).max())
+    assert 31000 < np.abs(loudest.astype(int)).max() < 31300
+
+
+def test_voices_differ_and_women_speak_higher():
+    voices = [synthetic.voice(actor) for actor in ravdess.ACTORS]
+    assert len({voice.pitch for voice in voices}) == 24
+    assert np.mean([v.pitch for v in voices[1::2]]) > 1.4 * np.mean([v.pitch for v in voices[::2]])
+    assert np.mean([v.scale for v in voices[1::2]]) > np.mean([v.scale for v in voices[::2]])
+
+
+def test_two_repetitions_are_alike_but_not_the_same():
+    first, second = (synthetic.synthesise(f"03-01-03-01-01-0{take}-07") for take in (1, 2))
+    assert not np.array_equal(first[:16000], second[:16000])
+    assert abs(spoken(first).sum() - spoken(second).sum()) < 0.35 * spoken(first).sum()
+
+
+def test_other_clips_than_speech_are_refused():
+    with pytest.raises(ValueError, match="no audio-only speech clip"):
+        synthetic.synthesise("02-01-03-01-01-01-07")
+    with pytest.raises(ValueError, match="'hello'"):
+        synthetic.synthesise("hello")
+
+
+def measures(emotion, intensity):
+    """Mean level (dB), seconds of speech and share of energy above 1.5 kHz (dB), over 12 voices."""
+    rows = []
+    for actor in range(1, 25, 2):
+        waveform = synthetic.synthesise(f"03-01-{emotion:02d}-{intensity:02d}-01-01-{actor:02d}") / 32768
+        frames = spoken(waveform * 32768)
+        power = np.abs(np.fft.rfft(waveform)) ** 2
+        bright = power[int(len(power) * 1500 / 8000) :].sum() / power.sum()
+        level = 10 * np.log10(np.mean(waveform[: len(frames) * 320].reshape(-1, 320)[frames] ** 2))
+        rows.append((level, frames.sum() * 0.02, 10 * np.log10(bright)))
+    return np.mean(rows, axis=0)
+
+
+def test_emotions_differ_as_the_published_tables_say():
+    sad, angry, mild = measures(4, 2), measures(5, 2), measures(5, 1)
+    assert angry[0] > sad[0] + 6, "anger is louder than sadness"
+    assert angry[1] < sad[1] - 0.2, "and faster"
+    assert angry[2] > sad[2] + 3, "and brighter"
+    assert angry[0] > mild[0] + 1, "strong anger is louder than normal anger"
+
+
+def test_the_fundamental_follows_the_emotion():
+    def pitch(manner):
+        found = []
+        for actor in range(1, 25, 2):
+            x = synthetic.synthesise(f"03-01-{manner}-01-01-{actor:02d}") / 32768
+            start = np.flatnonzero(spoken(x * 32768))[0] * 320
+            for offset in range(start, start + 14400, 1600):
+                frame = x[offset : offset + 1024] - x[offset : offset + 1024].mean()
+                spectrum = np.abs(np.fft.rfft(frame, 2048)) ** 2
+                correlation = np.fft.irfft(spectrum)[:400]
+                lag = 27 + np.argmax(correlation[27:267])
+                if correlation[lag] > 0.5 * correlation[0]:
+                    found.append(16000 / lag)
+        return np.median(found)
+
+    fearful, neutral, disgust = pitch("06-02"), pitch("01-01"), pitch("07-02")
+    assert fearful > 1.1 * neutral > 1.1 * disgust
+
+
+def test_a_simple_classifier_tells_emotions_of_unseen_voices_but_not_all():
+    """Mean and spread of cepstra, logistic regression: well above chance (1 in 8) and well below certain."""
+    names = [name for name in synthetic.small_names() if int(name[-2:]) <= 12]
+    rows = []
+    for name in names:
+        waveform = synthetic.synthesise(name) / 32768
+        power = np.abs(stft(waveform, nperseg=512, noverlap=192)[2]) ** 2
+        bands = np.log([part.sum(axis=0) + 1e-12 for part in np.array_split(power, 32)])
+        cepstra = dct(bands[:, bands.mean(axis=0) > -20], axis=0, norm="ortho")[:16]
+        rows.append(np.concatenate([cepstra.mean(axis=1), cepstra.std(axis=1), [cepstra.shape[1]]]))
+    labels = np.array([int(name[6:8]) for name in names])
+    unseen = np.array([int(name[-2:]) % 12 in (1, 4, 7, 10) for name in names])
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    rows = np.array(rows)
+    accuracy = model.fit(rows[~unseen], labels[~unseen]).score(rows[unseen], labels[unseen])
+    assert 0.35 < accuracy < 0.95

@@ -1,0 +1,200 @@
+import dataclasses
+import errno
+import json
+
+import filelock
+import keras
+import numpy as np
+import pytest
+
+from ser_utils import evaluation, training
+from ser_utils.config import FeatureConfig, RunConfig
+from ser_utils.folds import LeakError
+
+CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
+                   frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
+                   warmup_epochs=1, ema=0.8)
+
+
+@pytest.fixture(scope="module")
+def finished(made_up, tmp_path_factory):
+    """An undisturbed run: (run, its root)."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    return training.run(CONFIG, *made_up, root=root, progress=False), root
+
+
+def interrupt_after(epochs):
+    def stop(row):
+        if row["epoch"] == epochs:
+            raise KeyboardInterrupt
+    return stop
+
+
+def test_a_run_holds_all_that_the_results_format_asks_for(finished):
+    run, root = finished
+    assert run.dir == root / "synthetic-smoke" / "random" / "alexnet" / "fold0"
+    names = {path.name for path in run.dir.iterdir()}
+    assert {"run.json", "history.csv", "predictions.csv", "model.keras"} <= names and "state.npz" not in names
+    assert {"model", "protocol", "fold", "seed", "config", "config_hash", "features", "features_hash", "parameters",
+            "epochs", "best_epoch", "metrics", "wall_seconds", "samples_per_second", "device", "backend", "versions",
+            "revision"} <= set(run.info)
+    assert list(run.history.columns) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    assert len(run.history) == 4 and len(run.predictions) == 480
+    assert run.predictions.groupby("subset").size().to_dict() == {"test": 240, "val": 240}
+    evaluation.read_run(run.dir)  # raises where anything contradicts anything
+
+
+def test_the_network_learns(finished):
+    assert finished[0].info["metrics"]["val"]["accuracy"] > 0.35
+
+
+def test_the_kept_epoch_is_the_best_on_validation(finished):
+    run = finished[0]
+    history = run.history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
+    assert run.info["best_epoch"] == history.epoch.iloc[0]
+    assert run.info["metrics"]["val"]["accuracy"] == pytest.approx(history.val_accuracy.iloc[0], abs=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero(finished):
+    rates = finished[0].history.learning_rate
+    assert rates[0] == pytest.approx(CONFIG.learning_rate, rel=1e-3) and rates[3] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_saved_model_gives_the_written_predictions(finished, made_up):
+    run = finished[0]
+    data = training.prepare(CONFIG, *made_up)
+    predicted = training.probabilities(run.model(), data.logmel[data.rows["test"]])
+    written = run.predictions.query("subset == 'test'")[evaluation.PROBABILITIES].to_numpy()
+    np.testing.assert_allclose(predicted, written, atol=2e-3)
+
+
+def test_a_finished_run_is_not_trained_again(finished, made_up, monkeypatch):
+    run, root = finished
+    monkeypatch.setattr(training, "compiled", lambda *a: pytest.fail("trained again"))
+    assert training.run(CONFIG, *made_up, root=root, progress=False) == run
+
+
+def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up, tmp_path):
+    for epoch in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            training.run(CONFIG, *made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(epoch))
+        assert not CONFIG.is_finished(tmp_path)
+    run = training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    expected = finished[0]
+    np.testing.assert_allclose(run.history.to_numpy(), expected.history.to_numpy(), atol=2e-3)
+    assert run.info["metrics"] == expected.info["metrics"]
+
+
+def test_a_spoilt_state_means_training_afresh(finished, made_up, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        training.run(CONFIG, *made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(2))
+    state = CONFIG.run_directory(tmp_path) / "state.npz"
+    state.write_bytes(state.read_bytes()[:5000])
+    run = training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    assert "can't be read" in capsys.readouterr().out and len(run.history) == 4
+
+
+def test_a_full_disk_keeps_the_last_state(made_up, tmp_path, monkeypatch):
+    real, calls = np.savez, []
+
+    def full(file, **arrays):
+        calls.append(1)
+        if len(calls) == 2:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, **arrays)
+
+    monkeypatch.setattr(training.np, "savez", full)
+    with pytest.raises(OSError, match="disk is full"):
+        training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    note, _ = training.read_state(CONFIG.run_directory(tmp_path) / "state.npz")
+    assert len(note["rows"]) == 1
+    names = {path.name for path in CONFIG.run_directory(tmp_path).iterdir()}
+    assert names <= {"state.npz", ".lock"}
+
+
+def test_a_run_of_other_settings_is_moved_aside(finished, made_up, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
+    other = dataclasses.replace(CONFIG, epochs=2)
+    run = training.run(other, *made_up, root=tmp_path, progress=False)
+    aside = run.dir.with_name(f"fold0-{CONFIG.hash}")
+    assert len(run.history) == 2 and json.loads((aside / "run.json").read_text())["config_hash"] == CONFIG.hash
+    assert len(evaluation.load_runs(tmp_path / "synthetic-smoke")) == 1
+
+
+def test_a_run_under_way_elsewhere_is_busy(made_up, tmp_path):
+    folder = CONFIG.run_directory(tmp_path)
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"), pytest.raises(training.RunBusy, match="random/alexnet/fold0"):
+        training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+
+
+def test_a_leaking_split_is_refused(made_up, monkeypatch):
+    rows = training.split(made_up[0].index, "random", 0)
+    leaking = rows | {"train": np.append(rows["train"], rows["test"][0])}
+    monkeypatch.setattr(training, "split", lambda *a: leaking)
+    with pytest.raises(LeakError):
+        training.prepare(CONFIG, *made_up)
+
+
+def test_features_of_other_settings_or_clips_are_refused(made_up):
+    corpus, store = made_up
+    with pytest.raises(ValueError, match="Extract them again"):
+        training.prepare(dataclasses.replace(CONFIG, features=FeatureConfig()), corpus, store)
+    other = dataclasses.replace(store, clips=store.clips[::-1])
+    with pytest.raises(ValueError, match="different clips"):
+        training.prepare(CONFIG, corpus, other)
+
+
+def test_normalisation_sees_training_clips_only(made_up):
+    corpus, store = made_up
+    data = training.prepare(CONFIG, corpus, store)
+    before = training.compiled(CONFIG, data).get_layer("normalise").mean
+    spoilt = data.logmel.copy()
+    spoilt[np.concatenate([data.rows["val"], data.rows["test"]])] += 7
+    after = training.compiled(CONFIG, dataclasses.replace(data, logmel=spoilt)).get_layer("normalise").mean
+    assert before == after
+
+
+def test_batches_depend_on_seed_and_epoch_alone():
+    x, labels = np.arange(20).reshape(20, 1, 1), np.arange(20) % 8
+    one, two = (training.Batches(x, labels, 6, seed=1) for _ in range(2))
+    one.start_epoch(0)
+    one.start_epoch(4)
+    two.start_epoch(4)
+    for number in range(len(one)):
+        np.testing.assert_array_equal(one[number][0], two[number][0])
+        assert (one[number][1].argmax(axis=1) == one[number][0].ravel() % 8).all()
+    seen = np.concatenate([one[n][0].ravel() for n in range(3)])
+    assert len(one) == 3 and len(set(seen)) == 18
+    two.start_epoch(5)
+    assert not np.array_equal(one[0][0], two[0][0])
+
+
+def test_training_stops_when_validation_no_longer_improves(made_up, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=30, learning_rate=0.0, weight_decay=0.0, ema=0.0, patience=2,
+                                 options={"width": 0.125, "dropout": 0.0})
+    run = training.run(config, *made_up, root=tmp_path, progress=False)
+    assert run.info["epochs"] < 30 and run.info["epochs"] == run.info["best_epoch"] + 2
+
+
+def test_a_loss_that_is_not_finite_is_said(made_up, tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, clip_norm=1e30, warmup_epochs=0)
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        training.run(config, *made_up, root=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("steps, expected", [(30, 10), (29, 1), (28, 7), (8, 8)])
+def test_steps_per_execution_divide_the_epoch(steps, expected):
+    assert training.steps_per_execution(steps) == expected
+
+
+def test_probabilities_of_any_number_of_clips(made_up):
+    data = training.prepare(CONFIG, *made_up)
+    model = training.compiled(CONFIG, data)
+    whole = training.probabilities(model, data.logmel[:130])
+    assert whole.shape == (130, 8)
+    np.testing.assert_allclose(training.probabilities(model, data.logmel[:7]), whole[:7], atol=5e-3)
+    keras.config.set_dtype_policy("float32")
