@@ -15,7 +15,7 @@ BIN   := .venv/bin
 STAMP := .venv/.requirements-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report test lab data smoke lint bench grid table2 clean
+.PHONY: help venv report test lab data smoke lint bench grid publish table2 clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -58,10 +58,14 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is there
 	$(BIN)/python -m ser_utils.ravdess download
 
-grid: $(STAMP)  ## train many runs (PROFILE, MODELS, PROTOCOLS, FOLDS, BUDGET); resumes where it stopped
+grid: PROFILE = full
+grid: $(STAMP)  ## train many full-size runs (MODELS, PROTOCOLS, FOLDS, BUDGET); resumes where it stopped
 	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
+
+publish: $(STAMP)  ## finished full-size runs to results/, figures and README redrawn from them
+	$(BIN)/python -m ser_utils.publish
 
 table2: $(STAMP)  ## print Table 2 from the published results
 	$(BIN)/python -m ser_utils.evaluation

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from ser_utils import models
-from ser_utils.config import FeatureConfig
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.ravdess import EMOTIONS
 
 BATCH = 64
@@ -29,7 +29,67 @@ BATCH = 64
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
-    return keras.Model(model.inputs, model.layers[-2].output, name="front"), model.layers[-1]
+    return part(model, model.layers[-2].output), model.layers[-1]
+
+
+def part(network: keras.Model, output) -> keras.Model:
+    """The network up to a tensor, or to each of a list of tensors."""
+    return keras.Model(network.input, output)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """A trained network and the test clips of its run, a row each in all arrays; see ``Session.inside``."""
+
+    network: keras.Model
+    config: RunConfig
+    clips: pd.DataFrame   # clip, label, prediction, confidence, emotion, intensity, actor, ...
+    logmel: np.ndarray    # (N, frames, bands), dB
+    images: np.ndarray    # (N, frames, bins, 1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The true emotions (N,), 0-7."""
+        return self.clips.label.to_numpy()
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of speech (N,) in ``logmel``."""
+        return (self.logmel > PAD_DB).any(axis=2).sum(axis=1)
+
+    @property
+    def units(self) -> "Units":
+        """What a frame and a bin of the images mean."""
+        return units(self.config.features, self.config.pool)
+
+    def name(self, row: int) -> str:
+        """The name of a clip."""
+        return self.clips["clip"].iloc[row]
+
+    def speech(self, row: int) -> np.ndarray:
+        """Log-mel (frames, bands) of one clip without its padding."""
+        return self.logmel[row, : self.lengths[row]]
+
+    def title(self, row: int) -> str:
+        """The emotion of a clip, and what it was taken for if that was wrong."""
+        found = self.clips.iloc[row]
+        wrong = "" if found.prediction == found.label else f", taken for {EMOTIONS[found.prediction]}"
+        return f"{EMOTIONS[found.label]}{wrong}"
+
+    def one_each(self, *others: "Inside") -> list[int]:
+        """For each emotion the row of the clip recognised most surely; if there is none, of the surest error.
+
+        With ``others``, networks looking at the same clips in the same order, all should be right.
+        """
+        views = (self, *others)
+        right = np.all([view.clips.prediction == view.clips.label for view in views], axis=0)
+        sure = np.mean([view.clips.confidence for view in views], axis=0)
+        rows = []
+        for label in range(len(EMOTIONS)):
+            mine = np.flatnonzero(self.labels == label)
+            if len(mine):
+                rows.append(int(mine[np.lexsort((-sure[mine], ~right[mine]))[0]]))
+        return rows
 
 
 def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -120,18 +180,17 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
 # --- AlexNet: the first filters ----------------------------------------------------------------------------
 
 
-def first_filters(network: keras.Model, layer: str = "conv1") -> tuple[np.ndarray, np.ndarray]:
-    """Kernels (filters, frames, bins) of a layer that sees the image itself, the strongest first.
-
-    Also their strength (filters,): the root of the sum of squares, times the gain of the batch normalisation
-    that follows.
-    """
-    kernels = np.moveaxis(ops.convert_to_numpy(network.get_layer(layer).kernel)[:, :, 0, :], -1, 0)
-    norm = network.get_layer(f"{layer}_bn")
+def strengths(network: keras.Model, layer: str = "conv1") -> np.ndarray:
+    """How strongly each filter (filters,) of a layer acts: its norm times the gain of its batch normalisation."""
+    kernels, norm = ops.convert_to_numpy(network.get_layer(layer).kernel), network.get_layer(f"{layer}_bn")
     gamma, variance = (ops.convert_to_numpy(v) for v in (norm.gamma, norm.moving_variance))
-    strength = np.sqrt((kernels**2).sum(axis=(1, 2))) * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
-    order = np.argsort(-strength)
-    return kernels[order], strength[order]
+    return np.sqrt((kernels**2).sum(axis=(0, 1, 2))) * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
+
+
+def first_filters(network: keras.Model, layer: str = "conv1") -> np.ndarray:
+    """Kernels (filters, frames, bins) of a layer that sees the image itself, the strongest first."""
+    kernels = np.moveaxis(ops.convert_to_numpy(network.get_layer(layer).kernel)[:, :, 0, :], -1, 0)
+    return kernels[np.argsort(-strengths(network, layer))]
 
 
 def modulation_response(kernels: np.ndarray, size: int = 32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,6 +207,24 @@ def modulation_response(kernels: np.ndarray, size: int = 32) -> tuple[np.ndarray
     rates = np.fft.fftfreq(size)
     order = np.argsort(rates)
     return rates[order], np.fft.rfftfreq(size), spectrum[:, order]
+
+
+def layer_response(network: keras.Model, layer: str = "conv1") -> np.ndarray:
+    """Mean response (rates, scales) of a layer's filters, each of unit norm and weighted with its strength."""
+    kernels = first_filters(network, layer)
+    norms = np.sqrt((kernels**2).sum(axis=(1, 2), keepdims=True))
+    weights = -np.sort(-strengths(network, layer))
+    return np.average(modulation_response(kernels / norms)[2], axis=0, weights=weights)
+
+
+def strongest_maps(view: Inside, row: int, count: int = 4, layer: str = "conv1") -> np.ndarray:
+    """Where the ``count`` strongest filters of a layer answer to a clip: (count, steps, rows), cut to its speech."""
+    order = np.argsort(-strengths(view.network, layer))[:count]
+    maps = outputs(part(view.network, view.network.get_layer(f"{layer}_relu").output),
+                   view.images[[row]])[0]
+    frames = speech(view.images[[row]]).sum()
+    steps = -(-int(frames) * maps.shape[0] // view.images.shape[1])
+    return np.moveaxis(maps[:steps][..., order], -1, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +267,27 @@ def plain_and_residual(shape: tuple[int, int, int], depth: int, width: float, se
         return networks
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def residual_shares(network: keras.Model, images: np.ndarray) -> pd.DataFrame:
+    """What each block of a ResNet adds to what it passes on: the size of F(x) relative to that of the shortcut.
+
+    Returns
+    -------
+    A row a block: ``block``, ``share``, the norm of F(x) over that of the shortcut, and ``kind``, "x" where the
+    shortcut is the block's input, "projection" where it is a 1 x 1 convolution of it. Means over the images.
+    """
+    joins = [layer for layer in network.layers if isinstance(layer, layers.Add)]
+    tensors = [tensor for join in joins for tensor in join.input]
+    found = outputs(part(network, tensors), images)
+    rows = []
+    for number, join in enumerate(joins):
+        shortcut, added = (np.sqrt((maps**2).sum(axis=(1, 2, 3))) for maps in found[2 * number : 2 * number + 2])
+        block = join.name.removesuffix("_add")
+        projected = any(layer.name == f"{block}_0" for layer in network.layers)
+        rows.append({"block": block, "share": float((added / np.maximum(shortcut, 1e-9)).mean()),
+                     "kind": "projection" if projected else "x"})
+    return pd.DataFrame(rows)
 
 
 def gradient_norms(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
@@ -276,13 +374,20 @@ def branches(network: keras.Model, module: str) -> dict[str, keras.Model]:
         steps = ["3×3 mean" if isinstance(layer, layers.AveragePooling2D) else "3×3 maximum"
                  if isinstance(layer, layers.MaxPooling2D) else "×".join(map(str, layer.kernel_size))
                  for layer in network.layers if _belongs(layer.name, prefix) and hasattr(layer, "strides")]
-        found[" → ".join(steps)] = keras.Model(network.inputs, tensor, name=prefix)
+        found[" → ".join(steps)] = part(network, tensor)
     return found
 
 
 def _belongs(layer: str, branch: str) -> bool:
     """Whether a layer is of a branch: ``mixed4_7x7_2`` is of ``mixed4_7x7``, ``mixed4_7x7dbl_2`` is not."""
     return layer == branch or layer.startswith(f"{branch}_")
+
+
+def branch_maps(branches: dict[str, keras.Model], images: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs (N, height, width, channels) of all branches, computed together."""
+    first = next(iter(branches.values()))
+    together = part(first, [branch.output for branch in branches.values()])
+    return dict(zip(branches, outputs(together, images), strict=True))
 
 
 def receptive_field(branch: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -387,9 +492,9 @@ def grad_cam(network: keras.Model, images: np.ndarray, classes: np.ndarray, laye
     layer : whose maps; the last ones know most about the class, earlier ones see finer.
     """
     target = network.get_layer(layer).output
-    maps = outputs(keras.Model(network.inputs, target), images)
+    maps = outputs(part(network, target), images)
     last = network.get_layer("predictions")
-    rest = keras.Model([target, *network.inputs], last.input)
+    rest = keras.Model([target, network.input], last.input)
     directions = ops.convert_to_numpy(last.kernel).T[np.asarray(classes)]
 
     def score(values):
@@ -428,12 +533,60 @@ def convolutions(network: keras.Model) -> list[str]:
     return list(last.values())
 
 
+def map_similarity(first: np.ndarray, second: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Rank correlation of two maps (N, frames, bins) over the points of speech of each clip, (N,); nan if flat."""
+    pairs = zip(first, second, speech(images), strict=True)
+    return np.array([pd.Series(a[inside].ravel()).corr(pd.Series(b[inside].ravel()), method="spearman")
+                     for a, b, inside in pairs])
+
+
+def compare(networks: dict[str, keras.Model], runs: dict[str, dict]) -> pd.DataFrame:
+    """Networks side by side: layers, parameters and, for each protocol that is finished, scores and cost.
+
+    Parameters
+    ----------
+    networks : name -> network.
+    runs : name -> its runs, protocol -> run; may be empty.
+
+    Returns
+    -------
+    A row for each network and protocol: ``network``, ``convolutions``, ``parameters``, ``protocol``,
+    ``accuracy`` and ``recall`` in per cent, ``seconds an epoch``. Scores not known are nan.
+    """
+    rows = []
+    for name, network in networks.items():
+        size = {"network": name, "convolutions": sum(isinstance(layer, layers.Conv2D) for layer in network.layers),
+                "parameters": network.count_params()}
+        for protocol, run in (runs[name] or {"–": None}).items():
+            info = run.info if run else None
+            test = info["metrics"]["test"] if info else {"accuracy": np.nan, "recall": np.nan}
+            rows.append({**size, "protocol": protocol, "accuracy": 100 * test["accuracy"],
+                         "recall": 100 * test["recall"],
+                         "seconds an epoch": info["wall_seconds"] / info["epochs"] if info else np.nan})
+    return pd.DataFrame(rows)
+
+
 # --- LSTM: attention over time -----------------------------------------------------------------------------
 
 
 def attention(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """How much each step counts in the pooling over time, (N, steps); rows sum to 1, padding holds 0."""
-    return outputs(models.attention_model(network), images)
+    return outputs(part(network, network.get_layer("attention").output), images)
+
+
+def lstm_difference(network: keras.Model, images: np.ndarray) -> float:
+    """Largest difference between the first LSTM layer, reading forwards, and ``models.lstm_step`` in NumPy."""
+    layer = network.get_layer("lstm1")
+    sequence, expected = outputs(part(network, [layer.input, layer.output]), images)
+    weights = [ops.convert_to_numpy(ops.cast(w, "float32")) for w in layer.forward_layer.cell.trainable_variables]
+    h = c = np.zeros((len(images), weights[1].shape[0]), np.float32)
+    worst = 0.0
+    steps = attention(network, images) > 0  # padded steps are not computed
+    for step in range(sequence.shape[1]):
+        h, c = models.lstm_step(sequence[:, step], h, c, *weights)
+        gap = np.abs(h - expected[:, step, : h.shape[1]])[steps[:, step]]
+        worst = max(worst, float(gap.max(initial=0)))
+    return worst
 
 
 def loudness(logmel: np.ndarray) -> np.ndarray:
@@ -483,7 +636,7 @@ def correlation(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> n
 
 def attention_maps(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """Attention of all layers and heads, (N, layers, heads, steps, steps): row i says where step i looks."""
-    found = outputs(models.attention_maps(network), images)
+    found = outputs(part(network, models.attention_maps(network).outputs), images)
     return np.stack(found if isinstance(found, list) else [found], axis=1)
 
 
@@ -504,6 +657,11 @@ def rollout(maps: np.ndarray) -> np.ndarray:
 def read_out(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:
     """How much each input step counts in the end, (N, steps): the pooling's weights through the rollout."""
     return np.einsum("ni,nij->nj", pooling, rollout(maps))
+
+
+def even_distance(pooling: np.ndarray) -> float:
+    """The distance of ``head_distances`` for heads that look at all unpadded steps alike; steps, over all clips."""
+    return float(np.mean([(n * n - 1) / (3 * n) for n in (pooling > 0).sum(axis=1)]))
 
 
 def head_distances(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:

@@ -146,6 +146,66 @@ class Session:
             figure = figures.confusion_matrix(test.label.to_numpy(), test.prediction.to_numpy(), title)
             self.show(figure, f"{model}_confusion_{protocol}")
 
+    def show_network(self, model: str) -> None:
+        """The network of this profile in numbers and as a diagram."""
+        from ser_utils.plots import models as diagrams
+
+        network = self.network(model)
+        kinds = [type(layer).__name__ for layer in network.layers]
+        shape = self.input_shape(model)
+        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
+        steps = network.get_layer("attention").output.shape[1]
+        millis = 1000 * c.frames * c.features.hop_length / c.features.sample_rate / steps
+        numbers = {"input (frames × bins × channels)": " × ".join(map(str, shape)),
+                   "parameters": f"{network.count_params():,}",
+                   "convolutions": sum("Conv" in kind for kind in kinds),
+                   "recurrent layers": kinds.count("Bidirectional"),
+                   "attention layers": kinds.count("MultiHeadAttention"),
+                   "dense layers": kinds.count("Dense"),
+                   "steps that the pooling weighs": f"{steps} of {millis:.0f} ms"}
+        shown = {name: number for name, number in numbers.items() if number}
+        self.table(pd.DataFrame([shown]), f"{paper.MODEL_NAMES[model]} in the profile {self.profile}")
+        self.show(diagrams.block_diagram(network), f"{model}_network")
+
+    # --- The architectures' own sections -------------------------------------------------------------------
+
+    def finished(self, model: str) -> dict:
+        """Those runs of :meth:`train` that are finished already, protocol -> run; nothing is trained."""
+        from ser_utils import training
+
+        configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
+        return {c.protocol: training.Run(c.run_directory(RUNS)) for c in configs
+                if c.fold == configs[0].fold and c.is_finished(RUNS)}
+
+    def inside(self, run):
+        """A run's trained network with its test clips, in the order of the index: an ``explain.Inside``."""
+        from ser_utils import explain
+
+        settings = configuration.from_dict(run.info["config"])
+        clips = self.test_clips(run, right=None).sort_values("clip", ignore_index=True)
+        logmel = self.logmel(list(clips["clip"]), settings.frames)
+        front, network = explain.parts(run.model())
+        return explain.Inside(network, settings, clips, logmel, explain.outputs(front, logmel))
+
+    def training_images(self, run) -> tuple[np.ndarray, np.ndarray]:
+        """What a run's network trains on, unaugmented: images (N, frames, bins, 1) and labels (N,)."""
+        from ser_utils import explain, training
+
+        data = training.prepare(configuration.from_dict(run.info["config"]), self.corpus, self.store)
+        front, _ = explain.parts(run.model())
+        rows = data.rows["train"]
+        return explain.outputs(front, data.logmel[rows]), data.labels[rows]
+
+    def waveform(self, clip: str, frames: int) -> np.ndarray:
+        """The samples behind a clip's log-mel of ``frames`` frames, at the features' sample rate."""
+        from ser_utils import audio
+
+        c = self.store.config
+        wave = audio.load_speech(self.index.set_index("clip").path[clip], c.sample_rate, c.top_db)
+        length = self.store.lengths[list(self.store.clips).index(clip)]
+        start = (length - min(length, frames)) // 2 * c.hop_length
+        return wave[start : start + frames * c.hop_length]
+
     def test_clips(self, run, right: bool | None = True) -> pd.DataFrame:
         """Test clips of a run, the surest first: those recognised (``right``), those not, or all (None)."""
         test = run.predictions.query("subset == 'test'").copy()

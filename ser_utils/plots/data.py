@@ -26,10 +26,12 @@ from ser_utils.ravdess import EMOTIONS
 
 GENDER_COLORS = {"female": "#CC79A7", "male": "#0072B2"}
 PART_COLORS = {"train": "#C9DDF0", "val": "#E69F00", "test": "#882255"}
+PART_EDGES = PART_COLORS | {"train": "#56B4E9"}
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 RAW, KEPT, MARK = "#9A9A9A", "#0072B2", "#D55E00"
+PADDING = "#DDDDDD"
 SPAN_DB = 70  # a spectrogram's colours run from its maximum to so far below it
-TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000)
+TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
 
 
 # ------------------------------------------------------------------------------------------- framework
@@ -38,8 +40,8 @@ TICKS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000)
 def framework(config: FeatureConfig | None = None) -> Figure:
     """The whole study as a block diagram, from the recordings to the tables."""
     config = config or FeatureConfig()
-    fig, axis = plt.subplots(figsize=(10.5, 6.4), layout="constrained")
-    axis.set(xlim=(0, 105), ylim=(-2, 66))
+    fig, axis = plt.subplots(figsize=(10.5, 7), layout="constrained")
+    axis.set(xlim=(0, 105), ylim=(-11, 66))
     axis.axis("off")
 
     def box(x, y, text, width=19, height=9, color="#EEF3F8", edge="#0072B2"):
@@ -73,10 +75,12 @@ def framework(config: FeatureConfig | None = None) -> Figure:
         arrow((1, lanes[part]), (3, lanes[part]))
     for part, y in lanes.items():
         box(11.5, y, f"{PART_NAMES[part].capitalize()}\n{TABLE1[part]} clips", width=17, height=9,
-            color=PART_COLORS["train"] if part == "train" else "white", edge=PART_COLORS[part])
+            color="white", edge=PART_EDGES[part])
     box(34, lanes["train"], "Augmentation\ntraining clips only", edge="#009E73", color="#E8F4EF")
-    box(54.5, 24, "Normali-\nsation\n\nmean and\ndeviation of\neach band,\nfrom training\nclips only",
-        width=14, height=42, edge=GREY, color="#F4F4F4")
+    box(54.5, 24, "", width=14, height=42, edge=GREY, color="#F4F4F4")
+    axis.text(54.5, 41, "Normalisation", ha="center", va="center", fontsize=9.5, fontweight="bold")
+    axis.text(54.5, 32, "mean and\ndeviation of\neach band,\nmeasured on\ntraining clips\nonly", ha="center",
+              va="center", fontsize=8.2, linespacing=1.3)
     box(74, 24, "", width=16, height=42, edge="#332288", color="#EFEDF7")
     axis.text(74, 41, "Seven networks", ha="center", va="center", fontsize=9.5, fontweight="bold")
     for place, name in enumerate(MODEL_NAMES.values()):
@@ -88,14 +92,13 @@ def framework(config: FeatureConfig | None = None) -> Figure:
     for y in lanes.values():
         arrow((61.5, y), (66, y))
 
-    box(95, lanes["train"], "Training\nloss, AdamW", width=16, edge=PART_COLORS["train"], color="white")
-    box(95, lanes["val"], "Early stopping\nbest epoch kept", width=16, edge=PART_COLORS["val"], color="white")
-    box(95, lanes["test"], "Predictions\none a test clip", width=16, edge=PART_COLORS["test"], color="white")
-    for y in lanes.values():
-        arrow((82, y), (87, y))
-    arrow((95, lanes["val"] + 4.5), (95, lanes["train"] - 4.5), color=PART_COLORS["val"])
-    arrow((95, lanes["test"] - 4.5), (95, 0.5), (74, 0.5), (47.5, 0.5))
-    box(34, 0.5, "Tables, intervals, significance tests, figures", width=27 + 14, height=4.4, edge=GREY,
+    for part, text in (("train", "Learning\nloss, AdamW"), ("val", "Early stopping\nbest epoch kept"),
+                       ("test", "Predictions\none a test clip")):
+        box(95, lanes[part], text, width=16, color="white", edge=PART_EDGES[part])
+        arrow((82, lanes[part]), (87, lanes[part]))
+    arrow((95, lanes["val"] + 4.5), (95, lanes["train"] - 4.5))
+    arrow((95, lanes["test"] - 4.5), (95, -6.5), (81.5, -6.5))
+    box(54.5, -6.5, "Tables, intervals, significance tests, figures", width=54, height=6, edge=GREY,
         color="#F4F4F4")
     return finish(fig)
 
@@ -136,7 +139,7 @@ def durations(index: pd.DataFrame, prosody: pd.DataFrame) -> Figure:
                      label=f"{label}, median {table[column].median():.2f} s")
     left.set(xlabel="Seconds", ylabel="Clips", title="Recording and speech")
     left.set_ylim(top=1.3 * left.get_ylim()[1])
-    left.legend(loc="upper left")
+    left.legend(loc="upper left", frameon=True, facecolor="white", edgecolor="none", framealpha=1)
     drawn = right.boxplot([table.speech_seconds[table.emotion == emotion] for emotion in EMOTIONS],
                           patch_artist=True, widths=0.6, medianprops={"color": INK},
                           flierprops={"markersize": 3, "markeredgecolor": GREY})
@@ -167,7 +170,7 @@ def examples(waves: Mapping[str, np.ndarray], logmels: Mapping[str, np.ndarray],
         above.tick_params(labelbottom=False)
         image = _spectrogram(below, logmels[emotion], config, top)
         below.set_xlim(0, longest)
-        below.set_facecolor("black")
+        below.set_facecolor(PADDING)
         if place % 4:
             below.tick_params(labelleft=False)
             below.set_ylabel("")
@@ -197,6 +200,7 @@ def prosody_by_emotion(index: pd.DataFrame, prosody: pd.DataFrame) -> Figure:
     axes[1].set_yscale("log")
     axes[1].set_yticks([75, 100, 150, 200, 300, 400, 600], ["75", "100", "150", "200", "300", "400", "600"])
     axes[1].minorticks_off()
+    axes[1].set_ylim(table.f0_median.min() / 1.08, table.f0_median.max() * 1.08)
     axes[1].set_xticks(range(len(EMOTIONS)), EMOTIONS)
     handles = [Patch(color=color, alpha=0.75, label=gender) for gender, color in GENDER_COLORS.items()]
     handles.append(Line2D([], [], color=INK, label="quartiles and median"))
@@ -321,7 +325,7 @@ def trimming(wave: np.ndarray, rate: int, start: int, stop: int, top_db: float) 
     for axis in (above, below):
         axis.axvspan(start / rate, stop / rate, color=KEPT, alpha=0.08, linewidth=0)
     below.set(xlabel="Seconds", ylabel="Level (dB)", xlim=(0, seconds[-1]), title="Level of blocks of 20 ms")
-    below.legend(loc="upper right")
+    below.legend(loc="upper left", fontsize=8.5)
     return finish(fig)
 
 
@@ -364,8 +368,10 @@ def mel_filterbank(bank: np.ndarray, spectrum: np.ndarray, config: FeatureConfig
     hertz = np.fft.rfftfreq(config.n_fft, 1 / config.sample_rate)
     fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=(1.2, 1))
     for band, weights in enumerate(bank / bank.max(axis=1, keepdims=True)):
+        reach = np.flatnonzero(weights)
+        part = slice(max(reach[0] - 1, 0), reach[-1] + 2)
         accent = band % 10 == 5
-        left.plot(hertz, weights, color=KEPT if accent else "#C8D3DC", linewidth=1.5 if accent else 0.6,
+        left.plot(hertz[part], weights[part], color=KEPT if accent else "#C8D3DC", linewidth=1.5 if accent else 0.6,
                   zorder=3 if accent else 2)
     left.set(xlabel="Frequency (Hz)", ylabel="Weight, of each band's largest", yticks=(0, 0.5, 1),
              title=f"{config.n_mels} mel bands, every tenth in blue", xlim=(0, config.fmax))
@@ -376,7 +382,7 @@ def mel_filterbank(bank: np.ndarray, spectrum: np.ndarray, config: FeatureConfig
                label="its mel bands")
     _label_bands(config, right.xaxis)
     right.set(ylabel="dB", title="One frame, before and after")
-    right.legend(loc="lower left")
+    right.legend(loc="upper right")
     return finish(fig)
 
 
@@ -502,14 +508,16 @@ def embedding(points: np.ndarray, index: pd.DataFrame) -> Figure:
 def augmentation(panels: Mapping[str, np.ndarray], config: FeatureConfig) -> Figure:
     """One clip's log-mel (frames, bands), first as it is, then varied, on one scale; padding is grey."""
     top = next(iter(panels.values())).max()
+    longest = max(np.flatnonzero((logmel > PAD_DB).any(axis=1))[-1] + 1 for logmel in panels.values())
     rows = -(-len(panels) // 4)
     fig, axes = plt.subplots(rows, 4, figsize=(11, 2.6 * rows), layout="constrained", sharex=True,
                              sharey=True, squeeze=False)
     for axis, (title, logmel) in zip(axes.flat, panels.items(), strict=False):
         padding = np.broadcast_to((logmel <= PAD_DB).all(axis=1, keepdims=True), logmel.shape)
         image = _spectrogram(axis, np.ma.masked_where(padding, logmel), config, top)
-        axis.set_facecolor("#DDDDDD")
+        axis.set_facecolor(PADDING)
         axis.set_title(title, fontsize=10)
+        axis.set_xlim(0, 1.05 * longest * config.hop_length / config.sample_rate)
         axis.label_outer()
     for axis in axes.flat[len(panels):]:
         axis.axis("off")

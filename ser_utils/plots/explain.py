@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from ser_utils.config import FeatureConfig
 from ser_utils.explain import Units, spread
-from ser_utils.plots.data import _label_bands, _spectrogram
+from ser_utils.plots.data import _spectrogram
 from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish, text_color
 from ser_utils.ravdess import EMOTIONS
 
@@ -30,20 +30,6 @@ class Panel(NamedTuple):
     title: str
     logmel: np.ndarray     # (frames, bands), dB
     importance: np.ndarray  # (image frames, image bins), 0 to 1; an image's points may span several frames
-
-
-def _corner(axes: np.ndarray, rows: int):
-    """Leave the tick labels of a grid of axes to the first column and to the axes with none below them."""
-    used = [axis for axis in axes.flat if axis.get_visible()]
-    for axis in used:
-        if not axis.get_subplotspec().is_first_col():
-            axis.set_ylabel("")
-            axis.tick_params(labelleft=False)
-        place = axis.get_subplotspec()
-        row, column = place.rowspan.start, place.colspan.start
-        if row + 1 < rows and axes[row + 1, column].get_visible():
-            axis.set_xlabel("")
-            axis.tick_params(labelbottom=False)
 
 
 # --- AlexNet -----------------------------------------------------------------------------------------------
@@ -127,6 +113,39 @@ def modulations(trained: np.ndarray, untrained: np.ndarray, units: Units) -> Fig
     return finish(fig)
 
 
+def filter_answers(logmel: np.ndarray, kernels: np.ndarray, maps: np.ndarray, features: FeatureConfig,
+                   units: Units, title: str | None = None) -> Figure:
+    """A clip's spectrogram, and under it where some filters answer to it.
+
+    ``kernels`` (filters, frames, bins); ``maps`` (filters, steps, rows) are the filters' answers to the clip,
+    cut to its speech.
+    """
+    fig, axes = plt.subplots(1 + len(maps), 2, figsize=(10, 1.9 + 1.15 * len(maps)), layout="constrained",
+                             width_ratios=(1, 9), height_ratios=(1.7, *[1] * len(maps)))
+    axes[0, 0].set_visible(False)
+    _spectrogram(axes[0, 1], logmel, features)
+    axes[0, 1].set_xlabel("")
+    axes[0, 1].tick_params(labelbottom=False)
+    end = (len(logmel) - 0.5) * features.hop_length / features.sample_rate
+    for (left, right), kernel, answer in zip(axes[1:], kernels, maps, strict=True):
+        limit = np.abs(kernel).max()
+        left.imshow(kernel.T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
+        right.imshow(answer.T, origin="lower", aspect="auto", cmap="viridis", vmin=0,
+                     extent=(-units.seconds / 2, end, 0, 1))
+        left.set(xticks=[], yticks=[])
+        right.set(yticks=[])
+        left.grid(False)
+        right.grid(False)
+        right.tick_params(labelbottom=False)
+    axes[1, 0].set_title("filter", fontsize=9.5)
+    axes[1, 1].set_title("where it answers", fontsize=9.5)
+    axes[-1, 1].tick_params(labelbottom=True)
+    axes[-1, 1].set_xlabel("Seconds")
+    if title:
+        fig.suptitle(title, fontsize=11)
+    return finish(fig)
+
+
 # --- ResNet ------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +170,21 @@ def skip_or_not(losses: pd.DataFrame, norms: pd.DataFrame) -> Figure:
                for name, color in PAIR_COLORS.items()]
     handles.append(Line2D([], [], color=GREY, linestyle=":", label="loss of a guess, ln 8"))
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return finish(fig)
+
+
+def residual_shares(shares: pd.DataFrame) -> Figure:
+    """How much each block of a ResNet adds to its shortcut, the table of ``explain.residual_shares``."""
+    fig, axis = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    color = {"x": PAIR_COLORS["residual"], "projection": GREY}
+    axis.bar(range(len(shares)), shares.share, color=[color[kind] for kind in shares.kind], width=0.7)
+    axis.axhline(1, color=GREY, linestyle=":", linewidth=1)
+    axis.set_xticks(range(len(shares)), [name.replace("_block", ".") for name in shares.block])
+    axis.set(ylabel="Size of F(x) / size of the shortcut", title="What each block adds")
+    axis.grid(axis="x", visible=False)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=color[kind]) for kind in color]
+    axis.legend(handles, ["shortcut is x itself", "shortcut is a 1×1 convolution of x"])
+    axis.margins(y=0.2)
     return finish(fig)
 
 

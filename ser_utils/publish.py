@@ -1,0 +1,112 @@
+"""Finished full-size runs become the published results: checked, copied without weights, tables redrawn."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from ser_utils import config, evaluation
+from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
+from ser_utils.plots import results as figures
+from ser_utils.plots import style
+
+FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last: it makes a folder count as a run
+MARKS = ("<!-- table2:begin -->", "<!-- table2:end -->")
+
+
+class PublishError(ValueError):
+    """A run that must not be published; the message says why."""
+
+
+def check(directory: Path, expected: dict[str, str]) -> None:
+    """Raise :class:`PublishError` unless a folder holds a full-size run on RAVDESS with today's settings.
+
+    ``expected`` maps the name of each run of the full profile to the hash of its configuration.
+    """
+    evaluation.read_run(directory)
+    info = json.loads((directory / "run.json").read_text())
+    name = f"{info['protocol']}/{info['model']}/fold{info['fold']}"
+    if info["profile"] != "full" or info["corpus"] != "ravdess":
+        raise PublishError(f"{name} is a {info['profile']} run on {info['corpus']}: only full runs on ravdess count.")
+    if info["config_hash"] != expected.get(name):
+        raise PublishError(f"{name} was trained with other settings than ser_utils.config holds now. Train it again.")
+    if len(evaluation.read_predictions(directory)) != evaluation.FULL_ROWS:
+        raise PublishError(f"{name} does not hold {evaluation.FULL_ROWS} predictions.")
+
+
+def publish(runs: Path = RUNS / "ravdess-full", results: Path = RESULTS) -> list[str]:
+    """Copy every finished run into ``results``; returns the names of those that are new or have changed.
+
+    Raises
+    ------
+    PublishError
+        A run is not fit to be published; nothing of it is copied.
+    ResultsError
+        A run's files contradict each other.
+    """
+    expected = {c.name: c.hash for c in config.run_configs("full", "ravdess")}
+    directories = evaluation.run_dirs(runs)
+    for directory in directories:
+        check(directory, expected)
+    new = []
+    for directory in directories:
+        name = str(directory.relative_to(runs))
+        target = results / name
+        if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
+               for file in FILES):
+            continue
+        for file in FILES:
+            with atomic_write(target / file) as temporary:
+                shutil.copyfile(directory / file, temporary)
+        new.append(name)
+    return new
+
+
+def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
+    """Draw the figures of the published results anew."""
+    style.use_style()
+    style.set_corpus("ravdess")
+    table = evaluation.table2(results)
+    table = table[table.groupby("protocol").folds.transform("sum") > 0]
+    style.save_fig(figures.table2_bars(table), "table2", folder)
+    for protocol in table.protocol.unique():
+        predictions = evaluation.load_predictions(results, protocol)
+        style.save_fig(figures.confusion_grid(predictions), f"confusion_{protocol}", folder)
+        style.save_fig(figures.class_recall_vs_people(predictions), f"recall_{protocol}", folder)
+
+
+def readme_table(results: Path = RESULTS) -> str:
+    """The README's results section: Table 2 of the published runs, protocols that were run."""
+    table = evaluation.table2(results)
+    table = table[table.groupby("protocol").folds.transform("sum") > 0]
+    if table.empty:
+        return "No full-size run is published yet.\n"
+    return evaluation.table2_markdown(table)
+
+
+def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> None:
+    """Put :func:`readme_table` between the README's marks."""
+    begin, end = MARKS
+    section = f"{begin}\n{readme_table(results)}{end}"
+    text = re.sub(f"{begin}.*{end}", lambda _: section, readme.read_text(), flags=re.DOTALL)
+    with atomic_write(readme) as temporary:
+        temporary.write_text(text)
+
+
+def main() -> int:
+    """``python -m ser_utils.publish``: publish finished full-size runs, redraw figures and the README's table."""
+    try:
+        new = publish()
+    except (PublishError, evaluation.ResultsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
+    write_readme()
+    if evaluation.run_dirs(RESULTS):
+        draw()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

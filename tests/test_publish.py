@@ -1,0 +1,69 @@
+import json
+
+import pytest
+from fakes import fake_run
+
+from ser_utils import config, evaluation, publish
+from ser_utils.paths import RESULTS, ROOT
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two made-up full-size runs that claim today's settings."""
+    root = tmp_path / "runs"
+    for model in ("lstm", "transformer"):
+        fake_run(root, "random", model, 0)
+    for path in root.glob("*/*/*/run.json"):
+        restate(path, config_hash=hash_of(path.parts[-3]))
+    return root
+
+
+def hash_of(model):
+    return config.run_configs("full", "ravdess", [model], ["random"], [0])[0].hash
+
+
+def restate(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_finished_runs_are_copied_without_weights_and_only_once(runs, tmp_path):
+    (runs / "random/lstm/fold0/model.keras").write_bytes(b"weights")
+    results = tmp_path / "results"
+    assert publish.publish(runs, results) == ["random/lstm/fold0", "random/transformer/fold0"]
+    assert {path.name for path in (results / "random/lstm/fold0").iterdir()} == set(publish.FILES)
+    assert publish.publish(runs, results) == []
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"profile": "quick"}, "quick run"), ({"corpus": "synthetic"}, "synthetic"), ({"config_hash": "0" * 12}, "settings"),
+])
+def test_a_run_of_another_profile_corpus_or_recipe_is_refused_and_nothing_is_copied(runs, tmp_path, change, said):
+    restate(runs / "random/transformer/fold0/run.json", **change)
+    with pytest.raises(publish.PublishError, match=said):
+        publish.publish(runs, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_readme_gets_the_table_between_its_marks(runs, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n" + "\nstale words\n".join(publish.MARKS) + "\nafter\n")
+    publish.write_readme(runs, readme)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale words" not in text
+    assert publish.readme_table(runs) in text and "Transformer" in text
+
+
+def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):
+    publish.draw(runs, tmp_path / "figures")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "table2.png", "confusion_random.png", "recall_random.png"}
+
+
+def test_the_projects_readme_holds_what_its_results_say():
+    assert publish.readme_table(RESULTS) in (ROOT / "README.md").read_text()
+
+
+def test_every_published_run_is_fit_to_be_published():
+    expected = {c.name: c.hash for c in config.run_configs("full", "ravdess")}
+    for directory in evaluation.run_dirs(RESULTS):
+        publish.check(directory, expected)
