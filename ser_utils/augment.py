@@ -14,6 +14,7 @@ from keras import ops
 from ser_utils.config import PAD_DB, AugmentConfig
 
 _NEPER = math.log(10) / 10  # natural logarithm of a power from dB
+POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 def interpolation(source, size: int):
@@ -94,18 +95,20 @@ class Augment(_Random):
         return logmel + gain + self.curve(batch, bands) * self.config.tilt_db
 
     def add_noise(self, logmel, speech):
-        """Add stationary coloured noise to some of the clips, in power, at a random signal-to-noise ratio."""
+        """Add coloured noise, wavering by 2 dB, to some of the clips at a random signal-to-noise ratio.
+
+        Powers add. The noise is a product of its colour and its course, so that only one exponential and one
+        logarithm are taken of the whole spectrogram.
+        """
         batch, frames, bands = ops.shape(logmel)[0], logmel.shape[1], logmel.shape[2]
-        low, high = self.config.noise_snr_db
         power = ops.where(speech, ops.exp(logmel * _NEPER), 0.0)
-        mean = ops.sum(power, axis=(1, 2), keepdims=True) / (
-            ops.sum(ops.cast(speech, "float32"), axis=(1, 2), keepdims=True) + 1e-6) / bands
-        level = ops.log(mean + 1e-10) / _NEPER - self.uniform((batch, 1, 1), low, high)
-        ripple = 2.0 * keras.random.normal((batch, frames, bands), dtype="float32", seed=self.generator)
-        noise = level + 10.0 * self.curve(batch, bands) + ripple
-        noisy = ops.logaddexp(logmel * _NEPER, noise * _NEPER) / _NEPER
-        chosen = self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.noise_probability
-        return ops.where(chosen, noisy, logmel)
+        spoken = ops.sum(ops.cast(speech, "float32"), axis=(1, 2), keepdims=True) * bands
+        mean = ops.sum(power, axis=(1, 2), keepdims=True) / ops.maximum(spoken, 1.0)
+        snr = self.uniform((batch, 1, 1), *self.config.noise_snr_db)
+        colour = ops.exp((10.0 * self.curve(batch, bands) - snr) * _NEPER)
+        course = ops.exp(2.0 * _NEPER * keras.random.normal((batch, frames, 1), dtype="float32", seed=self.generator))
+        chosen = ops.cast(self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.noise_probability, "float32")
+        return ops.log(ops.maximum(power + chosen * mean * colour * course, POWER_FLOOR)) / _NEPER
 
 
 @keras.saving.register_keras_serializable("ser_utils")

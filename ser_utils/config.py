@@ -123,11 +123,22 @@ class Profile:
     features: FeatureConfig = FeatureConfig()
 
 
+_NARROW = {"width": 0.25}
+_GENTLE = AugmentConfig(stretch=0.1, warp=0.04, noise_probability=0.25, frequency_masks=1, frequency_width=16,
+                        time_masks=1)  # a short training can't make use of more
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1},
-                     {name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
-    "quick": Profile(("random", "actors"), (0,), {"pool": 2, "epochs": 30, "warmup_epochs": 2},
-                     {name: {"options": {"width": 0.25}} for name in MODEL_NAMES}),
+    "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
+        name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
+    "quick": Profile(("random", "actors"), (0,), {
+        "pool": 2, "epochs": 30, "warmup_epochs": 2, "learning_rate": 2e-3, "patience": 30, "augment": _GENTLE}, {
+        "alexnet": {"options": _NARROW | {"dropout": 0.3}},
+        "resnet": {"options": _NARROW | {"stem_stride": 4}},
+        "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1), "stem_stride": 4}},
+        "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
+        "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
+        "lstm": {"options": _NARROW | {"stack": 4}},
+        "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
+    }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {name: {} for name in MODEL_NAMES}),
 }
 

@@ -34,7 +34,7 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 def part(network: keras.Model, output) -> keras.Model:
     """The network up to a tensor, or to each of a list of tensors."""
-    return keras.Model(network.input, output)
+    return keras.Model(network.inputs[0], output)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,13 +218,11 @@ def layer_response(network: keras.Model, layer: str = "conv1") -> np.ndarray:
 
 
 def strongest_maps(view: Inside, row: int, count: int = 4, layer: str = "conv1") -> np.ndarray:
-    """Where the ``count`` strongest filters of a layer answer to a clip: (count, steps, rows), cut to its speech."""
+    """Where the ``count`` strongest filters of a layer answer to a clip: (count, steps, rows), padding included."""
     order = np.argsort(-strengths(view.network, layer))[:count]
     maps = outputs(part(view.network, view.network.get_layer(f"{layer}_relu").output),
                    view.images[[row]])[0]
-    frames = speech(view.images[[row]]).sum()
-    steps = -(-int(frames) * maps.shape[0] // view.images.shape[1])
-    return np.moveaxis(maps[:steps][..., order], -1, 0)
+    return np.moveaxis(maps[..., order], -1, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,28 +388,27 @@ def branch_maps(branches: dict[str, keras.Model], images: np.ndarray) -> dict[st
     return dict(zip(branches, outputs(together, images), strict=True))
 
 
-def receptive_field(branch: keras.Model, images: np.ndarray) -> np.ndarray:
-    """How strongly each point of the image acts on one point of a branch's output, (2 frames - 1, 2 bins - 1).
+def receptive_field(branch: keras.Model, images: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """How strongly each point of the image acts on one point of a branch's output, in the middle of the map.
 
-    The point in the middle of the speech is taken; the result is the mean over all images and channels of the
-    gradient's absolute value (the effective receptive field of Luo et al. 2016), shifted so that the point lies
-    in the middle, and scaled to a sum of 1.
+    The size of the gradient, averaged over images and channels: the effective receptive field of Luo et al. 2016.
+
+    Returns
+    -------
+    field : (frames, bins), summing to 1.
+    place : the frame and the bin of the image that lie under the chosen point.
     """
-    frames, bins = images.shape[1:3]
     height, width = branch.output.shape[1:3]
-    stride = 2 ** round(np.log2(frames / height)), 2 ** round(np.log2(bins / width))
-    row = np.clip(speech(images).sum(axis=1) // 2 // stride[0], 0, height - 1)
-    column = width // 2
-    chosen = np.zeros((len(images), height, width, 1), np.float32)
-    chosen[np.arange(len(images)), row, column] = 1
+    chosen = np.zeros((1, height, width, 1), np.float32)
+    chosen[0, height // 2, width // 2] = 1
     (slopes,) = gradients(lambda values: ops.sum(ops.cast(branch(values[0], training=False), "float32") * chosen),
                           [images])
-    total = np.zeros((2 * frames - 1, 2 * bins - 1))
-    left = bins - 1 - min((column * stride[1] + stride[1] // 2), bins - 1)
-    for slope, place in zip(np.abs(slopes[..., 0]), row, strict=True):
-        top = frames - 1 - min(place * stride[0] + stride[0] // 2, frames - 1)
-        total[top : top + frames, left : left + bins] += slope
-    return total / total.sum() if total.sum() else total
+    field = np.abs(slopes[..., 0]).mean(axis=0)
+    place = []
+    for size, cells in zip(images.shape[1:3], (height, width), strict=True):
+        stride = 2 ** round(np.log2(size / cells))
+        place.append(min(cells // 2 * stride + stride // 2, size - 1))
+    return field / max(field.sum(), 1e-12), tuple(place)
 
 
 def spread(field: np.ndarray) -> tuple[float, float]:
@@ -494,11 +491,13 @@ def grad_cam(network: keras.Model, images: np.ndarray, classes: np.ndarray, laye
     target = network.get_layer(layer).output
     maps = outputs(part(network, target), images)
     last = network.get_layer("predictions")
-    rest = keras.Model([target, network.input], last.input)
+    rest = keras.Model([target, network.inputs[0]], last.input)
     directions = ops.convert_to_numpy(last.kernel).T[np.asarray(classes)]
 
+    seen = ops.convert_to_tensor(images)
+
     def score(values):
-        return ops.sum(ops.cast(rest([values[0], images], training=False), "float32") * directions)
+        return ops.sum(ops.cast(rest([values[0], seen], training=False), "float32") * directions)
 
     (slopes,) = gradients(score, [maps])
     found = np.maximum((maps * slopes.mean(axis=(1, 2), keepdims=True)).sum(axis=-1), 0)
@@ -575,17 +574,23 @@ def attention(network: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def lstm_difference(network: keras.Model, images: np.ndarray) -> float:
-    """Largest difference between the first LSTM layer, reading forwards, and ``models.lstm_step`` in NumPy."""
+    """Largest difference between Keras and ``models.lstm_step`` (NumPy), with a trained layer's weights.
+
+    What the first LSTM layer gets for the images is run through both, forwards and in float32.
+    """
     layer = network.get_layer("lstm1")
-    sequence, expected = outputs(part(network, [layer.input, layer.output]), images)
-    weights = [ops.convert_to_numpy(ops.cast(w, "float32")) for w in layer.forward_layer.cell.trainable_variables]
-    h = c = np.zeros((len(images), weights[1].shape[0]), np.float32)
+    sequence = outputs(part(network, network.get_layer("lstm1_dropout").output), images)
+    weights = [ops.convert_to_numpy(v) for v in layer.forward_layer.trainable_variables]
+    size = weights[1].shape[0]
+    keras_layer = layers.LSTM(size, return_sequences=True, dtype="float32")
+    keras_layer.build(sequence.shape)
+    keras_layer.set_weights(weights)
+    expected = ops.convert_to_numpy(keras_layer(sequence))
+    h = c = np.zeros((len(images), size), np.float32)
     worst = 0.0
-    steps = attention(network, images) > 0  # padded steps are not computed
     for step in range(sequence.shape[1]):
         h, c = models.lstm_step(sequence[:, step], h, c, *weights)
-        gap = np.abs(h - expected[:, step, : h.shape[1]])[steps[:, step]]
-        worst = max(worst, float(gap.max(initial=0)))
+        worst = max(worst, float(np.abs(h - expected[:, step]).max()))
     return worst
 
 

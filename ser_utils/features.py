@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.fft
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ser_utils import audio
 from ser_utils.config import PAD_DB, FeatureConfig

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ser_utils import config as configuration
 from ser_utils import ravdess

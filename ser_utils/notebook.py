@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before Keras loads TensorFlow, which is talkative
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's plain bar will do
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from IPython.display import HTML, Audio, Markdown, display  # noqa: E402
+from IPython.display import HTML, Audio, Image, Markdown, display  # noqa: E402
 
 from ser_utils import config as configuration  # noqa: E402
 from ser_utils import corpus as corpora  # noqa: E402
@@ -55,9 +56,12 @@ class Session:
         return {c.protocol: training.run(c, self.corpus, self.store) for c in first}
 
     def show(self, figure, figure_id: str) -> None:
-        """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``."""
-        style.save_fig(figure, figure_id, REPORT / "figures" / f"{self.corpus.kind}-{self.profile}")
-        display(figure)
+        """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``.
+
+        What is shown is that very file: Jupyter's own drawing would crop the banner of a synthetic corpus.
+        """
+        path = style.save_fig(figure, figure_id, REPORT / "figures" / f"{self.corpus.kind}-{self.profile}")
+        display(Image(path, width=round(100 * figure.get_figwidth()), alt=figure_id.replace("_", " ")))
 
     def table(self, table: pd.DataFrame, caption: str, **formats: str) -> None:
         """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``."""
@@ -221,8 +225,10 @@ class Session:
         return features.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
 
 
-def start(profile: str = "quick") -> Session:
+def start(profile: str = "quick", networks: bool = False) -> Session:
     """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
+
+    With ``networks`` Keras is loaded, too, without the chatter of its libraries; import what needs it after this.
 
     Raises
     ------
@@ -234,6 +240,8 @@ def start(profile: str = "quick") -> Session:
     if profile not in configuration.PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(configuration.PROFILES)}.")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    if networks:
+        _load_keras()
     found = corpora.for_profile(profile)
     style.use_style()
     style.set_corpus(found.kind)
@@ -244,6 +252,20 @@ def start(profile: str = "quick") -> Session:
     display(Markdown(f"Corpus: **{name}**, {len(found.index):,} clips of {found.index.actor.nunique()} actors. "
                      f"Profile: **{profile}**."))
     return Session(profile, found)
+
+
+def _load_keras() -> None:
+    """Import Keras and wake its backend; what the backend's libraries write to the error stream is dropped."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras
+
+        keras.ops.zeros(1)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def source(function: Callable) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.fft
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ser_utils import audio
 from ser_utils.corpus import Corpus
@@ -157,7 +157,7 @@ def _read(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         print(f"The prosody store {path.name} can't be read ({error}); measuring again.")
         return None

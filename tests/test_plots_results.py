@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from fakes import MODELS, fake_history, fake_results
 
@@ -202,7 +203,32 @@ def test_table2_bars(root):
     assert [text.get_text() for text in fig.axes[2].texts] == ["not run"] * 7
     diamonds = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"]
     assert diamonds == [row[0] for row in paper.TABLE2.values()]
-    assert any("(2/6 folds)" in text for text in texts(fig))
+    assert any("2 of 6 folds" in text for text in texts(fig))
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_table2_bars_keep_their_numbers_clear_of_the_intervals(root, panels):
+    """Whatever the accuracy, and where folds differ from model to model."""
+    table = evaluation.table2(root).query("protocol == 'random'")
+    table[["accuracy", "accuracy_low", "accuracy_high"]] = [
+        [0.0, 0.0, 2.0], [7.9, 4.0, 11.5], [12.5, 9.0, 17.0], [22.1, 17.0, 28.0], [25.0, 14.0, 33.0],
+        [60.0, 48.0, 71.0], [99.0, 97.0, 100.0]]
+    table["folds"] = [1, 2, 1, 3, 4, 5, 6]
+    table = pd.concat([table, table.assign(protocol="actors")]).query("protocol == 'random' or @panels == 2")
+    fig = results.table2_bars(table)
+    fig.draw_without_rendering()
+    assert len(fig.axes) == panels and fig.axes[0].get_title(loc="left") == results.PROTOCOL_TITLES["random"]
+    assert fig.bbox.containsx(fig.legends[0].get_window_extent().x1)
+    for axis in fig.axes:
+        numbers = [text for text in axis.texts if "." in text.get_text()]
+        notes = [text for text in axis.texts if "/6 folds" in text.get_text()]
+        assert len(numbers) == len(notes) == 7
+        for number, row in zip(numbers, table.itertuples(), strict=False):
+            frame = axis.transData.inverted().transform_bbox(number.get_window_extent())
+            assert number.get_text() == f"{row.accuracy:.1f}"
+            assert frame.x1 < row.accuracy_low or frame.x0 > max(row.accuracy_high, row.accuracy)
+            assert 0 < frame.x0 and frame.x1 < 100
+        assert all(axis.bbox.x1 < note.get_window_extent().x0 for note in notes)
 
 
 def test_class_recall_vs_people(predictions):
@@ -222,6 +248,9 @@ def test_cost_accuracy(root):
     times = {line.get_xdata()[0] for line in fig.axes[2].lines}
     assert {3.0, 4.0} <= times and "not measured" not in texts(fig)
     assert fig.axes[0].lines[0].get_xdata()[0] == pytest.approx(3.7)
+    assert len(fig.axes) == 3
+    fig = results.cost_accuracy(runs, macs={"alexnet": 2e6})
+    assert len(fig.axes) == 4 and fig.axes[1].lines[0].get_xdata()[0] == pytest.approx(2)
     with pytest.raises(ValueError, match="one protocol"):
         results.cost_accuracy(runs.iloc[:0])
 

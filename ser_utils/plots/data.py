@@ -30,7 +30,7 @@ PART_EDGES = PART_COLORS | {"train": "#56B4E9"}
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 RAW, KEPT, MARK = "#9A9A9A", "#0072B2", "#D55E00"
 PADDING = "#DDDDDD"
-SPAN_DB = 70  # a spectrogram's colours run from its maximum to so far below it
+SPAN_DB = 80  # a spectrogram's colours run from its maximum to so far below it
 TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
 
 
@@ -177,8 +177,9 @@ def examples(waves: Mapping[str, np.ndarray], logmels: Mapping[str, np.ndarray],
         if place < 4:
             below.tick_params(labelbottom=False)
             below.set_xlabel("")
-    for axis in axes.flat[2 * 8 if len(waves) > 4 else 8:]:
-        axis.axis("off")
+    for place in range(len(waves), 8):
+        for axis in axes[2 * (place // 4): 2 * (place // 4) + 2, place % 4]:
+            axis.axis("off")
     fig.colorbar(image, ax=axes, label="dB re full scale", shrink=0.5, pad=0.01)
     return finish(fig)
 

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ser_utils.config import FeatureConfig
 from ser_utils.explain import Units, spread
@@ -67,7 +68,6 @@ def first_filters(kernels: np.ndarray, magnitude: np.ndarray, units: Units, colu
             if place % columns:
                 axis.set_ylabel("")
                 axis.tick_params(labelleft=False)
-    fig.suptitle("Filters of conv1, strongest first, each above its frequency response", fontsize=11)
     return finish(fig)
 
 
@@ -114,11 +114,11 @@ def modulations(trained: np.ndarray, untrained: np.ndarray, units: Units) -> Fig
 
 
 def filter_answers(logmel: np.ndarray, kernels: np.ndarray, maps: np.ndarray, features: FeatureConfig,
-                   units: Units, title: str | None = None) -> Figure:
+                   seconds: float, title: str | None = None) -> Figure:
     """A clip's spectrogram, and under it where some filters answer to it.
 
-    ``kernels`` (filters, frames, bins); ``maps`` (filters, steps, rows) are the filters' answers to the clip,
-    cut to its speech.
+    ``kernels`` (filters, frames, bins); ``maps`` (filters, steps, rows) are the filters' answers to the clip, a
+    step of ``seconds`` each, padding included.
     """
     fig, axes = plt.subplots(1 + len(maps), 2, figsize=(10, 1.9 + 1.15 * len(maps)), layout="constrained",
                              width_ratios=(1, 9), height_ratios=(1.7, *[1] * len(maps)))
@@ -126,12 +126,14 @@ def filter_answers(logmel: np.ndarray, kernels: np.ndarray, maps: np.ndarray, fe
     _spectrogram(axes[0, 1], logmel, features)
     axes[0, 1].set_xlabel("")
     axes[0, 1].tick_params(labelbottom=False)
-    end = (len(logmel) - 0.5) * features.hop_length / features.sample_rate
+    axes[0, 1].set_title(title or "")
+    hop = features.hop_length / features.sample_rate
     for (left, right), kernel, answer in zip(axes[1:], kernels, maps, strict=True):
         limit = np.abs(kernel).max()
         left.imshow(kernel.T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
         right.imshow(answer.T, origin="lower", aspect="auto", cmap="viridis", vmin=0,
-                     extent=(-units.seconds / 2, end, 0, 1))
+                     extent=(-hop / 2, len(answer) * seconds - hop / 2, 0, 1))
+        right.set_xlim(-hop / 2, (len(logmel) - 0.5) * hop)
         left.set(xticks=[], yticks=[])
         right.set(yticks=[])
         left.grid(False)
@@ -141,8 +143,6 @@ def filter_answers(logmel: np.ndarray, kernels: np.ndarray, maps: np.ndarray, fe
     axes[1, 1].set_title("where it answers", fontsize=9.5)
     axes[-1, 1].tick_params(labelbottom=True)
     axes[-1, 1].set_xlabel("Seconds")
-    if title:
-        fig.suptitle(title, fontsize=11)
     return finish(fig)
 
 
@@ -166,6 +166,11 @@ def skip_or_not(losses: pd.DataFrame, norms: pd.DataFrame) -> Figure:
     low = norms.norm[norms.norm > 0].min() / 1.5
     for axis in axes[1:]:
         axis.set_ylim(low, norms.norm.max() * 1.5)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_locator(NullLocator())
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     handles = [Line2D([], [], color=color, marker="o", markersize=4, label=name)
                for name, color in PAIR_COLORS.items()]
     handles.append(Line2D([], [], color=GREY, linestyle=":", label="loss of a guess, ln 8"))
@@ -191,28 +196,21 @@ def residual_shares(shares: pd.DataFrame) -> Figure:
 # --- Inception ---------------------------------------------------------------------------------------------
 
 
-def branch_fields(fields: Mapping[str, np.ndarray], units: Units, bins: int) -> Figure:
-    """How far each branch sees: its effective receptive field around one point of its output.
-
-    ``fields`` are those of ``explain.receptive_field``; ``bins`` is the height of the image, drawn in full.
-    """
-    fig, axes = plt.subplots(1, len(fields), figsize=(3 * len(fields), 3.6), layout="constrained", sharey=True,
+def branch_fields(fields: Mapping[str, tuple[np.ndarray, tuple[int, int]]], units: Units) -> Figure:
+    """How far each branch sees, branch -> what ``explain.receptive_field`` gives; the point itself is marked."""
+    fig, axes = plt.subplots(1, len(fields), figsize=(3 * len(fields), 3.7), layout="constrained", sharey=True,
                              squeeze=False)
-    middle = next(iter(fields.values())).shape[0] // 2
-    mass = sum(field.sum(axis=1) for field in fields.values()) / len(fields)
-    reach = next(r for r in range(middle + 1) if mass[middle - r : middle + r + 1].sum() >= 0.98 * mass.sum())
-    for axis, (name, field) in zip(axes[0], fields.items(), strict=True):
-        height = field.shape[1] // 2
-        across = (reach + 0.5) * units.seconds
-        axis.imshow(np.sqrt(field[middle - reach : middle + reach + 1]).T, origin="lower", aspect="auto",
-                    extent=(-across, across, -height - 0.5, height + 0.5), cmap="magma", vmin=0)
+    for axis, (name, (field, place)) in zip(axes[0], fields.items(), strict=True):
+        left = -(place[0] + 0.5) * units.seconds
+        bottom = -place[1] - 0.5
+        axis.imshow(np.sqrt(field).T, origin="lower", aspect="auto", cmap="magma", vmin=0,
+                    extent=(left, left + len(field) * units.seconds, bottom, bottom + field.shape[1]))
+        axis.plot(0, 0, "+", color="white", markersize=10, markeredgewidth=1.2)
         time, frequency = spread(field)
-        axis.set(title=name, xlabel=f"Seconds\nspread {1000 * time * units.seconds:.0f} ms, "
-                                    f"{frequency:.1f} bins", ylim=(-bins / 2, bins / 2))
-        axis.title.set_size(9.5)
+        axis.set_title(name.replace(" → ", " →\n", 1) if len(name) > 24 else name, fontsize=9.5)
+        axis.set_xlabel(f"Seconds\nspread {1000 * time * units.seconds:.0f} ms, {frequency:.1f} bins")
         axis.grid(False)
-    axes[0, 0].set_ylabel("Bins from the middle")
-    fig.suptitle("What acts on one point of each branch's output", fontsize=11)
+    axes[0, 0].set_ylabel("Bins from the point")
     return finish(fig)
 
 
@@ -256,16 +254,14 @@ def branch_patches(patches: Mapping[str, Sequence[tuple[np.ndarray, str]]], unit
         row[0].set_ylabel(name.replace(" → ", "\n→ "), rotation=0, ha="right", va="center", fontsize=8.5,
                           labelpad=8)
     frames, bins = next(iter(patches.values()))[0][0].shape
-    fig.suptitle(f"Strongest answers of each branch's choosiest channel "
-                 f"({1000 * frames * units.seconds:.0f} ms × {bins} bins)", fontsize=11)
+    fig.supxlabel(f"Each piece: {1000 * frames * units.seconds:.0f} ms × {bins} bins, time to the right", fontsize=9.5)
     return finish(fig)
 
 
 # --- VGG ---------------------------------------------------------------------------------------------------
 
 
-def importance_panels(panels: Sequence[Panel], features: FeatureConfig, columns: int = 4,
-                      title: str | None = None) -> Figure:
+def importance_panels(panels: Sequence[Panel], features: FeatureConfig, columns: int = 4) -> Figure:
     """Spectrograms in grey; in colour, what the decision rests on."""
     rows = -(-len(panels) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.05 * rows + 0.6), layout="constrained",
@@ -293,8 +289,6 @@ def importance_panels(panels: Sequence[Panel], features: FeatureConfig, columns:
     for row in axes[:-1]:
         for axis in row:
             axis.set_xlabel("")
-    if title:
-        fig.suptitle(title, fontsize=11)
     return finish(fig)
 
 
@@ -316,7 +310,7 @@ def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, 
     fig, axes = plt.subplots(3, 1, figsize=(10, 6.4), layout="constrained", sharex=True,
                              height_ratios=(0.6, 1.5, 1.1))
     axes[0].plot(np.arange(len(wave)) / features.sample_rate, wave, color=GREY, linewidth=0.5)
-    axes[0].set(yticks=[], ylabel="Waveform")
+    axes[0].set(yticks=[], ylabel="Waveform", title=title or "")
     axes[0].grid(False)
     _spectrogram(axes[1], logmel, features)
     axes[1].set_xlabel("")
@@ -336,12 +330,10 @@ def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, 
     if nuclei is not None:
         handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label="syllable nucleus (by energy)"))
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    if title:
-        fig.suptitle(title, fontsize=11)
     return finish(fig)
 
 
-def weight_by_position(profiles: np.ndarray, labels: np.ndarray, title: str | None = None) -> Figure:
+def weight_by_position(profiles: np.ndarray, labels: np.ndarray) -> Figure:
     """How much each part of a clip counts, by emotion: mean and quartiles over the clips.
 
     ``profiles`` (N, bins) are those of ``explain.over_relative_time``, ``labels`` (N,) 0-7.
@@ -360,18 +352,18 @@ def weight_by_position(profiles: np.ndarray, labels: np.ndarray, title: str | No
         axis.fill_between(place, low, high, color=color, alpha=0.25, linewidth=0)
         axis.plot(place, part.mean(axis=0), color=color)
     axes[0, 0].set_ylim(bottom=0)
-    fig.supxlabel("Position in the clip (%)", fontsize=10)
-    fig.supylabel("Weight (1: all alike)", fontsize=10)
+    for axis in axes[1]:
+        axis.set_xlabel("Position in the clip (%)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("Weight (1: all alike)")
     handles = [Line2D([], [], color=INK, label="mean"), Line2D([], [], color=INK, linewidth=7, alpha=0.25,
                                                               label="middle half of the clips"),
                Line2D([], [], color=GREY, linestyle="--", linewidth=1, label="mean of all emotions")]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    if title:
-        fig.suptitle(title, fontsize=11)
     return finish(fig)
 
 
-def attention_heads(maps: np.ndarray, seconds: float, title: str | None = None) -> Figure:
+def attention_heads(maps: np.ndarray, seconds: float) -> Figure:
     """Attention of every head in every layer for one clip.
 
     ``maps`` (layers, heads, steps, steps) without padded steps; ``seconds`` is the length of a step. Colours
@@ -391,8 +383,6 @@ def attention_heads(maps: np.ndarray, seconds: float, title: str | None = None) 
             axis.set_ylabel(f"layer {layer + 1}", fontsize=9.5, fontweight="bold")
     fig.supxlabel("is looked at (s)", fontsize=10)
     fig.supylabel("looks (s)", fontsize=10)
-    if title:
-        fig.suptitle(title, fontsize=11)
     return finish(fig)
 
 
@@ -414,7 +404,11 @@ def head_distances(distances: np.ndarray, seconds: float, even: float) -> Figure
             axis.plot(layer + 1 + offset, values.mean(), "o", color=CURVE_COLORS[0], markeredgecolor="white",
                       markersize=8)
     axis.axhline(even * seconds, color=GREY, linestyle=":", linewidth=1.2)
-    axis.text(layers + 0.48, even * seconds, "all steps alike", va="bottom", ha="right", color=GREY, fontsize=9)
+    color = CURVE_COLORS[0]
+    handles = [Line2D([], [], color=color, marker="o", linestyle="", markersize=8, label="a head, mean of the clips"),
+               Line2D([], [], color=color, linewidth=3, alpha=0.35, label="middle half of the clips"),
+               Line2D([], [], color=GREY, linestyle=":", linewidth=1.2, label="looking at all steps alike")]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     axis.set(xlabel="Layer", ylabel="Mean distance (s)", xlim=(0.5, layers + 0.5),
              title="How far each head looks")
     axis.set_xticks(range(1, layers + 1))

@@ -25,6 +25,7 @@ PROTOCOL_TITLES = {
 }
 TRAIN_COLOR, VAL_COLOR = "#56B4E9", "#882255"
 CHANCE = 100 / len(EMOTIONS)
+LABEL_WIDTH = 15  # points of accuracy: the room that a number needs at the left end of its bar
 
 
 def _name(model: str) -> str:
@@ -198,57 +199,52 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
     Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so.
+    The title of a panel says how many folds are finished, or a note beside each bar where they differ.
     """
     protocols = list(dict.fromkeys(table.protocol))
     models = list(dict.fromkeys(table.model))[::-1]
     places = {model: place for place, model in enumerate(models)}
+    wide = len(protocols) > 1
     fig, axes = plt.subplots(
         1,
         len(protocols),
-        figsize=(4.1 * len(protocols) + 1, 0.5 * len(models) + 1.7),
+        figsize=(4.1 * len(protocols) + 1 if wide else 6.5, 0.5 * len(models) + (1.7 if wide else 2.1)),
         layout="constrained",
         sharey=True,
         squeeze=False,
     )
     for axis, protocol in zip(axes[0], protocols, strict=True):
+        rows = table[table.protocol == protocol]
+        finished = rows.folds[rows.folds > 0].unique()
+        title = PROTOCOL_TITLES.get(protocol, protocol)
+        if len(finished) == 1 and finished[0] < evaluation.FOLDS:
+            title += f", {finished[0]} of {evaluation.FOLDS} folds"
         axis.axvline(CHANCE, color=GREY, linewidth=1, linestyle=":", zorder=1)
         axis.axvline(HUMAN["overall"], color=INK, linewidth=1, linestyle="--", zorder=1)
-        for row in table[table.protocol == protocol].itertuples():
+        for row in rows.itertuples():
             place = places[row.model]
             if row.folds == 0:
                 axis.text(
                     CHANCE + 2, place, "not run", va="center", color=GREY, fontstyle="italic", fontsize=9
                 )
             else:
-                axis.barh(place, row.accuracy, color=model_color(row.model), height=0.68)
-                axis.errorbar(
-                    row.accuracy,
-                    place,
-                    xerr=[
-                        [max(0, row.accuracy - row.accuracy_low)],
-                        [max(0, row.accuracy_high - row.accuracy)],
-                    ],
-                    color=INK,
-                    capsize=3,
-                    linewidth=1.2,
-                )
-                text = f"{row.accuracy:.1f}" + (
-                    "" if row.folds == evaluation.FOLDS else f"  ({row.folds}/6 folds)"
-                )
-                axis.text(
-                    2,
-                    place,
-                    text,
-                    va="center",
-                    fontsize=8.5,
-                    fontweight="bold",
-                    color=text_color(model_color(row.model)),
-                )
+                _draw_accuracy(axis, place, row)
+                if len(finished) > 1:
+                    axis.annotate(
+                        f"{row.folds}/{evaluation.FOLDS} folds",
+                        (1, place),
+                        xycoords=("axes fraction", "data"),
+                        xytext=(3, 0),
+                        textcoords="offset points",
+                        va="center",
+                        fontsize=7.5,
+                        color=GREY,
+                    )
             if not np.isnan(row.paper_accuracy):
                 axis.plot(
                     row.paper_accuracy, place, "D", color="white", markeredgecolor=INK, markersize=7, zorder=6
                 )
-        axis.set(title=PROTOCOL_TITLES.get(protocol, protocol), xlim=(0, 100), xlabel="Test accuracy (%)")
+        axis.set(title=title, xlim=(0, 100), ylim=(-0.6, len(models) - 0.4), xlabel="Test accuracy (%)")
         axis.set_yticks(range(len(models)), [_name(model) for model in models])
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", visible=False)
@@ -266,8 +262,27 @@ def table2_bars(table: pd.DataFrame) -> Figure:
         ),
         Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="chance"),
     ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if wide else 3)
     return finish(fig)
+
+
+def _draw_accuracy(axis, place: int, row) -> None:
+    """A bar of :func:`table2_bars` with its interval and its number, which keeps clear of the interval."""
+    axis.barh(place, row.accuracy, color=model_color(row.model), height=0.68)
+    reach = [[max(0, row.accuracy - row.accuracy_low)], [max(0, row.accuracy_high - row.accuracy)]]
+    axis.errorbar(row.accuracy, place, xerr=reach, color="white", linewidth=3)  # a rim, for dark bars
+    axis.errorbar(row.accuracy, place, xerr=reach, color=INK, capsize=3, linewidth=1.2)
+    inside = min(row.accuracy_low, row.accuracy) > LABEL_WIDTH
+    axis.text(
+        2 if inside else max(row.accuracy, row.accuracy_high) + 2,
+        place,
+        f"{row.accuracy:.1f}",
+        va="center",
+        fontsize=8.5,
+        fontweight="bold",
+        color=text_color(model_color(row.model)) if inside else INK,
+        bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+    )
 
 
 def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) -> Figure:
@@ -296,6 +311,8 @@ def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) 
             color=model_color(model),
             markeredgecolor="white",
             markersize=8,
+            clip_on=False,
+            zorder=3,
             label=_name(model),
         )
         axis.vlines(places + offset, 0, recall, color=model_color(model), linewidth=1.2)
@@ -309,12 +326,16 @@ def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) 
 
 
 def cost_accuracy(
-    runs: pd.DataFrame, latency_ms: Mapping[str, float] | None = None, title: str | None = None
+    runs: pd.DataFrame,
+    latency_ms: Mapping[str, float] | None = None,
+    title: str | None = None,
+    macs: Mapping[str, float] | None = None,
 ) -> Figure:
     """What accuracy costs: mean test accuracy against parameters, training time and time for one clip.
 
-    ``runs`` of one protocol; ``latency_ms`` maps models to milliseconds a clip. A cost that is not known for
-    any model leaves its panel empty and says so.
+    ``runs`` of one protocol; ``latency_ms`` maps models to milliseconds a clip, ``macs`` to the
+    multiply-accumulates of a clip (a panel more). A cost that is not known for any model leaves its panel
+    empty and says so.
 
     Raises
     ------
@@ -324,12 +345,14 @@ def cost_accuracy(
     if runs.protocol.nunique() != 1:
         raise ValueError(f"Draw the runs of one protocol; got {sorted(set(runs.protocol)) or 'none'}.")
     means = runs.groupby("model", sort=False)[["parameters", "wall_seconds", "test_accuracy"]].mean()
-    costs = {
-        "Parameters (millions)": means.parameters / 1e6,
-        "Training time of one fold (s)": means.wall_seconds,
-        "Time for one clip (ms)": pd.Series(dict(latency_ms or {}), dtype=float).reindex(means.index),
-    }
-    fig, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained", sharey=True)
+    given = pd.DataFrame({"macs": macs, "latency_ms": latency_ms}, index=means.index, dtype=float)
+    costs = {"Parameters (millions)": means.parameters / 1e6}
+    if macs is not None:
+        costs["Products for one clip (millions)"] = given.macs / 1e6
+    costs |= {"Training time of one fold (s)": means.wall_seconds, "Time for one clip (ms)": given.latency_ms}
+    fig, axes = plt.subplots(
+        1, len(costs), figsize=(3.1 * len(costs) + 1, 4), layout="constrained", sharey=True
+    )
     for axis, (label, cost) in zip(axes, costs.items(), strict=True):
         axis.set_xlabel(label)
         if cost.notna().sum() == 0:

@@ -1,0 +1,452 @@
+"""ser_utils.explain: what is read out of a network is what is in it."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers, ops
+
+from ser_utils import explain, frontend, models
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+
+SHAPE = (40, 20, 1)
+RNG = np.random.default_rng(0)
+
+
+def some_images(count=3, frames=(40, 30, 20)):
+    """Images whose padding begins after the given numbers of frames."""
+    images = RNG.normal(size=(count, *SHAPE)).astype(np.float32)
+    for image, length in zip(images, frames, strict=False):
+        image[length:] = 0
+    return images
+
+
+@pytest.fixture(scope="module")
+def networks():
+    keras.utils.set_random_seed(1)
+    return {name: models.build(name, SHAPE, width=0.125)
+            for name in ("alexnet", "resnet", "inceptionnet", "vgg16", "lstm", "transformer")}
+
+
+def inside(network, images, labels, predictions, confidence):
+    clips = pd.DataFrame({"clip": [f"clip{i}" for i in range(len(labels))], "label": labels,
+                          "prediction": predictions, "confidence": confidence})
+    logmel = np.where(images[..., 0] == 0, PAD_DB, images[..., 0])
+    config = RunConfig("smoke", "synthetic", "actors", "vgg16", 0, features=FeatureConfig(n_mels=20), frames=40)
+    return explain.Inside(network, config, clips, logmel, images)
+
+
+def test_parts_make_up_the_model():
+    config = RunConfig("smoke", "synthetic", "random", "lstm", 0, pool=4, options={"width": 0.125})
+    model = frontend.assemble(config, np.zeros(80), np.ones(80))
+    logmel = RNG.normal(-40, 10, size=(2, 160, 80)).astype(np.float32)
+    front, network = explain.parts(model)
+    assert network.name == "lstm"
+    expected = model.predict_on_batch(logmel)
+    np.testing.assert_allclose(explain.outputs(network, explain.outputs(front, logmel)), expected, atol=1e-6)
+
+
+def test_outputs_join_batches_in_order():
+    inputs = keras.Input((2,))
+    doubled = keras.Model(inputs, [inputs * 2, inputs + 1])
+    values = np.arange(2 * explain.BATCH + 6, dtype=np.float32).reshape(-1, 2)
+    first, second = explain.outputs(doubled, values)
+    np.testing.assert_array_equal(first, 2 * values)
+    np.testing.assert_array_equal(second, values + 1)
+
+
+def test_gradients_of_a_known_function():
+    a, b, unused = np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.ones(2)
+    found = explain.gradients(lambda v: ops.sum(v[0] ** 2 * v[1]), [a, b, unused])
+    np.testing.assert_allclose(found[0], 2 * a * b)
+    np.testing.assert_allclose(found[1], a**2)
+    np.testing.assert_array_equal(found[2], 0)
+
+
+def test_gradients_name_a_backend_they_do_not_know(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+    with pytest.raises(NotImplementedError, match="numpy.*KERAS_BACKEND"):
+        explain.gradients(lambda v: ops.sum(v[0]), [np.ones(1)])
+
+
+def test_in_frames_repeats_steps_and_cuts_the_end():
+    np.testing.assert_array_equal(explain.in_frames(np.array([[1, 2, 3]]), 5), [[1, 1, 2, 2, 3]])
+
+
+def test_one_each_prefers_the_right_and_then_the_sure():
+    labels, predictions = [0, 0, 0, 1, 1], [0, 3, 0, 2, 2]
+    view = inside(None, some_images(5), labels, predictions, [0.5, 0.9, 0.7, 0.3, 0.6])
+    assert view.one_each() == [2, 4]
+    assert [view.title(row) for row in view.one_each()] == ["neutral", "calm, taken for happy"]
+    other = inside(None, some_images(5), labels, [0, 0, 4, 1, 0], [0.9] * 5)
+    assert view.one_each(other) == [0, 4]  # clip 0 is the only one both have right
+    assert view.name(2) == "clip2"
+
+
+def test_speech_and_lengths_leave_out_the_padding():
+    view = inside(None, some_images(), [0, 1, 2], [0, 1, 2], [1, 1, 1])
+    np.testing.assert_array_equal(view.lengths, [40, 30, 20])
+    assert view.speech(1).shape == (30, 20)
+    np.testing.assert_array_equal(explain.speech(view.images).sum(axis=1), [40, 30, 20])
+
+
+class Loudest(layers.Layer):
+    """Probability of class 1 from one corner of the image, the rest of it unused."""
+
+    def call(self, x):
+        share = ops.sigmoid(ops.mean(x[:, :10, :10, 0], axis=(1, 2)))[:, None]
+        return ops.concatenate([1 - share, share], axis=1)
+
+
+def test_deletion_hurts_where_the_network_looks():
+    inputs = keras.Input(SHAPE)
+    network = keras.Model(inputs, Loudest()(inputs))
+    images = np.full((4, *SHAPE), 2, np.float32)
+    images[3, 30:] = 0
+    importance = np.zeros((4, 40, 20))
+    importance[:2, :10, :10] = 1     # right for the first two clips
+    importance[2:, 20:30, 10:] = 1   # wrong for the others
+    table = explain.deletion(network, images, importance, np.ones(4, int), share=100 / 800).set_index("removed")
+    intact = 100 / (1 + np.exp(-2))
+    assert table.loc["nothing", "true emotion"] == pytest.approx(intact, abs=0.01)
+    # two of four fall to one half; the clip with padding loses fewer points
+    assert table.loc["the most important", "true emotion"] == pytest.approx((intact + 50) / 2, abs=0.01)
+    assert table.loc["the least important", "true emotion"] == pytest.approx(intact, abs=15)
+    frames = np.zeros((4, 40))
+    frames[:, :10] = 1
+    whole = explain.deletion(network, images, frames, np.ones(4, int), share=0.25).set_index("removed")
+    assert whole.loc["the most important", "true emotion"] < 60
+    assert whole.loc["the least important", "true emotion"] > 80
+
+
+# --- AlexNet -----------------------------------------------------------------------------------------------
+
+
+def test_filters_come_with_the_strongest_first(networks):
+    network = networks["alexnet"]
+    layer, norm = network.get_layer("conv1"), network.get_layer("conv1_bn")
+    gamma = np.ones(layer.filters, np.float32)
+    gamma[5] = 30
+    kept = norm.get_weights()
+    norm.set_weights([gamma, *kept[1:]])
+    found = explain.first_filters(network)
+    norm.set_weights(kept)
+    np.testing.assert_array_equal(found[0], ops.convert_to_numpy(layer.kernel)[:, :, 0, 5])
+    assert found.shape == (layer.filters, 11, 11)
+
+
+def ripple(rate, scale, size=16):
+    """A ripple of ``rate`` cycles a frame and ``scale`` cycles a bin; it falls where both are positive."""
+    frame, band = np.mgrid[:size, :size]
+    return np.cos(2 * np.pi * (rate * frame + scale * band))
+
+
+@pytest.mark.parametrize("rate, scale", [(0.125, 0.25), (-0.25, 0.125), (0.25, 0.0)])
+def test_modulation_response_finds_a_ripple(rate, scale):
+    rates, scales, magnitude = explain.modulation_response(ripple(rate, scale)[None])
+    place = np.unravel_index(magnitude[0].argmax(), magnitude[0].shape)
+    assert abs(rates[place[0]]) == abs(rate) and scales[place[1]] == scale
+    if scale:
+        assert rates[place[0]] == rate
+    peak = ripple(0.125, 0.25).argmax(axis=1)  # the crest of a ripple with a positive rate falls
+    assert peak[1] != peak[0] and (peak[0] - peak[1]) % 4 < 2
+
+
+def test_layer_response_of_random_kernels_is_flat_and_of_smooth_ones_is_not(networks):
+    network = networks["alexnet"]
+    flat = explain.layer_response(network)
+    layer = network.get_layer("conv1")
+    kept = layer.get_weights()
+    layer.set_weights([np.ones_like(kept[0])])
+    smooth = explain.layer_response(network)
+    layer.set_weights(kept)
+    assert flat.std() / flat.mean() < 0.3
+    assert smooth.max() == pytest.approx(smooth[16, 0]) and smooth[16, 0] > 5 * smooth.mean()
+
+
+def test_strongest_maps_are_the_filters_answers(networks):
+    view = inside(networks["alexnet"], some_images(), [0, 1, 2], [0, 1, 2], [1, 1, 1])
+    maps = explain.strongest_maps(view, 1, count=2)
+    best = int(explain.strengths(view.network).argmax())
+    expected = explain.outputs(explain.part(view.network, view.network.get_layer("conv1_relu").output), view.images)
+    np.testing.assert_allclose(maps[0], expected[1, :, :, best], atol=1e-6)
+    assert maps.shape[0] == 2
+
+
+def test_units_are_those_of_the_mel_scale():
+    features = FeatureConfig()
+    found = explain.units(features, pool=2)
+    single = explain.units(features)
+    assert found.seconds == pytest.approx(0.04)
+    assert len(found.centres) == 40 and len(single.centres) == 80
+    low, high = single.centres[single.centres < 1000], single.centres[single.centres > 1000]
+    np.testing.assert_allclose(np.diff(low), single.hertz, rtol=1e-3)
+    np.testing.assert_allclose(np.diff(np.log2(high)), single.octaves, rtol=1e-3)
+    assert found.hertz == pytest.approx(2 * single.hertz)
+
+
+# --- ResNet ------------------------------------------------------------------------------------------------
+
+
+def test_pair_differs_in_the_skip_alone():
+    pair = explain.plain_and_residual(SHAPE, depth=18, width=0.125)
+    plain, residual = pair["plain"], pair["residual"]
+    assert not any(isinstance(layer, layers.Add) for layer in plain.layers)
+    assert sum(isinstance(layer, layers.Add) for layer in residual.layers) == 8
+    np.testing.assert_array_equal(plain.get_layer("conv2_block1_1").get_weights()[0],
+                                  residual.get_layer("conv2_block1_1").get_weights()[0])
+
+
+def test_gradient_norms_match_a_difference_quotient(networks):
+    network = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(2, 3, name="a"), layers.Conv2D(2, 3, name="b_0"),
+                                layers.Flatten(), layers.Dense(8, activation="softmax")])
+    images, labels = some_images(), np.array([1, 2, 3])
+    found = explain.gradient_norms(network, images, labels)
+    assert list(found.layer) == ["a"] and list(found.depth) == [1]
+
+    def loss():
+        predicted = explain.outputs(network, images).astype(np.float64)
+        return -np.log(predicted[np.arange(3), labels]).mean()
+
+    kernel = network.get_layer("a").kernel
+    before = ops.convert_to_numpy(kernel)
+    (slope,) = explain.gradients(lambda v: -ops.mean(ops.log(ops.take_along_axis(network.stateless_call(
+        [v[0], *[w.value for w in network.trainable_variables[1:]]], [], images)[0], labels[:, None], 1))), [before])
+    assert found.norm[0] == pytest.approx(np.linalg.norm(slope), rel=1e-4)
+    start = loss()
+    kernel.assign(before - 1e-2 * slope / np.linalg.norm(slope))
+    assert start - loss() == pytest.approx(1e-2 * found.norm[0], rel=0.1)
+
+
+def test_training_briefly_lowers_the_loss_of_each_network():
+    keras.utils.set_random_seed(3)
+    labels = np.arange(64) % 8
+    images = np.zeros((64, *SHAPE), np.float32)
+    images[np.arange(64), :, labels] = 3
+    images += RNG.normal(0, 0.1, images.shape)
+
+    def network():
+        return keras.Sequential([keras.Input(SHAPE), layers.Conv2D(4, (40, 1), name="only"), layers.Flatten(),
+                                 layers.Dense(8, activation="softmax")])
+
+    losses, norms = explain.train_briefly({"plain": network(), "residual": network()}, images, labels, epochs=8)
+    assert list(losses.columns) == ["network", "step", "loss"]
+    for _, part in losses.groupby("network"):
+        assert list(part.step) == list(range(1, 17))
+        assert part.loss.iloc[-1] < 0.5 * part.loss.iloc[0]
+        assert part.loss.iloc[0] > 1
+    assert set(norms.moment) == {"before training", "after training"} and len(norms) == 4
+
+
+def test_residual_shares_see_a_silenced_block(networks):
+    network, images = networks["resnet"], some_images()
+    norm = network.get_layer("conv2_block2_2_bn")
+    kept = norm.get_weights()
+    norm.set_weights([np.zeros_like(kept[0]), np.zeros_like(kept[1]), *kept[2:]])
+    shares = explain.residual_shares(network, images).set_index("block")
+    norm.set_weights(kept)
+    assert shares.share["conv2_block2"] == 0
+    assert (shares.share.drop("conv2_block2") > 0).all()
+    assert list(shares.index[shares.kind == "projection"]) == ["conv3_block1", "conv4_block1", "conv5_block1"]
+
+
+# --- Inception ---------------------------------------------------------------------------------------------
+
+
+def test_branches_are_named_by_their_kernels(networks):
+    network = networks["inceptionnet"]
+    assert list(explain.branches(network, "mixed4")) == [
+        "1×1", "1×1 → 1×7 → 7×1", "1×1 → 7×1 → 1×7 → 7×1 → 1×7", "3×3 mean → 1×1"]
+    assert list(explain.branches(network, "mixed0")) == ["1×1", "1×1 → 5×5", "1×1 → 3×3 → 3×3", "3×3 mean → 1×1"]
+    with pytest.raises(ValueError, match="mixed11.*mixed0, mixed1"):
+        explain.branches(network, "mixed11")
+
+
+def test_branch_maps_make_up_the_module(networks):
+    network, images = networks["inceptionnet"], some_images()
+    maps = explain.branch_maps(explain.branches(network, "mixed4"), images)
+    whole = explain.outputs(explain.part(network, network.get_layer("mixed4_join").output), images)
+    np.testing.assert_allclose(np.concatenate(list(maps.values()), axis=-1), whole, atol=1e-5)
+
+
+def test_receptive_field_of_a_known_kernel():
+    inputs = keras.Input(SHAPE)
+    outputs = layers.Conv2D(1, (7, 3), padding="same", kernel_initializer="ones")(inputs)
+    field, place = explain.receptive_field(keras.Model(inputs, outputs), some_images())
+    expected = np.zeros(SHAPE[:2])
+    expected[20 - 3 : 20 + 4, 10 - 1 : 10 + 2] = 1 / 21
+    np.testing.assert_allclose(field, expected, atol=1e-7)
+    assert place == (20, 10)
+    assert explain.spread(field) == pytest.approx((2.0, np.sqrt(2 / 3)))
+
+
+def test_mean_activation_leaves_out_padding():
+    images = some_images(2, frames=(40, 20))
+    maps = np.ones((2, 20, 10, 3))
+    maps[:, 10:] = 5
+    np.testing.assert_allclose(explain.mean_activation(maps, images), [[3] * 3, [1] * 3])
+
+
+def test_by_emotion_standardises_and_marks_the_absent():
+    labels = np.array([0, 0, 1, 1])
+    found = explain.by_emotion(np.array([[1.0], [1.0], [3.0], [3.0]]), labels)
+    np.testing.assert_allclose(found[:2, 0], [-1, 1], atol=1e-6)
+    assert np.isnan(found[2:]).all()
+
+
+def test_choosiest_channel_separates_the_emotions():
+    labels = np.repeat([0, 1, 2], 10)
+    values = RNG.normal(size=(30, 4))
+    values[:, 2] = labels + 0.1 * RNG.normal(size=30)
+    assert explain.choosiest(values, labels) == 2
+
+
+def test_strongest_patches_lie_where_the_answer_is():
+    images = some_images(3, frames=(40, 40, 40))
+    maps = np.zeros((3, 10, 5, 2))
+    maps[1, 5, 2, 1], maps[0, 9, 4, 1] = 3, 2
+    found = explain.strongest_patches(maps, images, channel=1, count=2, size=(8, 6))
+    assert [number for number, _, _ in found] == [1, 0]
+    (_, patch, start), (_, edge, corner) = found
+    assert start == (22 - 4, 10 - 3) and corner == (32, 14)
+    np.testing.assert_array_equal(patch, images[1, 18:26, 7:13, 0])
+    assert edge.shape == (8, 6)
+
+
+# --- VGG ---------------------------------------------------------------------------------------------------
+
+
+def test_grad_cam_finds_the_patch_that_decides():
+    """One map sees the patch, the other does not; class 3 listens to the first."""
+    inputs = keras.Input(SHAPE, name="input")
+    x = layers.Conv2D(2, 4, 4, padding="same", use_bias=False, name="maps")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    network = keras.Model(inputs, layers.Dense(8, activation="softmax", name="predictions")(x))
+    kernel = np.zeros((4, 4, 1, 2), np.float32)
+    kernel[..., 0], kernel[..., 1] = 1, -1
+    network.get_layer("maps").set_weights([kernel])
+    dense = np.zeros((2, 8), np.float32)
+    dense[0, 3] = 1
+    dense[1, 5] = 1
+    network.get_layer("predictions").set_weights([dense, np.zeros(8, np.float32)])
+    images = np.full((2, *SHAPE), 1e-3, np.float32)
+    images[:, 12:16, 8:12] = 1
+    images[:, 36:] = 0
+    cams = explain.grad_cam(network, images, np.array([3, 5]), layer="maps")
+    assert cams.shape == (2, 40, 20)
+    assert cams[0].max() == 1 and cams[0, 13:15, 9:11].min() > 0.7
+    assert cams[0, :8].max() < 0.01 and cams[0, 36:].max() == 0
+    assert cams[1].max() == 0  # nothing speaks for class 5, and nothing is divided by 0
+
+
+def test_grad_cam_works_for_every_stage(networks):
+    network, images = networks["vgg16"], some_images()
+    names = explain.convolutions(network)
+    assert names == ["conv1_2_relu", "conv2_2_relu", "conv3_3_relu", "conv4_3_relu", "conv5_3_relu"]
+    for layer in (names[0], "last_conv"):
+        cams = explain.grad_cam(network, images, np.array([0, 1, 2]), layer)
+        assert cams.min() >= 0 and cams.max() <= 1 and (cams[2, 20:] == 0).all()
+
+
+def test_grad_cam_does_not_depend_on_the_other_clips(networks):
+    images = some_images()
+    together = explain.grad_cam(networks["vgg16"], images, np.array([0, 1, 2]), "conv3_3_relu")
+    alone = explain.grad_cam(networks["vgg16"], images[1:2], np.array([1]), "conv3_3_relu")
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
+
+
+def test_enlarge_keeps_the_centres_of_the_cells():
+    maps = np.array([[[0.0, 4.0], [8.0, 12.0], [16.0, 20.0]]])
+    found = explain.enlarge(maps, (10, 8))  # cells of 4 x 4, the last row of cells reaches beyond the image
+    assert found.shape == (1, 10, 8)
+    assert found[0, 0, 0] == 0 and found[0, 1:3, 1:3].mean() == pytest.approx(1.0, abs=0.5)
+    assert found[0, 5:7, 7].mean() == pytest.approx(12.0)
+    assert (np.diff(found[0], axis=0) >= 0).all() and (np.diff(found[0], axis=1) >= 0).all()
+    np.testing.assert_array_equal(explain.enlarge(np.full((1, 1, 1), 3.0), (4, 4)), 3)
+
+
+def test_map_similarity():
+    images = some_images()
+    maps = RNG.random((3, 40, 20))
+    np.testing.assert_allclose(explain.map_similarity(maps, maps**3, images), 1)
+    np.testing.assert_allclose(explain.map_similarity(maps, -maps, images), -1)
+    assert abs(explain.map_similarity(maps, RNG.random((3, 40, 20)), images)).max() < 0.3
+
+
+def test_compare_lists_what_is_known(networks):
+    class Finished:
+        info = {"metrics": {"test": {"accuracy": 0.5, "recall": 0.25}}, "wall_seconds": 30.0, "epochs": 10}
+
+    table = explain.compare({"A": networks["vgg16"], "B": networks["lstm"]}, {"A": {"random": Finished()}, "B": {}})
+    assert list(table.network) == ["A", "B"] and list(table.protocol) == ["random", "–"]
+    assert table.convolutions[0] == 13 and table.parameters[0] == networks["vgg16"].count_params()
+    assert table.accuracy[0] == 50 and table.recall[0] == 25 and table["seconds an epoch"][0] == 3
+    assert np.isnan(table.accuracy[1])
+
+
+# --- Attention ---------------------------------------------------------------------------------------------
+
+
+def test_attention_sums_to_one_over_the_speech(networks):
+    for name in ("lstm", "transformer"):
+        weights = explain.attention(networks[name], some_images())
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+        steps = weights.shape[1]
+        assert (weights[2, : steps // 2] > 0).all() and (weights[2, steps // 2 + 1 :] == 0).all()
+
+
+def test_lstm_step_reproduces_the_layer(networks):
+    assert explain.lstm_difference(networks["lstm"], some_images()) < 1e-5
+
+
+def test_loudness_adds_up_the_power():
+    assert explain.loudness(np.array([[-10.0, -10.0]]))[0] == pytest.approx(-10 + 10 * np.log10(2))
+
+
+def test_syllable_nuclei_are_the_peaks_of_the_vowels():
+    features = FeatureConfig()
+    logmel = np.full((120, 80), -80.0)
+    centres = explain.units(features).centres
+    vowels = (centres > 300) & (centres < 3300)
+    for peak in (20, 50, 90):
+        logmel[peak - 5 : peak + 6, vowels] = -40 - 2 * abs(np.arange(-5, 6))[:, None]
+    logmel[65:75, centres > 4000] = -20  # an s is louder, but no vowel
+    np.testing.assert_array_equal(explain.syllable_nuclei(logmel, features), [20, 50, 90])
+
+
+def test_relative_time_is_one_for_a_flat_curve_and_keeps_the_mean():
+    values = np.array([np.ones(10), np.r_[np.zeros(4), np.ones(4), 9, 9]])
+    found = explain.over_relative_time(values, np.array([10, 8]), bins=4)
+    np.testing.assert_allclose(found[0], 1)
+    np.testing.assert_allclose(found[1], [0, 0, 2, 2])  # the padding after frame 8 does not count
+
+
+def test_correlation_is_of_ranks_and_of_each_clip_alone():
+    first = np.array([[1.0, 2, 3, 99], [1, 2, 3, 4]])
+    second = np.array([[1.0, 4, 9, -5], [4, 3, 2, 1]])
+    np.testing.assert_allclose(explain.correlation(first, second, np.array([3, 4])), [1, -1])
+
+
+def test_attention_maps_are_rows_of_weights(networks):
+    maps = explain.attention_maps(networks["transformer"], some_images())
+    assert maps.shape[:3] == (3, 4, 4)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1, atol=1e-4)
+    assert (maps[2, ..., maps.shape[-1] // 2 + 1 :] < 1e-6).all()  # nobody looks at padding
+
+
+def test_rollout_of_known_maps():
+    swap, stay = np.array([[0.0, 1.0], [1.0, 0.0]]), np.eye(2)
+    maps = np.array([[[swap, swap], [swap, stay]]])  # two layers of two heads
+    first, second = 0.5 * swap + 0.5 * stay, 0.25 * swap + 0.75 * stay
+    np.testing.assert_allclose(explain.rollout(maps)[0], second @ first)
+    pooling = np.array([[1.0, 0.0]])
+    np.testing.assert_allclose(explain.read_out(maps, pooling)[0], (second @ first)[0])
+
+
+def test_head_distances_leave_out_padding():
+    near, first = np.eye(4), np.zeros((4, 4))
+    first[:, 0] = 1
+    maps = np.array([[[near, first]]])
+    pooling = np.array([[0.5, 0.3, 0.2, 0.0]])
+    np.testing.assert_allclose(explain.head_distances(maps, pooling), [[[0, 1]]])  # (0 + 1 + 2) / 3
+    assert explain.even_distance(pooling) == pytest.approx(np.mean(abs(np.subtract.outer(range(3), range(3)))))

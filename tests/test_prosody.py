@@ -1,0 +1,181 @@
+"""ser_utils.prosody: the pitch of signals whose pitch is known, the measures of a file, the store."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from ser_utils import audio, prosody, ravdess
+from ser_utils.corpus import Corpus
+from ser_utils.prosody import PitchConfig
+
+RATE = 16_000
+CLIPS = ("03-01-01-01-01-01-01", "03-01-05-02-01-01-02", "03-01-08-01-02-02-13")
+
+
+def voice(f0, seconds=0.5, rate=RATE, harmonics=(1.0, 1.5, 0.8, 0.4), amplitude=0.3):
+    """A harmonic tone whose second harmonic is the strongest, as a first formant would make it."""
+    phase = 2 * np.pi * np.cumsum(np.broadcast_to(f0, round(seconds * rate))) / rate
+    tone = sum(a * np.sin((k + 1) * phase) for k, a in enumerate(harmonics))
+    return (amplitude * tone / np.abs(tone).max()).astype(np.float32)
+
+
+def noise(seconds=0.5, amplitude=0.1, seed=0):
+    return (amplitude * np.random.default_rng(seed).standard_normal(round(seconds * RATE))).astype(np.float32)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Three clips in RAVDESS's layout: 100, 200 and 300 Hz, half a second between quarters of silence."""
+    root = tmp_path / "audio"
+    for number, clip in enumerate(CLIPS, 1):
+        path = root / f"Actor_{clip[-2:]}" / f"{clip}.wav"
+        path.parent.mkdir(parents=True)
+        silence = np.zeros(RATE // 4)
+        soundfile.write(path, np.concatenate([silence, voice(100 * number), silence]), RATE)
+    return Corpus(root, "synthetic", ravdess.index(root))
+
+
+# --- pitch -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f0", [65, 110, 163.7, 250, 440, 690])
+def test_pitch_of_a_tone(f0):
+    found = prosody.pitch(voice(f0))
+    assert found == pytest.approx(np.full(len(found), f0), rel=0.01)
+
+
+def test_frames_are_20_ms_apart():
+    assert len(prosody.pitch(voice(200, seconds=1.0))) == (RATE - 1024) // 320 + 1
+
+
+def test_pitch_follows_a_glide():
+    glide = 150 * 2 ** np.linspace(0, 1, 2 * RATE)
+    found = prosody.pitch(voice(glide, seconds=2.0))
+    middles = glide[512::320][: len(found)]
+    assert found == pytest.approx(middles, rel=0.02)
+
+
+def test_noise_is_unvoiced():
+    assert np.isnan(prosody.pitch(noise())).all()
+
+
+def test_a_soft_echo_is_unvoiced():
+    loud, soft = voice(200), voice(200, amplitude=0.3 * 10 ** (-40 / 20))
+    found = prosody.pitch(np.concatenate([loud, soft]))
+    assert np.isfinite(found[:20]).all() and np.isnan(found[-20:]).all()
+
+
+def test_a_pitch_out_of_range_is_not_found():
+    narrow = PitchConfig(fmin=180, fmax=220)
+    assert np.isfinite(prosody.pitch(voice(200), narrow)).all()
+    assert not np.isclose(prosody.pitch(voice(300), narrow), 300, rtol=0.1).any()
+
+
+def test_shorter_than_a_frame():
+    assert prosody.pitch(voice(200)[:500]).shape == (1,)
+
+
+def test_similarity_is_its_definition():
+    frames = np.random.default_rng(1).standard_normal((2, 60))
+    found = prosody.similarity(frames, 20)
+    for row, frame in enumerate(frames):
+        for lag in range(21):
+            a, b = frame[: 60 - lag], frame[lag:]
+            assert found[row, lag] == pytest.approx(2 * (a @ b) / (a @ a + b @ b), abs=1e-9)
+
+
+def test_hash_changes_with_every_setting():
+    usual = PitchConfig()
+    others = {PitchConfig(**{name: value + 1}).hash for name, value in vars(usual).items()}
+    assert len(others) == len(vars(usual)) and usual.hash not in others
+
+
+# --- one file ----------------------------------------------------------------------------------------------
+
+
+def test_describe(corpus):
+    found = prosody.describe(corpus.index.path[1])
+    speech = voice(200)
+    assert found["seconds"] == pytest.approx(1.0)
+    assert found["speech_seconds"] == pytest.approx(0.5, abs=0.021)
+    assert found["peak"] == pytest.approx(0.3, abs=1e-3)
+    assert found["level_db"] == pytest.approx(10 * np.log10(np.mean(speech ** 2)), abs=0.2)
+    assert found["f0_median"] == pytest.approx(200, rel=0.01)
+    assert found["f0_spread"] < 0.1
+    assert found["voiced"] == 1
+
+
+def test_spread_is_the_interquartile_range_in_semitones(tmp_path):
+    soundfile.write(tmp_path / "glide.wav", voice(150 * 2 ** np.linspace(0, 1, 2 * RATE), 2.0), RATE)
+    assert prosody.describe(tmp_path / "glide.wav")["f0_spread"] == pytest.approx(6, abs=0.3)
+
+
+def test_no_pitch_where_there_is_no_voice(tmp_path):
+    soundfile.write(tmp_path / "noise.wav", noise(), RATE)
+    found = prosody.describe(tmp_path / "noise.wav")
+    assert np.isnan(found["f0_median"]) and np.isnan(found["f0_spread"]) and found["voiced"] == 0
+
+
+def test_other_rates_are_resampled(tmp_path):
+    soundfile.write(tmp_path / "tone.wav", voice(200, rate=48_000), 48_000)
+    assert prosody.describe(tmp_path / "tone.wav")["f0_median"] == pytest.approx(200, rel=0.01)
+
+
+# --- a corpus ----------------------------------------------------------------------------------------------
+
+
+def test_measure(corpus, tmp_path):
+    table = prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    assert tuple(table.columns) == prosody.COLUMNS
+    assert list(table["clip"]) == list(corpus.index["clip"]) == list(CLIPS)
+    assert table.f0_median.to_numpy() == pytest.approx([100, 200, 300], rel=0.01)
+
+
+def test_the_second_time_comes_from_the_store(corpus, tmp_path, monkeypatch):
+    first = prosody.measure(corpus, folder=tmp_path, progress=False)
+    monkeypatch.setattr(prosody, "compute", lambda *args: pytest.fail("measured again"))
+    pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path), check_exact=True)
+
+
+def test_another_recording_or_setting_is_measured_anew(corpus, tmp_path):
+    prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    narrow = prosody.measure(corpus, PitchConfig(fmax=250), tmp_path / "store", progress=False)
+    assert not narrow.f0_median[2] == pytest.approx(300, rel=0.01)
+    soundfile.write(corpus.index.path[0], voice(400, seconds=0.7), RATE)
+    assert prosody.measure(corpus, folder=tmp_path / "store", progress=False).f0_median[0] == pytest.approx(
+        400, rel=0.01)
+    assert len(list((tmp_path / "store").iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00broken", b"clip,seconds\n03-01-01-01-01-01-01,1\n"])
+def test_a_damaged_store_is_made_again(corpus, tmp_path, damage):
+    first = prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    (stored,) = (tmp_path / "store").iterdir()
+    stored.write_bytes(damage)
+    pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path / "store", progress=False))
+    assert stored.stat().st_size > len(damage)
+
+
+def test_a_store_cut_short_is_made_again(corpus, tmp_path):
+    first = prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    (stored,) = (tmp_path / "store").iterdir()
+    stored.write_text("".join(stored.read_text().splitlines(keepends=True)[:-1]))
+    pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path / "store", progress=False))
+
+
+def test_nothing_is_left_of_a_failed_write(corpus, tmp_path, monkeypatch):
+    def fail(self, path, **options):
+        path.write_text("half a table")
+        raise OSError("the disk went away")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
+    with pytest.raises(OSError, match="went away"):
+        prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_bad_recording_is_named(corpus, tmp_path):
+    soundfile.write(corpus.index.path[1], np.zeros(RATE), RATE)
+    with pytest.raises(audio.AudioError, match=CLIPS[1]):
+        prosody.measure(corpus, folder=tmp_path / "store", progress=False)
