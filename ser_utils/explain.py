@@ -424,10 +424,15 @@ def spread(field: np.ndarray) -> tuple[float, float]:
 
 def mean_activation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Mean over bins and the frames of speech of maps (N, height, width, channels): (N, channels)."""
-    each = -(-images.shape[1] // maps.shape[1])
-    weight = np.add.reduceat(speech(images).astype(float), np.arange(0, images.shape[1], each), axis=1)
-    weight = weight[:, : maps.shape[1]]
+    weight = _cells(images, maps.shape[1])
     return np.einsum("nt,nthc->nc", weight, maps) / (weight.sum(axis=1, keepdims=True) * maps.shape[2])
+
+
+def _cells(images: np.ndarray, height: int) -> np.ndarray:
+    """Frames of speech in each of the ``height`` rows of a map, (N, height)."""
+    stride = 2 ** round(np.log2(images.shape[1] / height))
+    frames = np.pad(speech(images).astype(float), ((0, 0), (0, max(0, height * stride - images.shape[1]))))
+    return frames[:, : height * stride].reshape(len(images), height, stride).sum(axis=2)
 
 
 def by_emotion(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -453,10 +458,12 @@ def strongest_patches(maps: np.ndarray, images: np.ndarray, channel: int, count:
                       ) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
     """What a channel of maps (N, height, width, channels) answers to most: one patch of each of ``count`` images.
 
+    Answers to padding do not count.
     Returns the image's number, the patch (frames, bins) of ``size`` around the strongest answer, and the
     patch's first frame and bin. Patches are moved inwards at the edges of the image.
     """
-    flat = maps[..., channel].reshape(len(maps), -1)
+    inside = _cells(images, maps.shape[1]) > 0
+    flat = np.where(inside[:, :, None], maps[..., channel], -np.inf).reshape(len(maps), -1)
     found = []
     for number in np.argsort(-flat.max(axis=1), kind="stable")[:count]:
         peak = np.unravel_index(flat[number].argmax(), maps.shape[1:3])

@@ -302,8 +302,9 @@ def test_choosiest_channel_separates_the_emotions():
 
 
 def test_strongest_patches_lie_where_the_answer_is():
-    images = some_images(3, frames=(40, 40, 40))
+    images = some_images(3, frames=(40, 40, 20))
     maps = np.zeros((3, 10, 5, 2))
+    maps[2, 7, 2, 1] = 9  # an answer to padding
     maps[1, 5, 2, 1], maps[0, 9, 4, 1] = 3, 2
     found = explain.strongest_patches(maps, images, channel=1, count=2, size=(8, 6))
     assert [number for number, _, _ in found] == [1, 0]

@@ -35,7 +35,9 @@ def test_finished_runs_are_copied_without_weights_and_only_once(runs, tmp_path):
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"profile": "quick"}, "quick run"), ({"corpus": "synthetic"}, "synthetic"), ({"config_hash": "0" * 12}, "settings"),
+    ({"profile": "quick"}, "quick run"),
+    ({"corpus": "synthetic"}, "synthetic"),
+    ({"config_hash": "0" * 12}, "settings"),
 ])
 def test_a_run_of_another_profile_corpus_or_recipe_is_refused_and_nothing_is_copied(runs, tmp_path, change, said):
     restate(runs / "random/transformer/fold0/run.json", **change)

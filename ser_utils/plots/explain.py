@@ -237,7 +237,7 @@ def branch_emotions(means: Mapping[str, np.ndarray]) -> Figure:
 def branch_patches(patches: Mapping[str, Sequence[tuple[np.ndarray, str]]], units: Units) -> Figure:
     """For each branch the pieces of input that one of its channels answers to most.
 
-    ``patches`` maps a branch to pieces (frames, bins) of normalised log-mel with their emotion.
+    ``patches`` maps a branch to pieces (frames, bins) of normalised log-mel with their emotion; padding is grey.
     """
     columns = max(len(row) for row in patches.values())
     fig, axes = plt.subplots(len(patches), columns, figsize=(1.45 * columns + 2.3, 1.55 * len(patches) + 0.7),
@@ -247,7 +247,10 @@ def branch_patches(patches: Mapping[str, Sequence[tuple[np.ndarray, str]]], unit
     for row, (name, pieces) in zip(axes, patches.items(), strict=True):
         for axis, (patch, emotion) in zip(row, pieces, strict=False):
             axis.set_visible(True)
-            axis.imshow(patch.T, origin="lower", aspect="auto", cmap="magma", vmin=-1.5, vmax=2.5)
+            padding = np.broadcast_to((patch == 0).all(axis=1)[:, None], patch.shape)
+            axis.set_facecolor("#DDDDDD")
+            axis.imshow(np.ma.masked_where(padding, patch).T, origin="lower", aspect="auto", cmap="magma", vmin=-1.5,
+                        vmax=2.5)
             axis.set_title(emotion, fontsize=8.5, color=INK, loc="center", fontweight="normal")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(visible=True, color=EMOTION_COLORS.get(emotion, GREY), linewidth=2.5)

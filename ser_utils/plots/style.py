@@ -111,14 +111,15 @@ def finish(fig: Figure) -> Figure:
         lines = textwrap.wrap(BANNER, max(20, int(width * 12.8)))
         strip = 0.19 * len(lines) + 0.12  # inches added on top
         share = strip / (height + strip)
+        title = 0.32 / (height + strip) if fig.get_suptitle() else 0.0  # a placed title gets no room by itself
         fig.set_size_inches(width, height + strip)
         if (engine := fig.get_layout_engine()) is not None:
-            engine.set(rect=(0, 0, 1, 1 - share))
+            engine.set(rect=(0, 0, 1, 1 - share - title))
         else:
             pars = fig.subplotpars
             fig.subplots_adjust(top=pars.top * (1 - share), bottom=pars.bottom * (1 - share))
         if fig.get_suptitle():
-            fig.suptitle(fig.get_suptitle(), y=1 - share)
+            fig.suptitle(fig.get_suptitle(), y=1 - share, va="top")
         fig.text(
             0.5,
             1 - share / 2,
