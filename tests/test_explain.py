@@ -356,6 +356,16 @@ def test_grad_cam_does_not_depend_on_the_other_clips(networks):
     np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
 
 
+def test_layer_checks_measure_the_gap(networks):
+    images, labels = some_images(), np.array([0, 1, 2])
+    table = explain.layer_checks(networks["vgg16"], images, labels, labels)
+    assert list(table.index) == ["conv2_2_relu", "conv3_3_relu", "conv4_3_relu", "conv5_3_relu"]
+    cams = explain.grad_cam(networks["vgg16"], images, labels, "conv5_3_relu")
+    single = explain.deletion(networks["vgg16"], images, cams, labels).set_index("removed")["true emotion"]
+    assert table.loc["conv5_3_relu", "gap"] == pytest.approx(
+        single["the least important"] - single["the most important"], abs=1e-4)
+
+
 def test_enlarge_keeps_the_centres_of_the_cells():
     maps = np.array([[[0.0, 4.0], [8.0, 12.0], [16.0, 20.0]]])
     found = explain.enlarge(maps, (10, 8))  # cells of 4 x 4, the last row of cells reaches beyond the image

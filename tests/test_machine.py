@@ -1,0 +1,33 @@
+import subprocess
+
+from ser_utils import machine
+
+
+def test_the_processor_is_named_with_its_cores(monkeypatch):
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 5)
+    assert machine.processor().endswith(", 5 cores") and len(machine.processor()) > len(", 5 cores")
+
+
+def test_versions_name_what_is_installed_and_leave_out_what_is_not(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
+    assert set(machine.versions()) == {"python", "numpy"}
+
+
+def test_the_revision_is_that_of_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert machine.revision() == "unknown"
+
+    def git(*words):
+        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True,
+                       capture_output=True)
+
+    git("init")
+    (tmp_path / "ser_utils").mkdir()
+    code = tmp_path / "ser_utils" / "a.py"
+    code.write_text("1\n")
+    git("add", ".")
+    git("commit", "-m", "one")
+    clean = machine.revision()
+    assert len(clean) == 12
+    code.write_text("2\n")
+    assert machine.revision() == clean + "+"
