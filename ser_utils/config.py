@@ -133,7 +133,7 @@ PROFILES: dict[str, Profile] = {
         "pool": 2, "epochs": 30, "warmup_epochs": 2, "learning_rate": 2e-3, "patience": 30, "augment": _GENTLE}, {
         "alexnet": {"options": _NARROW | {"dropout": 0.3}},
         "resnet": {"options": _NARROW | {"stem_stride": 4}},
-        "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1), "stem_stride": 4}},
+        "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1)}},
         "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
         "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
         "lstm": {"options": _NARROW | {"stack": 4}},
