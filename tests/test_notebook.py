@@ -7,7 +7,6 @@ from ser_utils import config, notebook, training
 from ser_utils import corpus as corpora
 from ser_utils.plots import style
 
-
 _extract = notebook.features.extract
 
 
