@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ser_utils import config, evaluation
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
+from ser_utils.plots import data
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
 
@@ -64,9 +65,12 @@ def publish(runs: Path = RUNS / "ravdess-full", results: Path = RESULTS) -> list
 
 
 def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
-    """Draw the figures of the published results anew."""
+    """Draw the project's figures anew: the framework, and the published results if there are any."""
     style.use_style()
     style.set_corpus("ravdess")
+    style.save_fig(data.framework(), "framework", folder)
+    if not evaluation.run_dirs(results):
+        return
     table = evaluation.table2(results)
     table = table[table.groupby("protocol").folds.transform("sum") > 0]
     style.save_fig(figures.table2_bars(table), "table2", folder)
@@ -103,8 +107,7 @@ def main() -> int:
         return 1
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     write_readme()
-    if evaluation.run_dirs(RESULTS):
-        draw()
+    draw()
     return 0
 
 

@@ -58,7 +58,7 @@ def test_the_readme_gets_the_table_between_its_marks(runs, tmp_path):
 def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):
     publish.draw(runs, tmp_path / "figures")
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "table2.png", "confusion_random.png", "recall_random.png"}
+        "framework.png", "table2.png", "confusion_random.png", "recall_random.png"}
 
 
 def test_the_projects_readme_holds_what_its_results_say():
