@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ser_utils import config, evaluation
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
-from ser_utils.plots import data
+from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
-from ser_utils.plots import style
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last: it makes a folder count as a run
 MARKS = ("<!-- table2:begin -->", "<!-- table2:end -->")
