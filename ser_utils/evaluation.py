@@ -19,13 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ser_utils import EMOTIONS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.paths import RESULTS
 
-# As ravdess.EMOTIONS and folds.PROTOCOLS, repeated because those modules need audio libraries and the tables
-# do not; a test holds them equal.
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-PROTOCOLS = ("random", "twins", "actors")
 METRICS = ("accuracy", "precision", "recall", "f1")
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 FOLDS = 6

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import ravdess
+from ser_utils import PROTOCOLS, ravdess
 
-PROTOCOLS = ("random", "twins", "actors")
 N_FOLDS = 6
 PARTS = ("train", "val", "test")
 TABLE_FILE = Path(__file__).parent / "data" / "folds.csv"

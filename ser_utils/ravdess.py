@@ -32,11 +32,10 @@ import requests
 import soundfile as sf
 from tqdm import tqdm
 
-from ser_utils import paths
+from ser_utils import EMOTIONS, paths
 
 MODALITIES = ("audio-video", "video", "audio")
 CHANNELS = ("speech", "song")
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 INTENSITIES = ("normal", "strong")
 STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 REPETITIONS = (1, 2)

@@ -33,6 +33,20 @@ def figures_closed():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture
+def clean_style():
+    """The test starts with the real corpus and the report's style, and leaves no style behind."""
+    import matplotlib as mpl
+
+    from ser_utils.plots import style
+
+    with mpl.rc_context():
+        style.set_corpus("ravdess")
+        style.use_style()
+        yield
+        style.set_corpus("ravdess")
+
+
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
     """192 synthetic clips, one an actor and emotion, as a corpus on disk."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+from ser_utils import EMOTIONS
+
 MODELS = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19", "lstm", "transformer")
 ACTOR_FOLDS = (
     (1, 11, 20, 21),

@@ -103,13 +103,6 @@ def test_calibration_by_hand():
 # reading
 
 
-def test_constants_are_the_project_s():
-    from ser_utils import folds, ravdess
-
-    assert ev.EMOTIONS == ravdess.EMOTIONS
-    assert ev.PROTOCOLS == folds.PROTOCOLS
-
-
 def test_clip_facts_agree_with_the_parser():
     from ser_utils import ravdess
 

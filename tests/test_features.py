@@ -104,7 +104,7 @@ def test_a_bad_clip_is_named_and_leaves_no_store(corpus, tmp_path):
         pass
     with pytest.raises(audio.AudioError, match=corpus.index["clip"][2]):
         features.extract(corpus, CONFIG, tmp_path / "store", progress=False)
-    assert not list((tmp_path / "store").glob("*")) if (tmp_path / "store").exists() else True
+    assert not list((tmp_path / "store").glob("*"))
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_store(corpus, tmp_path, monkeypatch):
@@ -139,3 +139,20 @@ def test_clip_statistics_are_means_and_deviations_over_speech(corpus, tmp_path):
     speech = store.mfcc[1, : store.lengths[1]]
     assert table["mfcc_3_mean"].iloc[1] == pytest.approx(speech[:, 3].mean(), rel=1e-4)
     assert table["delta2_0_std"].iloc[1] == pytest.approx(speech[:, 80].std(), rel=1e-4)
+
+
+def test_an_extraction_that_is_interrupted_leaves_nothing_half_done(corpus, tmp_path, monkeypatch):
+    whole, calls = features.clip_features, []
+
+    def interrupted(path, config):
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(path, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "clip_features", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            features.extract(corpus, CONFIG, tmp_path / "store", progress=False)
+    assert not list((tmp_path / "store").glob("*"))
+    assert len(features.extract(corpus, CONFIG, tmp_path / "store", progress=False).clips) == 4

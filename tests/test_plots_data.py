@@ -19,14 +19,7 @@ CONFIG = FeatureConfig()
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def clean_style():
-    """Each test starts with the real corpus and matplotlib's defaults."""
-    with mpl.rc_context():
-        style.set_corpus("ravdess")
-        style.use_style()
-        yield
-        style.set_corpus("ravdess")
+pytestmark = pytest.mark.usefixtures("clean_style")
 
 
 @pytest.fixture(scope="module")

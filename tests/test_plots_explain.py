@@ -22,14 +22,7 @@ RNG = np.random.default_rng(0)
 LOGMEL = RNG.normal(-40, 10, size=(100, 80))
 
 
-@pytest.fixture(autouse=True)
-def clean_style():
-    """Each test starts with the real corpus and matplotlib's defaults."""
-    with mpl.rc_context():
-        style.set_corpus("ravdess")
-        style.use_style()
-        yield
-        style.set_corpus("ravdess")
+pytestmark = pytest.mark.usefixtures("clean_style")
 
 
 def texts(fig) -> list[str]:

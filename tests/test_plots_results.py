@@ -14,15 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from ser_utils import evaluation, paper, paths  # noqa: E402
 from ser_utils.plots import results, style  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def clean_style():
-    """Each test starts with the real corpus and matplotlib's defaults."""
-    with mpl.rc_context():
-        style.set_corpus("ravdess")
-        style.use_style()
-        yield
-        style.set_corpus("ravdess")
+pytestmark = pytest.mark.usefixtures("clean_style")
 
 
 @pytest.fixture(scope="module")

@@ -163,29 +163,28 @@ def confusion_matrix(labels, predictions, title: str | None = None) -> Figure:
     return finish(fig)
 
 
+def _small_multiples(panels: int, width: float, height: float, sharex: bool) -> tuple[Figure, np.ndarray]:
+    """A grid of up to four panels a row, each ``width`` by ``height`` inches; places left over stay empty."""
+    columns = min(4, panels)
+    rows = -(-panels // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(width * columns + 0.7, height * rows + 0.4), squeeze=False,
+                             layout="constrained", sharex=sharex, sharey=True)
+    for axis in axes.flat[panels:]:
+        axis.axis("off")
+    return fig, axes
+
+
 def confusion_grid(predictions: pd.DataFrame, title: str | None = None) -> Figure:
     """The confusion matrices of all models as small multiples, in per cent of each true emotion's clips."""
     models = _models(predictions)
-    columns = min(4, len(models))
-    rows = -(-len(models) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.1 * columns + 0.8, 3.5 * rows + 0.4),
-        layout="constrained",
-        squeeze=False,
-        sharex=False,
-        sharey=True,
-    )
-    for axis in axes.flat[len(models) :]:
-        axis.axis("off")
+    fig, axes = _small_multiples(len(models), 3.1, 3.5, sharex=False)
     for number, (axis, model) in enumerate(zip(axes.flat, models, strict=False)):
         part = predictions[predictions.model == model]
         matrix = evaluation.confusion(part.label, part.prediction)
         image = _draw_confusion(axis, matrix, counts=False, fontsize=6.5)
         axis.tick_params(labelsize=8)
         axis.set_title(f"{_name(model)}: {100 * matrix.trace() / matrix.sum():.1f} %", fontsize=10)
-        if number + columns < len(models):
+        if number + axes.shape[1] < len(models):
             axis.set_xticklabels([])
     fig.supxlabel("Recognised as", fontsize=10)
     fig.supylabel("True emotion", fontsize=10)
@@ -449,19 +448,7 @@ def reliability_diagram(predictions: pd.DataFrame, bins: int = 10, title: str | 
     each bin; ECE is the expected calibration error.
     """
     models = _models(predictions)
-    columns = min(4, len(models))
-    rows = -(-len(models) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(2.7 * columns + 0.6, 2.8 * rows + 0.6),
-        layout="constrained",
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    for axis in axes.flat[len(models) :]:
-        axis.axis("off")
+    fig, axes = _small_multiples(len(models), 2.7, 2.9, sharex=True)
     for number, (axis, model) in enumerate(zip(axes.flat, models, strict=False)):
         part = predictions[predictions.model == model]
         probabilities = part[evaluation.PROBABILITIES].to_numpy()
@@ -480,7 +467,7 @@ def reliability_diagram(predictions: pd.DataFrame, bins: int = 10, title: str | 
         error = 100 * evaluation.calibration_error(part.label, probabilities, bins)
         axis.set_title(f"{_name(model)}: ECE {error:.1f} %", fontsize=10)
         axis.set(xlim=(0, 100), ylim=(0, 102), aspect="equal")
-        axis.tick_params(labelbottom=number + columns >= len(models))
+        axis.tick_params(labelbottom=number + axes.shape[1] >= len(models))
     fig.supxlabel("Confidence (%)", fontsize=10)
     fig.supylabel("Accuracy (%); bars: share of clips", fontsize=10)
     if title:
