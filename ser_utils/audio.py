@@ -55,10 +55,10 @@ def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
     """Raise :class:`AudioError` where a mono waveform (samples,) at ``rate`` Hz holds no usable speech."""
     if len(wave) < SHORTEST_SECONDS * rate:
         raise AudioError(f"{name} lasts {len(wave) / rate:.3f} s; at least {SHORTEST_SECONDS} s are needed.")
-    peak = max(-wave.min(), wave.max())  # NaN and infinity pass through min and max
-    if not np.isfinite(peak):
+    energy = np.dot(wave, wave)  # NaN and infinity pass through the sum
+    if not np.isfinite(energy):
         raise AudioError(f"{name} holds NaN or infinite samples. Export it again as 16-bit PCM.")
-    if peak < SILENCE_PEAK:
+    if energy < len(wave) * SILENCE_PEAK**2 and (peak := np.abs(wave).max()) < SILENCE_PEAK:
         raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). "
                          "Check the microphone or the file.")
 
