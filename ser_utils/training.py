@@ -130,6 +130,11 @@ def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
 
 
+def copies(variables) -> list[np.ndarray]:
+    """The values of variables as arrays of their own: JAX reuses a variable's memory in the next step."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
 class Keeper(keras.callbacks.Callback):
     """Validate, remember the best epoch, stop early and write a state to continue from after every epoch.
 
@@ -163,7 +168,7 @@ class Keeper(keras.callbacks.Callback):
         self.rows.append({key: round(float(value), 6) for key, value in row.items()})
         if (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {key: row[key] for key in self.best}
-            self.best_weights = self.model.get_weights()
+            self.best_weights = copies(self.model.weights)
         if raw is not None:
             self.assign_trainable(raw)
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
@@ -176,8 +181,8 @@ class Keeper(keras.callbacks.Callback):
         """Put the running average of the weights in place; returns the weights it replaced (None without one)."""
         if not self.config.ema:
             return None
-        raw = [keras.ops.convert_to_numpy(v) for v in self.model.trainable_variables]
-        self.assign_trainable(self.model.optimizer._model_variables_moving_average)
+        raw = copies(self.model.trainable_variables)
+        self.assign_trainable(copies(self.model.optimizer._model_variables_moving_average))
         return raw
 
     def assign_trainable(self, values) -> None:
@@ -190,7 +195,7 @@ class Keeper(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Write the state."""
-        arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
+        arrays = {f"variable{i}": value for i, value in enumerate(copies(self.variables()))}
         arrays |= {f"best{i}": value for i, value in enumerate(self.best_weights)}
         note = {"hash": self.config.hash, "rows": self.rows, "best": self.best, "seconds": self.seconds,
                 "stopped": bool(self.model.stop_training)}

@@ -1,6 +1,10 @@
 import dataclasses
 import errno
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import filelock
 import keras
@@ -10,6 +14,7 @@ import pytest
 from ser_utils import evaluation, training
 from ser_utils.config import FeatureConfig, RunConfig
 from ser_utils.folds import LeakError
+from ser_utils.paths import ROOT
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
@@ -198,3 +203,11 @@ def test_probabilities_of_any_number_of_clips(made_up):
     assert whole.shape == (130, 8)
     np.testing.assert_allclose(training.probabilities(model, data.logmel[:7]), whole[:7], atol=5e-3)
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.skipif(find_spec("jax") is None or keras.backend.backend() == "jax", reason="JAX is not installed")
+def test_training_and_continuing_work_on_jax_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-k", "holds_all or stopped_after or saved_model", __file__],
+        env=os.environ | {"KERAS_BACKEND": "jax"}, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout[-3000:]
