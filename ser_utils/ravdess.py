@@ -238,6 +238,14 @@ def index(root: str | os.PathLike) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def is_complete(root: str | os.PathLike) -> bool:
+    """Whether a folder holds a file for each of the 1,440 speech clips; their content is not looked at."""
+    try:
+        return not missing_clips(index(root))
+    except FileNotFoundError:
+        return False
+
+
 def missing_clips(table: pd.DataFrame) -> list[str]:
     """Which of the 1,440 speech clips an index lacks, sorted."""
     present = set(table["clip"])
@@ -502,7 +510,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ser_utils.ravdess", description="Get and check RAVDESS.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("download", "fetch the speech archive (208 MB) from Zenodo, unpack and validate it"),
+        ("download", "fetch the speech archive (208 MB) from Zenodo unless it is there, and validate it"),
         ("validate", "check every clip against the versioned checksums"),
         ("index", "make the table of checksums from the audio"),
     ):
@@ -525,7 +533,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "index":
             return _write_index(root, options.output)
-        if options.command == "download":
+        if options.command == "download" and is_complete(root):
+            print(f"All 1,440 clips are in {root}: checking them instead of downloading.")
+        elif options.command == "download":
             print(f"Downloading RAVDESS speech to {root}\n{cite()}")
             download(root, url=options.url, md5=options.md5)
         found = validate(root)

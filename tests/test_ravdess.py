@@ -508,3 +508,15 @@ def test_stopping_the_command_line_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr(ravdess, "validate", stop)
     assert ravdess.main(["validate"]) == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_the_download_command_checks_a_complete_copy_instead(tmp_path, monkeypatch, capsys):
+    for name in ravdess.speech_names():
+        (tmp_path / f"{name}.wav").touch()
+    monkeypatch.setattr(ravdess, "download", lambda *a, **k: pytest.fail("downloaded"))
+    assert ravdess.is_complete(tmp_path)
+    assert ravdess.main(["download", str(tmp_path)]) == 1  # empty files: complete, but corrupt
+    said = capsys.readouterr()
+    assert "instead of downloading" in said.out and "corrupt" in said.err
+    next(tmp_path.glob("*.wav")).unlink()
+    assert not ravdess.is_complete(tmp_path) and not ravdess.is_complete(tmp_path / "gone")
