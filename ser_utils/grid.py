@@ -95,11 +95,12 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
         while running or (waiting and time.monotonic() < deadline):
             while waiting and len(running) < jobs and time.monotonic() < deadline:
                 running.append(_Worker(waiting.pop(0), corpus, root, max(cores // jobs, 1), events))
-            try:
-                kind, worker, value = events.get(timeout=min(max(deadline - time.monotonic(), 0.1), 3600))
-            except queue.Empty:
+            if time.monotonic() >= deadline:
                 for worker in running:
                     worker.process.terminate()
+            try:
+                kind, worker, value = events.get(timeout=min(max(deadline - time.monotonic(), 0.1), 60))
+            except queue.Empty:
                 continue
             if kind == "epoch":
                 bar.update(value["epochs"])
@@ -110,9 +111,7 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
                 waiting.append(worker.config)
                 time.sleep(2)
                 waiting = [c for c in waiting if not c.is_finished(root)]
-            elif value == 0:
-                bar.update(value)
-            elif time.monotonic() < deadline:
+            elif value != 0 and time.monotonic() < deadline:
                 failures.append(worker.failure())
     finally:
         for worker in running:
