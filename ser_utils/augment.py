@@ -11,10 +11,9 @@ import math
 import keras
 from keras import ops
 
-from ser_utils.config import PAD_DB, AugmentConfig
+from ser_utils.config import PAD_DB, POWER_FLOOR, AugmentConfig
 
 _NEPER = math.log(10) / 10  # natural logarithm of a power from dB
-POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 def interpolation(source, size: int):

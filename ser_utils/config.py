@@ -5,11 +5,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from ser_utils.folds import PROTOCOLS
+from ser_utils import FOLDS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES
 
-FOLDS = 6
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
+POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 def _hash(config) -> str:

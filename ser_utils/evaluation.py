@@ -19,13 +19,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ser_utils import EMOTIONS, PROTOCOLS
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.paths import RESULTS
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
-FOLDS = 6
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
 RUN_KEYS = (
     "model",

@@ -18,11 +18,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ser_utils import audio
-from ser_utils.config import PAD_DB, FeatureConfig
+from ser_utils.config import PAD_DB, POWER_FLOOR, FeatureConfig
 from ser_utils.corpus import Corpus
 from ser_utils.paths import DATA, atomic_write
-
-POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,16 +143,12 @@ def compute(paths: Iterable[str], config: FeatureConfig, clips: Iterable[str], p
         jobs = pool.map(functools.partial(clip_features, config=config), paths)
         found = list(tqdm(jobs, total=len(paths), desc="Features", unit="clip", disable=not progress,
                           file=sys.stdout, mininterval=0.5))
-        lengths = np.array([len(logmel) for logmel, _ in found])
-        logmels = np.empty((len(found), lengths.max(), config.n_mels), np.float32)
-        mfccs = np.zeros((len(found), lengths.max(), 3 * config.n_mfcc), np.float32)
-
-        def place(row: int) -> None:
-            logmel, coefficients = found[row]
-            logmels[row, : len(logmel)], logmels[row, len(logmel):] = logmel, PAD_DB
-            mfccs[row, : len(logmel)] = coefficients
-
-        list(pool.map(place, range(len(found))))
+    lengths = np.array([len(logmel) for logmel, _ in found])
+    logmels = np.full((len(found), lengths.max(), config.n_mels), PAD_DB, np.float32)
+    mfccs = np.zeros((len(found), lengths.max(), 3 * config.n_mfcc), np.float32)
+    for row, (logmel, coefficients) in enumerate(found):
+        logmels[row, : len(logmel)] = logmel
+        mfccs[row, : len(logmel)] = coefficients
     return FeatureStore(config, np.array(list(clips)), lengths, logmels, mfccs)
 
 

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import PROTOCOLS, ravdess
+from ser_utils import FOLDS, PROTOCOLS, ravdess
 
-N_FOLDS = 6
 PARTS = ("train", "val", "test")
 TABLE_FILE = Path(__file__).parent / "data" / "folds.csv"
 SEED = 2018
@@ -79,7 +78,7 @@ def _deal(names: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
     def order(name: str) -> tuple[str, str]:
         return name.split("-")[2], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
 
-    return {name: position % N_FOLDS for position, name in enumerate(sorted(names, key=order))}
+    return {name: position % FOLDS for position, name in enumerate(sorted(names, key=order))}
 
 
 def _join_identical(folds: dict[str, int]) -> None:
@@ -128,14 +127,14 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
         For an unknown protocol, fold or clip.
     """
     _known_protocol(protocol)
-    if fold not in range(N_FOLDS):
-        raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {N_FOLDS - 1}.")
+    if fold not in range(FOLDS):
+        raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLDS - 1}.")
     assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
         strangers = list(assigned.index[assigned.isna()])
         raise ValueError(f"{_some(strangers)} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
     folds = assigned.to_numpy(dtype=int)
-    test, val = folds == fold, folds == (fold + 1) % N_FOLDS
+    test, val = folds == fold, folds == (fold + 1) % FOLDS
     return {
         "train": np.flatnonzero(~test & ~val),
         "val": np.flatnonzero(val),

@@ -24,7 +24,6 @@ MODEL_NAMES = {
 TABLE1 = {"train": 960, "val": 240, "test": 240}
 
 # Table 2: model -> (accuracy, precision, recall, F1), per cent.
-TABLE2_COLUMNS = ("accuracy", "precision", "recall", "f1")
 TABLE2 = {
     "alexnet": (78.4, 79.1, 78.0, 78.5),
     "resnet": (83.6, 84.0, 83.2, 83.6),
