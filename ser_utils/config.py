@@ -40,16 +40,16 @@ class FeatureConfig:
 class AugmentConfig:
     """How far a training clip is varied; every value is a largest deviation, 0 switches the step off."""
 
-    stretch: float = 0.15      # speed, as a fraction
+    stretch: float = 0.1       # speed, as a fraction
     shift: int = 8             # start of the clip, frames
-    warp: float = 0.06         # frequency axis (vocal-tract length and pitch), as a fraction
+    warp: float = 0.04         # frequency axis (vocal-tract length and pitch), as a fraction
     gain_db: float = 6.0       # level
     tilt_db: float = 6.0       # smooth filter over frequency
-    noise_probability: float = 0.5
+    noise_probability: float = 0.25
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
-    frequency_masks: int = 2   # SpecAugment
+    frequency_masks: int = 1   # SpecAugment
     frequency_width: int = 12  # bands
-    time_masks: int = 2
+    time_masks: int = 1
     time_width: int = 16       # frames
 
 
@@ -68,7 +68,7 @@ class RunConfig:
     frames: int = 160                 # length of the network's input: 3.2 s; longer speech is cut in the middle
     pool: int = 1                     # frames and bands averaged together before the network, per axis
     options: dict = dataclasses.field(default_factory=dict)  # of the network's builder
-    epochs: int = 120
+    epochs: int = 100
     batch_size: int = 32
     learning_rate: float = 1e-3       # peak of the cosine schedule
     weight_decay: float = 0.02
@@ -124,13 +124,11 @@ class Profile:
 
 
 _NARROW = {"width": 0.25}
-_GENTLE = AugmentConfig(stretch=0.1, warp=0.04, noise_probability=0.25, frequency_masks=1, frequency_width=16,
-                        time_masks=1)  # a short training can't make use of more
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
         name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
     "quick": Profile(("random", "actors"), (0,), {
-        "pool": 2, "epochs": 30, "warmup_epochs": 2, "learning_rate": 2e-3, "patience": 30, "augment": _GENTLE}, {
+        "pool": 2, "epochs": 30, "warmup_epochs": 2, "learning_rate": 2e-3, "patience": 30}, {
         "alexnet": {"options": _NARROW | {"dropout": 0.3}},
         "resnet": {"options": _NARROW | {"stem_stride": 4}},
         "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1)}},
@@ -139,7 +137,11 @@ PROFILES: dict[str, Profile] = {
         "lstm": {"options": _NARROW | {"stack": 4}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
-    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {name: {} for name in MODEL_NAMES}),
+    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {
+        **{name: {"options": {"dropout": 0.2}} for name in ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19")},
+        "lstm": {"options": {"stack": 4}},
+        "transformer": {"options": {"downsample": 4}},
+    }),
 }
 
 

@@ -25,15 +25,44 @@ def conv(x, filters: int, kernel: int, stride: int = 1, bias: bool = True, *, na
     return layers.Conv2D(filters, kernel, stride, use_bias=bias, name=name)(x)
 
 
+@keras.saving.register_keras_serializable(package="ser_utils")
+class BatchNorm(layers.BatchNormalization):
+    """Keras's batch normalisation, on TensorFlow in one fused operation where a feature map is trained on.
+
+    Keras 3 composes it from means, squares and products; on a CPU these pass through memory a dozen times
+    and cost as much as the convolutions. Means and variances are computed in float32 either way; the running
+    variance here is that of the sample (n - 1).
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        fused = keras.backend.backend() == "tensorflow" and len(inputs.shape) == 4 and mask is None
+        if not (fused and training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones(inputs.shape[-1])
+        beta = ops.cast(self.beta, "float32") if self.center else ops.zeros(inputs.shape[-1])
+        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + batch * (1.0 - self.momentum))
+        return output
+
+
 def batch_norm(name: str, **options) -> layers.Layer:
     """Batch normalisation (Ioffe and Szegedy 2015) whose running averages settle within few steps."""
-    return layers.BatchNormalization(momentum=0.9, name=name, **options)
+    return BatchNorm(momentum=0.9, name=name, **options)
 
 
 def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, name: str):
     """Convolution, batch normalisation, ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
     x = conv(x, filters, kernel, stride, bias=False, name=name)
     x = batch_norm(f"{name}_bn")(x)
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def conv_relu(x, filters: int, kernel: int, stride: int = 1, *, name: str):
+    """Convolution with biases, ReLU: the layers ``name`` and ``name_relu``."""
+    x = conv(x, filters, kernel, stride, name=name)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
@@ -179,9 +208,14 @@ def head(x, inputs, stride: int, classes: int, bands: int, pooling: str, dropout
     The bins are averaged into at most ``bands`` frequency bands, since the height of a feature in a
     spectrogram, unlike in a photograph, carries meaning; bands x channels then describe a frame, and
     attention pools the frames that are not padding. ``stride`` is the number of input frames to a frame of
-    the map. The map itself is the output of the layer ``last_conv``.
+    the map. The map itself is the output of the layer ``last_conv``. ``pooling="flatten"`` does without
+    bands, attention and mask: the whole map goes to the dense layers, as in AlexNet and VGG as published.
     """
+    if pooling not in (*POOLINGS, "flatten"):
+        raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}, flatten.")
     x = layers.Identity(name="last_conv")(x)
+    if pooling == "flatten":
+        return classify(layers.Flatten(name="flatten")(x), classes, dropout, hidden)
     mask = MaskPooling(stride, name="mask_pool")(PaddingMask(name="mask")(inputs))
     size = -(-x.shape[2] // bands)
     x = layers.AveragePooling2D((1, size), padding="same", name="bands_pool")(x)

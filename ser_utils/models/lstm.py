@@ -49,10 +49,39 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
         mask = MaskPooling(stack, name="mask_pool")(mask)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
-        cell = layers.LSTM(units, return_sequences=True)
-        x = layers.Bidirectional(cell, name=f"lstm{number}")(x, mask=mask)
+        direction = LSTM(LSTMCell(units), return_sequences=True)
+        x = layers.Bidirectional(direction, name=f"lstm{number}")(x, mask=mask)
     x = pool_time(x, mask, pooling)
     return keras.Model(inputs, classify(x, classes, dropout), name="lstm")
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class LSTMCell(layers.LSTMCell):
+    """Keras's cell, told what the input gives to the gates, x W + b, instead of the input x."""
+
+    def call(self, gates, states, training=False):
+        h, c = states
+        i, f, g, o = ops.split(gates + ops.matmul(h, self.recurrent_kernel), 4, axis=-1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+        h = ops.sigmoid(o) * ops.tanh(c)
+        return h, [h, c]
+
+
+@keras.saving.register_keras_serializable(package="ser_utils")
+class LSTM(layers.RNN):
+    """``keras.layers.LSTM`` that multiplies all frames with W at once, before the loop over frames.
+
+    ``keras.layers.LSTM`` does so within the loop, where a small product and the rounding of W to bfloat16 are
+    repeated frame by frame.
+    """
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        gates = ops.matmul(sequences, self.cell.kernel) + self.cell.bias
+        return super().inner_loop(gates, initial_state, mask, training)
+
+    @property
+    def units(self) -> int:
+        return self.cell.units
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
