@@ -325,11 +325,19 @@ def move_aside(directory: Path, old_hash: str) -> None:
     print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
 
 
-def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Path, progress: bool, on_epoch) -> Run:
-    data = prepare(config, corpus, store)
+def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None,
+        ) -> tuple[keras.Model, Keeper]:
+    """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
+
+    Never looks at the test clips: the search for a recipe needs no more than this.
+
+    Returns
+    -------
+    The model with the weights of the best epoch, and the keeper with the history (``rows``).
+    """
     keras.backend.clear_session()
     model = compiled(config, data)
-    train, val, test = (data.rows[part] for part in ("train", "val", "test"))
+    train, val = data.rows["train"], data.rows["val"]
     batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed)
     bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
 
@@ -349,7 +357,13 @@ def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Pa
         model.fit(batches, epochs=config.epochs, initial_epoch=done, callbacks=[keeper], shuffle=False, verbose=0)
     bar.close()
     model.set_weights(keeper.best_weights)
-    finish(config, data, model, keeper, directory, {"val": val, "test": test})
+    return model, keeper
+
+
+def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Path, progress: bool, on_epoch) -> Run:
+    data = prepare(config, corpus, store)
+    model, keeper = fit(config, data, directory, progress, on_epoch)
+    finish(config, data, model, keeper, directory, {part: data.rows[part] for part in ("val", "test")})
     return Run(directory)
 
 

@@ -1,0 +1,242 @@
+"""The search for a recipe: Optuna over the settings of training, judged on validation clips alone.
+
+A study's trials lie in an SQLite file that several processes share: a search goes on where it stopped, a killed
+trial is tried again. Test clips are never predicted here. The table of trials is exported to
+``results/search/<study>.csv``; figures and tables of the search are drawn from it.
+"""
+
+import argparse
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from ser_utils import config as configuration
+from ser_utils.config import RunConfig
+from ser_utils.paths import RESULTS, RUNS, atomic_write
+
+SPACE = {
+    "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
+    "weight_decay": FloatDistribution(1e-3, 0.2, log=True),
+    "batch_size": CategoricalDistribution((16, 32, 64)),
+    "label_smoothing": FloatDistribution(0.0, 0.2, step=0.05),
+    "dropout": FloatDistribution(0.0, 0.5, step=0.1),
+    "ema": CategoricalDistribution((0.0, 0.99, 0.998)),
+    "variation": FloatDistribution(0.0, 1.5, step=0.25),  # factor on how far a clip is varied
+    "masks": IntDistribution(0, 2),                       # SpecAugment's stripes, in frequency and in time
+}
+VARIED = ("stretch", "shift", "warp", "gain_db", "tilt_db", "noise_probability")
+HEARTBEAT = 60  # seconds between signs of life of a trial; one silent for twice as long is tried again
+
+
+def recipe(config: RunConfig, parameters: dict) -> RunConfig:
+    """A run's configuration with the parameters of a trial (names as in ``SPACE``) in place of its own."""
+    changes = {key: parameters[key] for key in ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "ema")
+               if key in parameters}
+    if "dropout" in parameters:
+        changes["options"] = config.options | {"dropout": parameters["dropout"]}
+    augment = config.augment
+    if augment and "variation" in parameters:
+        factor = parameters["variation"]
+        varied = {name: getattr(augment, name) * factor for name in VARIED}
+        varied |= {"shift": round(varied["shift"]), "noise_probability": min(varied["noise_probability"], 1.0)}
+        augment = dataclasses.replace(augment, **varied)
+    if augment and "masks" in parameters:
+        augment = dataclasses.replace(augment, frequency_masks=parameters["masks"], time_masks=parameters["masks"])
+    return dataclasses.replace(config, augment=augment, **changes)
+
+
+def open_study(name: str, store: Path) -> optuna.Study:
+    """The study of this name, made if there is none; its trials lie in the SQLite file ``store``."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # signs of life are "experimental"
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{store}", engine_kwargs={"connect_args": {"timeout": 60}}, heartbeat_interval=HEARTBEAT,
+            grace_period=2 * HEARTBEAT,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback())
+    return optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True, n_startup_trials=10),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=15, interval_steps=5))
+
+
+def suggest(trial: optuna.Trial) -> dict:
+    """The parameters Optuna proposes for a trial, by name."""
+    proposed = {}
+    for name, known in SPACE.items():
+        if isinstance(known, CategoricalDistribution):
+            proposed[name] = trial.suggest_categorical(name, known.choices)
+        elif isinstance(known, IntDistribution):
+            proposed[name] = trial.suggest_int(name, known.low, known.high)
+        else:
+            proposed[name] = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
+    return proposed
+
+
+def score(rows: list[dict]) -> float:
+    """Mean validation accuracy of the last tenth of the epochs, where the learning rate is all but zero.
+
+    The best epoch's accuracy would reward noise: with 240 clips it is a maximum over a hundred draws.
+    """
+    last = rows[-max(len(rows) // 10, 1):]
+    return float(np.mean([row["val_accuracy"] for row in last]))
+
+
+def objective(trial: optuna.Trial, configs: list[RunConfig], corpus, store, folder: Path, fit=None) -> float:
+    """Train each configuration with the trial's parameters; the mean :func:`score`. Unpromising trials end early.
+
+    ``fit`` trains one run (default: :func:`ser_utils.training.fit`).
+    """
+    from ser_utils import training
+
+    parameters = suggest(trial)
+    scores = []
+    for number, config in enumerate(configs):
+        config = recipe(config, parameters)
+        rows = []
+
+        def on_epoch(row, rows=rows, number=number, epochs=config.epochs):
+            rows.append(row)
+            trial.report(row["val_accuracy"], number * epochs + int(row["epoch"]))
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        directory = config.run_directory(folder / config.hash)
+        directory.mkdir(parents=True, exist_ok=True)
+        _, keeper = (fit or training.fit)(config, training.prepare(config, corpus, store), directory,
+                                          on_epoch=on_epoch)
+        scores.append(score(keeper.rows))
+        trial.set_user_attr(f"val_{config.protocol}_fold{config.fold}", round(scores[-1], 5))
+        (directory / "state.npz").unlink(missing_ok=True)
+    return float(np.mean(scores))
+
+
+def table(study: optuna.Study) -> pd.DataFrame:
+    """One row a finished or pruned trial: number, state, value, seconds, epochs, parameters, scores by fold."""
+    rows = []
+    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
+        rows.append({"number": trial.number, "state": trial.state.name.lower(),
+                     "value": trial.value if trial.state == TrialState.COMPLETE else np.nan,
+                     "epochs": len(trial.intermediate_values), "seconds": round(seconds, 1)}
+                    | trial.params | trial.user_attrs)
+    return pd.DataFrame(rows)
+
+
+def importances(trials: pd.DataFrame) -> pd.Series:
+    """How much of the variance of the value each parameter explains (fANOVA, Hutter et al. 2014), largest first.
+
+    ``trials`` is what :func:`table` returns or ``results/search/<study>.csv`` holds.
+
+    Raises
+    ------
+    ValueError
+        Fewer than four finished trials, or all of one value.
+    """
+    finished = trials[trials.state == "complete"]
+    if len(finished) < 4 or finished.value.nunique() < 2:
+        raise ValueError(f"{len(finished)} finished trials are too few to say which parameter matters.")
+    study = optuna.create_study(direction="maximize")
+    known = {name: distribution for name, distribution in SPACE.items() if name in finished}
+    for row in finished.to_dict("records"):
+        parameters = {name: distribution.to_external_repr(distribution.to_internal_repr(row[name]))
+                      for name, distribution in known.items()}
+        study.add_trial(optuna.create_trial(params=parameters, distributions=known, value=row["value"]))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return pd.Series(optuna.importance.get_param_importances(study, evaluator=evaluator)).sort_values(ascending=False)
+
+
+def export(study: optuna.Study, folder: Path = RESULTS / "search") -> Path:
+    """Write the table of trials to ``<folder>/<study>.csv``."""
+    path = folder / f"{study.study_name}.csv"
+    with atomic_write(path) as temporary:
+        table(study).to_csv(temporary, index=False)
+    return path
+
+
+def work(options: argparse.Namespace) -> None:
+    """One process of a search: try recipes until the trials or the budget are used up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from ser_utils import corpus, features
+
+    found = corpus.for_profile(options.profile)
+    configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
+               for config in configuration.run_configs(options.profile, found.kind, [options.model],
+                                                       options.protocols, options.folds)]
+    store = features.extract(found, configs[0].features, progress=False)
+    study = open_study(options.study, options.store)
+
+    def enough(study, trial):
+        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) >= options.trials:
+            study.stop()
+
+    if not study.trials:
+        usual = {"learning_rate": configs[0].learning_rate, "weight_decay": configs[0].weight_decay, "variation": 1.0}
+        study.enqueue_trial(usual, skip_if_exists=True)
+    study.optimize(lambda trial: objective(trial, configs, found, store, options.store.parent / "search"),
+                   n_trials=options.trials, callbacks=[enough], catch=(FloatingPointError,))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m ser_utils.search``: search a network's recipe on validation folds, then export the trials."""
+    parser = argparse.ArgumentParser(prog="ser_utils.search", description=main.__doc__)
+    parser.add_argument("--model", default="transformer", choices=configuration.MODEL_NAMES)
+    parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
+    parser.add_argument("--protocols", nargs="*", default=["random", "actors"])
+    parser.add_argument("--folds", nargs="*", type=int, default=[0])
+    parser.add_argument("--epochs", type=int, help="epochs of each training (default: the profile's)")
+    parser.add_argument("--trials", type=int, default=40, help="stop after so many trials in all")
+    parser.add_argument("--budget", type=float, help="stop after so many seconds")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at a time")
+    parser.add_argument("--store", type=Path, default=RUNS / "search.sqlite3")
+    parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.study = f"{options.model}-{options.profile}"
+    if options.worker:
+        work(options)
+        return 0
+    study = open_study(options.study, options.store)
+    threads = str(max((os.cpu_count() or 1) // options.jobs, 1))
+    environment = os.environ | {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    command = [sys.executable, "-m", "ser_utils.search", "--worker", *(arguments or sys.argv[1:])]
+    workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]
+    began = time.monotonic()
+    try:
+        with tqdm(total=options.trials, desc=options.study, unit="trial", file=sys.stdout) as bar:
+            while any(worker.poll() is None for worker in workers):
+                trials = table(study)
+                bar.n = len(trials)
+                if len(trials) and trials.value.notna().any():
+                    bar.set_postfix(best=f"{trials.value.max():.3f}")
+                bar.refresh()
+                if options.budget and time.monotonic() - began > options.budget:
+                    break
+                time.sleep(2)
+    except KeyboardInterrupt:
+        print("\nStopped. Finished trials are kept; the search goes on from them.")
+    finally:
+        stopped = [worker.terminate() for worker in workers if worker.poll() is None]
+        codes = [worker.wait() for worker in workers]
+    if any(codes) and not stopped:
+        print("The search failed; the message is above.", file=sys.stderr)
+        return 1
+    print(f"{len(table(study))} trials; table in {export(study, options.results)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

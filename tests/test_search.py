@@ -1,0 +1,117 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from ser_utils import config as configuration
+from ser_utils import search
+from ser_utils.paths import ROOT
+
+BASE = configuration.run_configs("full", "ravdess", ["transformer"], ["random"], [0])[0]
+
+
+class Keeper:
+    def __init__(self, rows):
+        self.rows = rows
+
+
+def pretend(accuracy):
+    """A stand-in for training whose accuracy depends on the recipe, 10 epochs long."""
+    def fit(config, data, directory, on_epoch):
+        rows = []
+        for epoch in range(1, 11):
+            rows.append({"epoch": epoch, "val_accuracy": accuracy(config) * epoch / 10})
+            on_epoch(rows[-1])
+        return None, Keeper(rows)
+    return fit
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, made_up):
+    """A study of a pretended network that wants a learning rate of 1e-3 and does not care for the rest."""
+    (corpus, store), folder = made_up, tmp_path_factory.mktemp("search")
+    configs = [dataclasses.replace(config, features=store.config, corpus="synthetic", epochs=10) for config in
+               configuration.run_configs("full", "ravdess", ["transformer"], ["random", "actors"], [0])]
+    study = search.open_study("pretended", folder / "search.sqlite3")
+    fit = pretend(lambda config: 0.9 - abs(np.log10(config.learning_rate / 1e-3)))
+    study.optimize(lambda trial: search.objective(trial, configs, corpus, store, folder, fit), n_trials=25)
+    study.set_user_attr("store", str(folder / "search.sqlite3"))
+    return study
+
+
+def test_parameters_replace_those_of_the_recipe():
+    parameters = {"learning_rate": 2e-3, "weight_decay": 0.1, "batch_size": 16, "label_smoothing": 0.05, "ema": 0.99,
+                  "dropout": 0.3, "variation": 0.5, "masks": 0}
+    changed = search.recipe(BASE, parameters)
+    assert (changed.learning_rate, changed.batch_size, changed.ema) == (2e-3, 16, 0.99)
+    assert changed.options["dropout"] == 0.3
+    assert changed.augment.warp == BASE.augment.warp / 2 and changed.augment.time_masks == 0
+    assert changed.hash != BASE.hash
+    assert search.recipe(BASE, {}) == BASE
+    assert set(parameters) == set(search.SPACE)
+
+
+def test_every_corner_of_the_space_is_a_recipe():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        config = search.recipe(BASE, search.suggest(study.ask()))
+        assert 0 <= config.augment.noise_probability <= 1 and isinstance(config.augment.shift, int)
+
+
+def test_the_score_is_that_of_the_last_epochs_not_of_the_luckiest():
+    rows = [{"val_accuracy": 0.99}] + [{"val_accuracy": 0.5}] * 17 + [{"val_accuracy": 0.6}, {"val_accuracy": 0.7}]
+    assert search.score(rows) == pytest.approx(0.65)
+
+
+def test_a_search_finds_what_matters(searched):
+    trials = search.table(searched)
+    assert len(trials) == 25 and (trials.state == "pruned").any()
+    best = trials.loc[trials.value.idxmax()]
+    assert best.value > 0.8 and 5e-4 < best.learning_rate < 2e-3
+    assert best.value == pytest.approx((best.val_random_fold0 + best.val_actors_fold0) / 2, abs=1e-4)
+    assert search.importances(trials).index[0] == "learning_rate"
+
+
+def test_a_study_is_continued_and_its_table_exported(searched, tmp_path):
+    again = search.open_study("pretended", Path(searched.user_attrs["store"]))
+    assert len(again.trials) == 25
+    path = search.export(again, tmp_path / "results")
+    pd.testing.assert_series_equal(search.importances(pd.read_csv(path)), search.importances(search.table(searched)))
+
+
+def test_importances_need_trials(searched):
+    with pytest.raises(ValueError, match="too few"):
+        search.importances(search.table(searched).head(1))
+
+
+def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
+    """Whatever the objective hands to the training may be scrambled where it belongs to test clips."""
+    from ser_utils import training
+
+    corpus, store = made_up
+    config = dataclasses.replace(BASE, features=store.config, corpus="synthetic", profile="smoke", frames=40, epochs=2,
+                                 augment=None, pool=2, options={"width": 0.125, "heads": 2, "depth": 1})
+    seen = []
+    original = training.probabilities
+    monkeypatch.setattr(training, "probabilities", lambda model, x: seen.append(x) or original(model, x))
+    study = optuna.create_study(direction="maximize")
+    study.optimize(lambda trial: search.objective(trial, [config], corpus, store, tmp_path), n_trials=1)
+    data = training.prepare(config, corpus, store)
+    assert study.best_trial.value > 0 and len(seen) == 2
+    for x in seen:
+        np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
+
+
+def test_command_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ser_utils.search", "--profile", "smoke", "--model", "alexnet", "--protocols", "random",
+         "--epochs", "1", "--trials", "2", "--jobs", "1", "--store", tmp_path / "s.sqlite3", "--results", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "alexnet-smoke.csv").read_text().splitlines()
+    assert len(lines) == 3 and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
