@@ -1,6 +1,6 @@
-"""What a network costs: parameters, layers, multiply-accumulates, receptive field, and time for one clip.
+"""What a network costs: parameters, layers, multiply-accumulates, receptive field, time for a clip and to train.
 
-All but the time is worked out from the shapes of the layers; nothing is computed.
+All but the times is worked out from the shapes of the layers; nothing is computed.
 """
 
 import math
@@ -169,28 +169,32 @@ def latency(model: keras.Model, repeats: int = 10) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10) -> pd.DataFrame:
+def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10,
+               runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """The costs of networks, one row each, in the order given.
 
     Parameters
     ----------
     networks : name -> network (``models.build``, ``Session.network``).
     repeats : predictions timed, see :func:`latency`; 0 times nothing.
+    runs : finished runs of these networks (``evaluation.load_runs``).
 
     Returns
     -------
     Columns: model, name (as in the tables), layers (:func:`weighted_layers`), depth, parameters (all,
     running averages included), macs, receptive_field (frames of the network's input), latency_ms (NaN if
-    not timed).
+    not timed), training_seconds (mean wall time of a run, on the machines that trained them; NaN without).
 
     Raises
     ------
     ValueError
         A network holds a layer that :func:`layer_macs` does not know, or another model as a layer.
     """
+    seconds = {} if runs is None else runs.groupby("model").wall_seconds.mean().to_dict()
     return pd.DataFrame([{
         "model": model, "name": MODEL_NAMES.get(model, model), "layers": weighted_layers(network),
         "depth": depth(network), "parameters": network.count_params(), "macs": macs(network),
         "receptive_field": receptive_field(network),
         "latency_ms": latency(network, repeats) if repeats else math.nan,
+        "training_seconds": seconds.get(model, math.nan),
     } for model, network in networks.items()])

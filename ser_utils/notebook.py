@@ -174,6 +174,16 @@ class Session:
         self.table(pd.DataFrame([shown]), f"{paper.MODEL_NAMES[model]} in the profile {self.profile}")
         self.show(diagrams.block_diagram(network), f"{model}_network")
 
+    def show_differences(self, model: str) -> None:
+        """What differs from the canonical network, why, and what it is worth by the published study."""
+        from ser_utils import studies
+
+        table, source = studies.differences(model)
+        caption = (f"What differs from the canonical {paper.MODEL_NAMES[model]}, and what each difference is worth: "
+                   f"validation accuracy with it less that without ({source})")
+        styled = table.style.set_caption(caption).hide(axis="index")
+        display(styled.set_table_styles({"why": [{"selector": "", "props": "text-align: left"}]}))
+
     # --- The architectures' own sections -------------------------------------------------------------------
 
     def finished(self, model: str) -> dict:

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers
 
@@ -122,13 +123,21 @@ def test_cost_table_of_all_networks():
     networks = {name: models.build(name, (40, 20, 1), width=0.125) for name in models.names()}
     table = cost.cost_table(networks, repeats=0)
     assert table.columns.tolist() == ["model", "name", "layers", "depth", "parameters", "macs",
-                                      "receptive_field", "latency_ms"]
+                                      "receptive_field", "latency_ms", "training_seconds"]
     assert table.model.tolist() == list(models.names()) and table.latency_ms.isna().all()
+    assert table.training_seconds.isna().all()
     assert table.parameters.tolist() == [network.count_params() for network in networks.values()]
     assert (table.macs > table.parameters).all() and (table.layers >= table.depth).all()
     by_name = table.set_index("model")
     assert by_name.depth.vgg19 - by_name.depth.vgg16 == 3 and by_name.name.lstm == "LSTM"
     assert by_name.receptive_field.lstm == 10  # two convolutions 5 frames long, then pairs of frames
+
+
+def test_seconds_of_training_are_the_mean_over_runs():
+    network = stack(layers.Dense(3), shape=(5,))
+    runs = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
+    table = cost.cost_table({"a": network, "b": network}, repeats=0, runs=runs).set_index("model")
+    assert table.training_seconds["a"] == 15 and np.isnan(table.training_seconds["b"])
 
 
 def test_a_model_inside_a_model_is_refused():

@@ -12,7 +12,7 @@ import pytest
 from keras import applications
 
 from ser_utils import models
-from ser_utils.models import common
+from ser_utils.models import common, lstm, pretrained
 from ser_utils.models.alexnet import LocalResponseNormalization
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import ROOT
@@ -130,10 +130,17 @@ def test_full_size_parameters():
     (("resnet", SHAPE), {"depth": 20}, "no depth 20; choose from 18, 34, 50"),
     (("resnet", SHAPE), {"width": 0}, "width of resnet must be above 0"),
     (("resnet", SHAPE), {"dropout": 1.0}, "dropout of resnet"),
-    (("resnet", SHAPE), {"pooling": "max"}, "pooling 'max'; choose from attention"),
+    (("resnet", SHAPE), {"pooling": "max"}, "pooling 'max'; choose from attention.*flatten"),
+    (("lstm", SHAPE), {"pooling": "flatten"}, "pooling 'flatten'; choose from attention"),
     (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
+    (("inceptionnet", (160, 40, 3)), {"canonical": True}, "at least 75 frames and 75 bins"),
     (("transformer", SHAPE), {"downsample": 3}, "downsample"),
     (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7"),
+    (("alexnet", SHAPE), {"weights": "imagenet"}, "alexnet has no option 'weights'"),
+    (("vgg16", SHAPE), {"weights": "random", "width": 0.5}, "weights needs.*leave width of vgg16 at 1.0"),
+    (("vgg16", SHAPE), {"weights": "random", "canonical": True}, "leave canonical of vgg16 at False"),
+    (("resnet", SHAPE), {"weights": "random"}, "weights of resnet needs depth=50"),
+    (("vgg16", (48, 24, 2)), {"weights": "random"}, "1 or 3 channels, not 2"),
 ])
 def test_errors_say_what_to_do(arguments, options, message):
     with pytest.raises(ValueError, match=message):
@@ -162,17 +169,96 @@ def test_canonical_equals_keras_applications(name):
     reference, shape, options = REFERENCES[name]
     theirs = reference(weights=None, input_shape=shape)
     ours = models.build(name, shape, canonical=True, **options)
-    for weight in theirs.weights:
-        if weight.path.endswith(("gamma", "variance")):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.path.endswith(("beta", "mean", "bias")):
-            weight.assign(rng.normal(0, 0.1, weight.shape))
-    ours.set_weights(theirs.get_weights())
+    ours.set_weights(shaken(theirs).get_weights())
     x = rng.normal(size=(2, *shape)).astype("float32")
     expected = run(theirs, x)
     assert ours.count_params() == theirs.count_params()
     assert np.ptp(expected) > 1e-4
     np.testing.assert_allclose(run(ours, x), expected, rtol=1e-4, atol=1e-7)
+
+
+def shaken(network):
+    """The network with running averages, scales and biases that are not 0 and 1."""
+    for weight in network.weights:
+        if weight.path.endswith(("gamma", "variance")):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.path.endswith(("beta", "mean", "bias")):
+            weight.assign(rng.normal(0, 0.1, weight.shape))
+    return network
+
+
+@pytest.mark.parametrize(("name", "suffix"), [
+    ("resnet", ".weights.h5"), ("inceptionnet", ".keras"), ("vgg16", ".weights.h5"), ("vgg19", ".h5")])
+def test_imagenet_start(name, suffix, tmp_path):
+    """From a file of Keras's own network: the trunk answers to a spectrogram as that does to a grey photograph."""
+    reference, _, options = REFERENCES[name]
+    shape = (107, 75) if name == "inceptionnet" else (64, 32)
+    theirs = shaken(reference(weights=None, include_top=False, input_shape=(*shape, 3)))
+    path = tmp_path / f"published{suffix}"
+    theirs.save_weights(path) if suffix == ".weights.h5" else theirs.save(path)
+    ours = models.build(name, (*shape, 1), weights=path, **options)
+    image = rng.normal(size=(2, *shape, 1)).astype("float32")
+    image[1, 40:] = 0
+    scale, offset = pretrained.PIXELS[name]
+    expected = run(theirs, np.repeat(scale * image + offset, 3, axis=-1))
+    trunk = keras.Model(ours.input, ours.get_layer("last_conv").output)
+    found = run(trunk, image)
+    if name.startswith("vgg"):
+        found = run(keras.layers.MaxPooling2D(2), found)  # ours leaves out the last pooling
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    assert np.ptp(expected) > 1e-3
+    attention = run(models.attention_model(ours), image)
+    np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-5)
+    assert attention.shape[1] == ours.get_layer("last_conv").output.shape[1]
+    assert run(ours, image).shape == (2, 8)
+
+
+def test_imagenet_start_masks_the_frames_that_inception_sees():
+    """Unpadded, step j of the map is centred on frame 37 + 32 j: measured on an untrained trunk."""
+    model = models.build("inceptionnet", (171, 75, 1), weights="random")
+    steps = model.get_layer("last_conv").output.shape[1]
+    x = np.zeros((steps, 171, 75, 1), "float32")
+    for j in range(steps):
+        x[j, 37 + 32 * j] = 1
+    x[:, 0] = 1  # outside of what any step is centred on
+    assert steps == 4
+    mask = run(keras.Model(model.input, model.get_layer("mask_pool").output), x)
+    assert mask.tolist() == np.eye(4, dtype=bool).tolist()
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    vgg19 = applications.VGG19(weights=None, include_top=False)
+    path = tmp_path / "vgg19.weights.h5"
+    vgg19.save_weights(path)
+    with pytest.raises(ValueError, match="vgg19.weights.h5 does not hold the weights of keras.applications.VGG16"):
+        models.build("vgg16", SHAPE, weights=path)
+    vgg19.save(tmp_path / "vgg19.keras")
+    with pytest.raises(ValueError, match="vgg19.keras does not hold the weights of keras.applications.VGG16"):
+        models.build("vgg16", SHAPE, weights=tmp_path / "vgg19.keras")
+
+
+def test_weights_with_dense_layers_will_do(tmp_path):
+    """A file of the whole network; a small number of classes and a small image would not be Keras's file."""
+    theirs = applications.ResNet50(weights=None)
+    path = tmp_path / "whole.h5"
+    theirs.save(path)
+    ours = models.build("resnet", SHAPE, depth=50, weights=path)
+    np.testing.assert_array_equal(ours.get_layer("conv5_block3_3").get_weights()[0],
+                                  theirs.get_layer("conv5_block3_3_conv").get_weights()[0])
+    np.testing.assert_allclose(ours.get_layer("conv1").get_weights()[0][:, :, 0],
+                               theirs.get_layer("conv1_conv").get_weights()[0].sum(axis=2), rtol=1e-6)
+
+
+def test_missing_weights_are_explained(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="no weights file.*none.h5.*applications.VGG16"):
+        models.build("vgg16", SHAPE, weights=tmp_path / "none.h5")
+
+    def unreachable(include_top, weights):
+        raise Exception("URL fetch failure")  # what Keras raises
+
+    monkeypatch.setattr(applications, "VGG16", unreachable)
+    with pytest.raises(OSError, match="VGG16 could not be downloaded .URL fetch failure.*path"):
+        models.build("vgg16", SHAPE, weights="imagenet")
 
 
 @pytest.mark.parametrize(("name", "options", "parameters"), [
@@ -221,6 +307,68 @@ def test_resnet_without_skip():
     shortcuts = [layer for layer in residual.layers if layer.name.endswith("block1_0")]
     assert residual.count_params() - plain.count_params() == sum(
         layer.count_params() + 4 * layer.filters for layer in shortcuts)
+
+
+def test_without_batch_normalisation():
+    """AlexNet and VGG go back to what their canonical networks have: biases, and AlexNet's normalisation."""
+    for name, parameters, norms in (("alexnet", 3_747_200, 2), ("vgg16", 14_714_688, 0)):
+        network = models.build(name, (64, 64, 3), batch_norm=False)
+        assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+        assert sum(isinstance(layer, LocalResponseNormalization) for layer in network.layers) == norms
+        convolutions = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert sum(layer.count_params() for layer in convolutions) == parameters
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_flattened_head(name):
+    """The whole map reaches the dense layers: no bands, no attention."""
+    network = small(name, pooling="flatten")
+    last = network.get_layer("last_conv").output
+    assert network.get_layer("flatten").output.shape == (None, np.prod(last.shape[1:]))
+    assert not any(layer.name.startswith(("attention", "bands", "mask")) for layer in network.layers)
+
+
+@pytest.mark.parametrize(("name", "frames"), [("resnet", 5), ("inceptionnet", 5)])
+def test_published_stem_pooling_halves_the_map(name, frames):
+    pooled, tailored = small(name, (160, 80, 1), stem_pool=True), small(name, (160, 80, 1))
+    assert pooled.get_layer("last_conv").output.shape[1] == frames
+    assert tailored.get_layer("last_conv").output.shape[1] == 2 * frames
+    assert pooled.count_params() - tailored.count_params() == 0
+    assert models.attention_model(pooled).output.shape == (None, frames)
+
+
+def test_one_direction_knows_no_future():
+    model = small("lstm", bidirectional=False, front=0, stack=1)
+    outputs = keras.Model(model.input, model.get_layer("lstm2").output)
+    x = clips(lengths=(48, 48))
+    x[1, :30] = x[0, :30]
+    one, two = run(outputs, x)
+    np.testing.assert_allclose(one[:30], two[:30], atol=1e-6)
+    assert np.abs(one[30:] - two[30:]).max() > 1e-3
+
+
+def test_only_positions_tell_the_order_of_the_frames():
+    x = clips(lengths=(48,))
+    shuffled = x[:, rng.permutation(48)]
+    for positions in (False, True):
+        model = small("transformer", stem=False, downsample=1, positions=positions)
+        moved = np.abs(run(model, x) - run(model, shuffled)).max()
+        assert moved > 1e-4 if positions else moved < 1e-6
+
+
+def test_normalisation_after_each_part():
+    """As published, what a layer hands on is normalised; before it, sums grow along the residual path."""
+    x = clips(lengths=(48,))
+    for pre_norm in (False, True):
+        model = small("transformer", pre_norm=pre_norm)
+        pooled = model.get_layer("attention").input[0]
+        mean, deviation = (f(run(keras.Model(model.input, pooled), x), axis=-1) for f in (np.mean, np.std))
+        np.testing.assert_allclose(mean, 0, atol=1e-3)
+        np.testing.assert_allclose(deviation, 1, atol=1e-2)
+        between = run(keras.Model(model.input, model.get_layer("encoder2_attention").input[0]), x)
+        skipped = run(keras.Model(model.input, model.get_layer("encoder2_add1").input[0]), x)
+        assert np.array_equal(between, skipped) is not pre_norm
+        assert ("norm" in {layer.name for layer in model.layers}) is pre_norm
 
 
 def test_width_scales_channels():
@@ -289,10 +437,13 @@ def test_silence_gives_finite_probabilities(name):
 @pytest.mark.parametrize(("name", "options", "frames"), [
     ("lstm", {"stack": 1, "front": 0}, 28),
     ("lstm", {"stack": 4}, 27),
+    ("lstm", {"bidirectional": False}, 27),
     ("transformer", {"downsample": 1}, 28),
     ("transformer", {"downsample": 2}, 27),
     ("transformer", {"downsample": 4}, 27),
     ("transformer", {"downsample": 4}, 28),
+    ("transformer", {"downsample": 4, "stem": False}, 27),
+    ("transformer", {"pre_norm": False, "positions": False}, 27),
 ])
 def test_appended_padding_changes_nothing(name, options, frames):
     short, long = small(name, (frames, 24, 1), **options), small(name, (57, 24, 1), **options)
@@ -404,3 +555,26 @@ def test_block_diagram_by_name():
     assert "InceptionNet" in fig.axes[0].get_title(loc="left")
     summaries = [text.get_text() for text in fig.axes[0].texts]
     assert "7 convolutions 1×1 to 5×5, 4 branches" in summaries
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}])
+def test_batch_norm_does_what_that_of_keras_does(options):
+    x = np.random.default_rng(0).normal(2, 3, (8, 20, 10, 4)).astype("float32")
+    ours, theirs = common.BatchNorm(momentum=0.9, **options), keras.layers.BatchNormalization(momentum=0.9, **options)
+    for training in (True, True, False):
+        np.testing.assert_allclose(ours(x, training=training), theirs(x, training=training), atol=2e-3)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-4)
+    np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=1e-3)  # by n / (n - 1)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_lstm_does_what_that_of_keras_does(backwards):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 7, 5)).astype("float32")
+    mask = np.arange(7) < np.array([[7], [4], [1]])
+    options = {"return_sequences": True, "go_backwards": backwards}
+    ours, theirs = lstm.LSTM(lstm.LSTMCell(6), **options), keras.layers.LSTM(6, **options)
+    ours.build(x.shape), theirs.build(x.shape)
+    weights = [rng.normal(size=weight.shape).astype("float32") for weight in theirs.get_weights()]
+    ours.set_weights(weights), theirs.set_weights(weights)
+    np.testing.assert_allclose(ours(x, mask=mask), theirs(x, mask=mask), atol=1e-5)

@@ -91,6 +91,15 @@ def test_scores_stand_beside_the_papers(session, shown, runs):
     assert f"{100 * runs['actors'].info['metrics']['test']['accuracy']:.1f}" in text
 
 
+def test_differences_from_the_canonical_network_are_shown_with_their_source(session, shown, monkeypatch):
+    found = pd.DataFrame({"what differs": ["a stem"], "why": ["small"], "worth (points)": ["+1.2"]}), "240 clips"
+    monkeypatch.setattr("ser_utils.studies.differences", lambda model: found)
+    session.show_differences("lstm")
+    text = html(shown[-1])
+    assert "canonical LSTM" in text and "240 clips" in text and "a stem" in text and "+1.2" in text
+    assert corpora.BANNER not in text  # published runs are of RAVDESS, whatever this session plays
+
+
 def test_curves_and_confusions_are_drawn_for_each_protocol(session, runs, tmp_path):
     session.show_learning("lstm", runs)
     session.show_confusion("lstm", runs)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from ser_utils.models.common import conv_bn, head, scaled
+from ser_utils.models.common import conv_bn, conv_relu, head, scaled
 
 ORIGINAL_SHAPE = (227, 227, 3)
 FILTERS = (96, 256, 384, 384, 256)
@@ -29,8 +29,8 @@ class LocalResponseNormalization(layers.Layer):
         return {**super().get_config(), **own}
 
 
-def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2, bands=3,
-            hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
+def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2, batch_norm=True,
+            bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
     """AlexNet for spectrograms, or as published.
 
     Kept from the original: the five convolutions with their kernels and channels, and the overlapping 3 x 3
@@ -45,6 +45,8 @@ def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, s
     grouped : with ``canonical``, conv2, conv4 and conv5 see half of the channels each, as on the two
         graphics cards of 2012: 60,965,224 parameters.
     width : factor on all channel counts.
+    stem_stride : step of conv1; 4 as published.
+    batch_norm : False goes back to biases, and to local response normalisation after conv1 and conv2.
     hidden : units of the dense layers before the last (scaled by ``width`` too).
     bands, pooling, dropout : see ``common.head``.
     """
@@ -54,7 +56,10 @@ def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, s
     x = inputs
     for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
         stride = stem_stride if number == 1 else 1
-        x = conv_bn(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
+        unit = conv_bn if batch_norm else conv_relu
+        x = unit(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
+        if number <= 2 and not batch_norm:
+            x = LocalResponseNormalization(name=f"conv{number}_norm")(x)
         if number <= 2:
             x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"conv{number}_pool")(x)
     hidden = tuple(scaled(units, width) for units in hidden)

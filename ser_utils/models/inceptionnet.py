@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from ser_utils.models import pretrained
 from ser_utils.models.common import batch_norm, head, scaled
 
 ORIGINAL_SHAPE = (299, 299, 3)
@@ -10,8 +11,8 @@ POOL_FILTERS = (32, 64, 64)  # modules on the finest grid (figure 5 of the paper
 SEVEN_FILTERS = (128, 160, 160, 192)  # modules on the middle grid (figure 6): channels of the 7-long kernels
 
 
-def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, modules=(3, 4, 2),
-                 bands=3, pooling="attention", dropout=0.5) -> keras.Model:
+def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, stem_pool=False,
+                 modules=(3, 4, 2), weights=None, bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """Inception-v3 for spectrograms, or as published.
 
     A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. Changed for spectrograms: padded
@@ -23,21 +24,28 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
     input_shape : (frames, bins, channels); as published (299, 299, 3).
     canonical : the network of ``keras.applications``, layer for layer: 23,851,784 parameters.
     width : factor on all channel counts.
-    stem_stride : step of conv1, 1 or 2.
+    stem_stride : step of conv1, 1 or 2 (as published).
+    stem_pool : pool after conv3, too, as published.
     modules : how many modules on each of the three grids, at most (3, 4, 2), the published numbers.
+    weights : start from ImageNet: the published trunk, unpadded, see ``pretrained.start``.
     bands, pooling, dropout : see ``common.head``.
     """
     if len(modules) != 3 or any(not 0 <= n <= most for n, most in zip(modules, (3, 4, 2), strict=True)):
         raise ValueError(f"modules must be three numbers up to (3, 4, 2), got {modules}.")
-    padding = "valid" if canonical else "same"
+    padding = "same"
+    if canonical or weights is not None:
+        stem_stride, stem_pool, padding = 2, True, "valid"
+        if min(input_shape[:2]) < 75:
+            raise ValueError(f"Inception-v3 as published needs at least 75 frames and 75 bins, got {input_shape}.")
     inputs = keras.Input(input_shape, name="input")
     unit = _Unit(width)
 
-    x = unit(inputs, 32, 3, "conv1", stride=2 if canonical else stem_stride, padding=padding)
+    x = inputs if weights is None else pretrained.rescaled(inputs, "inceptionnet")
+    x = unit(x, 32, 3, "conv1", stride=stem_stride, padding=padding)
     x = unit(x, 32, 3, "conv2", padding=padding)
     x = unit(x, 64, 3, "conv3")
-    if canonical:
-        x = layers.MaxPooling2D(3, 2, name="conv3_pool")(x)
+    if stem_pool:
+        x = layers.MaxPooling2D(3, 2, padding, name="conv3_pool")(x)
     x = unit(x, 80, 1, "conv4")
     x = unit(x, 192, 3, "conv5", padding=padding)
     x = layers.MaxPooling2D(3, 2, padding, name="conv5_pool")(x)
@@ -55,8 +63,12 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
-        outputs = head(x, inputs, 8 * stem_stride, classes, bands, pooling, dropout)
-    return keras.Model(inputs, outputs, name="inceptionnet")
+        seen, stride = inputs, 8 * stem_stride * (1 + stem_pool)
+        if padding == "valid":  # unpadded, step j of the map is centred on frame 37 + 32 j
+            rest = input_shape[0] - 21 - stride * x.shape[1]
+            seen = layers.Cropping2D(((21, rest), 0), name="mask_crop")(inputs)
+        outputs = head(x, seen, stride, classes, bands, pooling, dropout)
+    return pretrained.start(keras.Model(inputs, outputs, name="inceptionnet"), weights)
 
 
 class _Unit:

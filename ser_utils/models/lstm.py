@@ -15,8 +15,8 @@ from ser_utils.models.common import (
 )
 
 
-def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2, pooling="attention",
-         dropout=0.3) -> keras.Model:
+def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2, bidirectional=True,
+         pooling="attention", dropout=0.3) -> keras.Model:
     """Bidirectional LSTM layers and attention over time.
 
     ``front`` convolutions along time turn a frame and its neighbours into features; ``stack`` consecutive
@@ -32,6 +32,7 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
     stack : frames that make up one step of the LSTM.
     units : units of each direction of each LSTM layer.
     depth : number of LSTM layers.
+    bidirectional : False reads the clip forwards only.
     pooling, dropout : see ``common.pool_time``; dropout also between the LSTM layers.
     """
     units = scaled(units, width)
@@ -49,8 +50,10 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
         mask = MaskPooling(stack, name="mask_pool")(mask)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
-        direction = LSTM(LSTMCell(units), return_sequences=True)
-        x = layers.Bidirectional(direction, name=f"lstm{number}")(x, mask=mask)
+        layer = LSTM(LSTMCell(units), return_sequences=True, name=f"lstm{number}")
+        if bidirectional:
+            layer = layers.Bidirectional(layer, name=f"lstm{number}")
+        x = layer(x, mask=mask)
     x = pool_time(x, mask, pooling)
     return keras.Model(inputs, classify(x, classes, dropout), name="lstm")
 

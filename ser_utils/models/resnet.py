@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from ser_utils.models import pretrained
 from ser_utils.models.common import batch_norm, conv, head, scaled
 
 ORIGINAL_SHAPE = (224, 224, 3)
@@ -10,8 +11,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 FILTERS = (64, 128, 256, 512)
 
 
-def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, skip=True, bands=3,
-           pooling="attention", dropout=0.5) -> keras.Model:
+def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False, skip=True,
+           weights=None, bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
     Changed for spectrograms: no pooling after conv1, so a frame of the last map spans ``8 x stem_stride``
@@ -25,18 +26,23 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
         have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
     depth : 18, 34 (blocks of two convolutions) or 50 (bottlenecks of three).
     width : factor on all channel counts.
-    stem_stride : step of conv1, 1 or 2.
+    stem_stride : step of conv1, 1, 2 (as published) or 4.
+    stem_pool : pool after conv1, as published.
     skip : False leaves out "+ x": the plain network the paper compares with.
+    weights : with depth 50, start from ImageNet: the published trunk, see ``pretrained.start``.
     bands, pooling, dropout : see ``common.head``.
     """
     if depth not in BLOCKS:
         raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
     block = _bottleneck if depth == 50 else _basic
-    bias = canonical and depth == 50
+    bias = (canonical or weights is not None) and depth == 50
+    if canonical or weights is not None:
+        stem_stride, stem_pool = 2, True
     inputs = keras.Input(input_shape, name="input")
-    x = _conv_bn(inputs, scaled(64, width), 7, 2 if canonical else stem_stride, bias, "conv1")
+    x = inputs if weights is None else pretrained.rescaled(inputs, "resnet")
+    x = _conv_bn(x, scaled(64, width), 7, stem_stride, bias, "conv1")
     x = layers.Activation("relu", name="conv1_relu")(x)
-    if canonical:
+    if stem_pool:
         x = layers.ZeroPadding2D(1, name="conv1_poolpad")(x)
         x = layers.MaxPooling2D(3, strides=2, name="conv1_pool")(x)
     for stage, (filters, blocks) in enumerate(zip(FILTERS, BLOCKS[depth], strict=True), start=2):
@@ -47,8 +53,8 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
-        outputs = head(x, inputs, 8 * stem_stride, classes, bands, pooling, dropout)
-    return keras.Model(inputs, outputs, name="resnet")
+        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, bands, pooling, dropout)
+    return pretrained.start(keras.Model(inputs, outputs, name="resnet"), weights)
 
 
 def _conv_bn(x, filters, kernel, stride, bias, name):

@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from ser_utils.models.common import conv_bn, head, scaled
+from ser_utils.models import pretrained
+from ser_utils.models.common import conv_bn, conv_relu, head, scaled
 
 ORIGINAL_SHAPE = (224, 224, 3)
 FILTERS = (64, 128, 256, 512, 512)
@@ -20,8 +21,8 @@ def vgg19(input_shape, classes=8, **options) -> keras.Model:
     return vgg("vgg19", input_shape, classes, **options)
 
 
-def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, bands=3, hidden=(512,),
-        pooling="attention", dropout=0.5) -> keras.Model:
+def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, batch_norm=True, weights=None,
+        bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
     """A VGG network for spectrograms, or as published.
 
     Changed for spectrograms: batch normalisation after every convolution (without it the network hardly
@@ -36,11 +37,14 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
         143,667,240 (VGG19).
     width : factor on all channel counts.
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
+    batch_norm : False goes back to convolutions with biases and nothing else, as published.
+    weights : start from ImageNet: convolutions as without ``batch_norm``, see ``pretrained.start``.
     hidden : units of the dense layers before the last (scaled by ``width`` too).
     bands, pooling, dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
-    x = inputs
+    x = inputs if weights is None else pretrained.rescaled(inputs, name)
+    unit = conv_bn if batch_norm and weights is None else conv_relu
     for block, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[name], strict=True), start=1):
         for number in range(1, count + 1):
             layer = f"conv{block}_{number}"
@@ -48,14 +52,14 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
                 x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=layer)(x)
             else:
                 stride = stem_stride if layer == "conv1_1" else 1
-                x = conv_bn(x, scaled(filters, width), 3, stride, name=layer)
+                x = unit(x, scaled(filters, width), 3, stride, name=layer)
         if canonical or block < 5:
             padding = "valid" if canonical else "same"
             x = layers.MaxPooling2D(2, padding=padding, name=f"conv{block}_pool")(x)
     if not canonical:
         hidden = tuple(scaled(units, width) for units in hidden)
         outputs = head(x, inputs, 16 * stem_stride, classes, bands, pooling, dropout, hidden)
-        return keras.Model(inputs, outputs, name=name)
+        return pretrained.start(keras.Model(inputs, outputs, name=name), weights)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(4096, activation="relu", name="fc6")(x)
     x = layers.Dense(4096, activation="relu", name="fc7")(x)

@@ -1,0 +1,438 @@
+"""Named studies: what one change of the settings is worth, measured on validation clips.
+
+A study takes the runs of a profile as its baseline and changes one thing at a time. ``python -m
+ser_utils.studies canonical`` trains what is missing and prints the table; ``--publish`` copies the finished
+runs to ``results/studies/``, apart from the main results. No table of a study reads a test clip, so that a
+choice made from it leaves the test untouched.
+"""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import PROTOCOLS, evaluation, grid
+from ser_utils import config as configuration
+from ser_utils.config import RunConfig
+from ser_utils.corpus import Corpus
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import RESULTS, RUNS
+
+BASELINE = "baseline"
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One variant of a network's runs.
+
+    ``settings`` are those of ``RunConfig``; under "options" and "augment" only the keys that change are named
+    (``"augment": None`` switches augmentation off). ``what`` says what the baseline has in their place, ``why``
+    the reason for it. ``profiles`` are those in which it changes something.
+    """
+
+    settings: dict
+    what: str
+    why: str
+    profiles: tuple[str, ...] = tuple(configuration.PROFILES)
+
+
+def _options(what: str, why: str, **options) -> Change:
+    """A change of options of the network's builder."""
+    return Change({"options": options}, what, why)
+
+
+_SEED = Change({"seed": 1}, "for scale: nothing but the seed of the random numbers",
+               "a difference no larger than this one may be chance")
+_BANDS = _options("three frequency bands apart up to the classifier, not one mean over all frequencies",
+                  "the height of a feature in a spectrogram carries meaning", bands=1)
+_AVERAGE = _options("attention over time, not the plain mean",
+                    "some moments of a sentence say more than others", pooling="average")
+_FLAT = _options("bands, attention over time and one dense layer, not flattening and two layers of 4,096 units",
+                 "those two layers would hold most of the parameters, for 960 clips",
+                 pooling="flatten", hidden=(4096, 4096))
+_VGG = {
+    "norm": _options("batch normalisation after every convolution, not none",
+                     "without it so deep a stack hardly trains from 960 clips", batch_norm=False),
+    "head": _FLAT,
+    "seed": _SEED,
+}
+
+# study -> network -> variant -> change
+STUDIES: dict[str, dict[str, dict[str, Change]]] = {
+    # Each variant takes one difference of a tailored network back to the network as published.
+    "canonical": {
+        "alexnet": {
+            "stem": _options("conv1 steps by 2, not by 4", "a spectrogram is small beside a photograph", stem_stride=4),
+            "norm": _options("batch normalisation, not local response normalisation",
+                             "it allows a higher learning rate and has displaced the older one", batch_norm=False),
+            "head": _FLAT,
+            "seed": _SEED,
+        },
+        "resnet": {
+            "stem": _options("conv1 alone lowers the resolution, without a pooling behind it",
+                             "one reduction is enough for an input this small", stem_stride=2, stem_pool=True),
+            "bands": _BANDS,
+            "average": _AVERAGE,
+            "skip": _options("kept from the original: x is added to F(x)", "it is the idea of the network", skip=False),
+            "seed": _SEED,
+        },
+        "inceptionnet": {
+            "stem": _options("one pooling in the stem, not two", "a spectrogram is small beside a photograph",
+                             stem_pool=True),
+            "modules": Change({"options": {"modules": (3, 4, 2)}}, "in this profile fewer modules on each grid",
+                              "a short training has little time", profiles=("quick",)),
+            "bands": _BANDS,
+            "average": _AVERAGE,
+            "seed": _SEED,
+        },
+        "vgg16": _VGG,
+        "vgg19": _VGG,
+        "lstm": {
+            "front": _options("two convolutions along time before the LSTM, not the bare frames",
+                              "they gather a frame's neighbours at little cost", front=0),
+            "stack": _options("several frames to a step, not one", "a loop that is as many times shorter", stack=1),
+            "direction": _options("both directions, not one", "the whole clip is there before it is judged",
+                                  bidirectional=False),
+            "average": _AVERAGE,
+            "seed": _SEED,
+        },
+        "transformer": {
+            "stem": _options("convolutions along time before the encoder, not one dense layer",
+                             "they tell neighbours from distant frames, which attention must learn", stem=False),
+            "norm": _options("normalisation before each part of a layer, not after it",
+                             "it trains steadily without a long warm-up", pre_norm=False),
+            "positions": _options("kept from the original: sines and cosines of the frame number",
+                                  "attention alone does not know the order of the frames", positions=False),
+            "average": _AVERAGE,
+            "seed": _SEED,
+        },
+    },
+    # The published trunk, started from photographs or at random; never among the runs trained from scratch.
+    "imagenet": {
+        model: {
+            weights: Change({"pool": 1, "learning_rate": 1e-4, "options": {
+                "weights": weights, "width": 1.0} | options}, what, "other data can teach what 960 clips can't")
+            for weights, what in (("random", "the tailored network, not the published layers"),
+                                  ("imagenet", "the tailored network from scratch, not the published layers with "
+                                               "their ImageNet weights"))
+        } for model, options in (
+            ("resnet", {"depth": 50, "stem_stride": 2}), ("inceptionnet", {"modules": (3, 4, 2)}),
+            ("vgg16", {"stem_stride": 1}), ("vgg19", {"stem_stride": 1}))
+    },
+}
+
+
+def changed(config: RunConfig, settings: dict) -> RunConfig:
+    """A configuration with some settings changed; within options and augmentation the others are kept.
+
+    Raises
+    ------
+    ValueError
+        ``RunConfig`` has no such setting.
+    """
+    known = [field.name for field in dataclasses.fields(RunConfig)]
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"A run has no setting {name!r}; it has {', '.join(known)}.")
+    settings = dict(settings)
+    if "options" in settings:
+        settings["options"] = config.options | settings["options"]
+    if settings.get("augment"):
+        settings["augment"] = dataclasses.replace(config.augment, **settings["augment"])
+    return dataclasses.replace(config, **settings)
+
+
+def study(name: str) -> dict[str, dict[str, Change]]:
+    """The changes of a study: network -> variant -> change; a ValueError lists the studies there are."""
+    if name not in STUDIES:
+        raise ValueError(f"Unknown study {name!r}; choose from {', '.join(STUDIES)}.")
+    return STUDIES[name]
+
+
+def run_configs(name: str, profile: str, corpus: str, models=None, variants=None, protocols=("actors",),
+                folds=(0,)) -> dict[str, list[RunConfig]]:
+    """The runs of a study: variant -> configurations, the baseline first.
+
+    A variant that changes nothing in a profile is left out there.
+
+    Parameters
+    ----------
+    profile, corpus : whose runs are the baseline, see ``config.run_configs``.
+    models, variants : lists that narrow the study down; None takes all.
+
+    Raises
+    ------
+    ValueError
+        An unknown study, profile, network, variant, protocol or fold; the message lists what there is.
+    """
+    changes = study(name)
+    known = list(dict.fromkeys(variant for own in changes.values() for variant in own))
+    for what, given, there in (("network", models, list(changes)), ("variant", variants, known)):
+        for value in given or ():
+            if value not in there:
+                raise ValueError(f"The study {name} has no {what} {value!r}; it has {', '.join(there)}.")
+    base = configuration.run_configs(profile, corpus, list(models or changes), list(protocols), list(folds))
+    configs = {BASELINE: base}
+    for variant in variants or known:
+        configs[variant] = [changed(c, changes[c.model][variant].settings) for c in base
+                            if variant in changes[c.model] and profile in changes[c.model][variant].profiles]
+    return {variant: found for variant, found in configs.items() if found}
+
+
+def root(name: str, variant: str, runs: Path = RUNS) -> Path:
+    """Where a variant's runs are trained; the baseline's are the profile's own, trained once for both."""
+    return runs if variant == BASELINE else runs / "studies" / name / variant
+
+
+def train(name: str, configs: dict[str, list[RunConfig]], corpus: Corpus, runs: Path = RUNS, jobs: int | None = None,
+          budget: float | None = None, progress: bool = True) -> None:
+    """Train the runs of a study (:func:`run_configs`) that are not finished; stopped, it goes on where it was.
+
+    Parameters
+    ----------
+    jobs, budget : see ``grid.train``; the budget is that of the whole study.
+
+    Raises
+    ------
+    GridError
+        At the end, if any run failed.
+    """
+    deadline = time.monotonic() + budget if budget else None
+    failures = []
+    for variant, wanted in configs.items():
+        left = deadline - time.monotonic() if deadline else None
+        if left is not None and left <= 0:
+            break
+        if progress and not all(c.is_finished(root(name, variant, runs)) for c in wanted):
+            print(f"{name}: {variant}", flush=True)
+        try:
+            grid.train(wanted, corpus, root=root(name, variant, runs), jobs=jobs, budget=left, progress=progress)
+        except grid.GridError as error:
+            failures.append(f"{variant}: {error}")
+    if failures:
+        raise grid.GridError("\n".join(failures))
+
+
+def folders(name: str, profile: str, corpus: str, runs: Path = RUNS) -> dict[str, Path]:
+    """variant -> folder of its own runs (``<protocol>/<model>/fold<k>``), as trained here."""
+    return {variant: root(name, variant, runs) / f"{corpus}-{profile}" for variant in _variants(name)}
+
+
+def published(name: str, results: Path = RESULTS) -> dict[str, Path]:
+    """variant -> folder of its published runs."""
+    return {variant: results / "studies" / name / variant for variant in _variants(name)}
+
+
+def _variants(name: str) -> list[str]:
+    return [BASELINE, *dict.fromkeys(variant for changes in study(name).values() for variant in changes)]
+
+
+def table(name: str, results: Path | dict[str, Path] = RESULTS) -> pd.DataFrame:
+    """What the variants of a study reach on validation clips, beside the baseline on the same clips.
+
+    Parameters
+    ----------
+    results : the folder of the published results, or variant -> folder of runs (:func:`folders`).
+
+    Returns
+    -------
+    A row a protocol, network and variant that is finished, the baseline first: protocol, model, variant,
+    folds (finished by both), clips, accuracy and uar (means over folds, per cent), difference (accuracy of
+    the variant less that of the baseline, points) with low and high (95 %, paired bootstrap over clips, under
+    ``actors`` over voices), p (exact McNemar test), profile, corpus. The interval holds the chance in the
+    validation clips, not that in the seed.
+
+    Raises
+    ------
+    ResultsError
+        A run's files are damaged, or a variant differs from its baseline in more than the study says.
+    """
+    places = results if isinstance(results, dict) else published(name, results)
+    runs = {variant: {path.parts[-3:]: path for path in evaluation.run_dirs(places[variant])} for variant in places}
+    rows = []
+    for protocol in PROTOCOLS:
+        for model, changes in study(name).items():
+            base = {place: path for place, path in runs[BASELINE].items() if place[:2] == (protocol, model)}
+            if base:
+                rows.append(_row(protocol, model, BASELINE, base))
+            for variant, change in changes.items():
+                both = {place: path for place, path in runs[variant].items() if place in base}
+                if both:
+                    for place, path in both.items():
+                        _check_only_change(base[place], path, change)
+                    rows.append(_row(protocol, model, variant, both) | _against(protocol, both, base))
+    columns = ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low", "high", "p",
+               "profile", "corpus"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _validation(directory: Path) -> pd.DataFrame:
+    predictions = evaluation.read_predictions(directory)
+    return predictions[predictions.subset == "val"].assign(fold=directory.name)
+
+
+def _info(directory: Path) -> dict:
+    return json.loads((directory / "run.json").read_text())
+
+
+def _check_only_change(base: Path, other: Path, change: Change) -> None:
+    """Two runs must differ in the change alone; quick and full, real and synthetic never meet."""
+    expected = changed(configuration.from_dict(_info(base)["config"]), change.settings)
+    if configuration.from_dict(_info(other)["config"]).hash != expected.hash:
+        raise evaluation.ResultsError(f"{other} differs from the baseline {base} in more than its change "
+                                      f"{change.settings}. Train both with the same settings (and publish them).")
+
+
+def _row(protocol: str, model: str, variant: str, directories: dict) -> dict:
+    scores = []
+    for path in directories.values():
+        part = _validation(path)
+        scores.append(evaluation.metrics(part.label, part.prediction) | {"clips": len(part)})
+    scores, info = pd.DataFrame(scores), _info(path)
+    return {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores),
+            "clips": int(scores.clips.sum()), "accuracy": 100 * scores.accuracy.mean(),
+            "uar": 100 * scores.recall.mean(), "profile": info["profile"], "corpus": info["corpus"]}
+
+
+def _against(protocol: str, directories: dict, base: dict) -> dict:
+    """The difference in accuracy from the baseline on the same clips, with its interval and test."""
+    mine, theirs = (pd.concat(_validation(paths[place]) for place in directories) for paths in (directories, base))
+    both = mine.merge(theirs, on=["fold", "clip"], suffixes=("", "_base"), validate="one_to_one")
+    right, right_base = both.prediction == both.label, both.prediction_base == both.label
+    voices = evaluation.clip_facts(both["clip"]).actor if protocol == "actors" else None
+    low, high = evaluation.bootstrap_difference(right, right_base, voices)
+    return {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
+            "p": evaluation.mcnemar(right, right_base)["p"]}
+
+
+def differences(model: str, results: Path | dict[str, Path] = RESULTS, name: str = "canonical",
+                protocol: str = "actors") -> tuple[pd.DataFrame, str]:
+    """What differs in a network from the network as published, why, and what the difference is worth.
+
+    Returns
+    -------
+    A table of text: "what differs", "why", "worth (points)" (validation accuracy with the difference less that
+    without), "95 % interval"; "not measured" where there is no run. And a sentence on the runs it comes from.
+    """
+    measured = table(name, results)
+    measured = measured[(measured.model == model) & (measured.protocol == protocol)].set_index("variant")
+    rows = []
+    for variant, change in study(name)[model].items():
+        row = {"what differs": change.what, "why": change.why, "worth (points)": "not measured", "95 % interval": ""}
+        if variant in measured.index:
+            found = measured.loc[variant]
+            row["worth (points)"] = _signed(-found.difference)
+            row["95 % interval"] = f"{_signed(-found.high)} to {_signed(-found.low)}"
+        rows.append(row)
+    if BASELINE not in measured.index:
+        return pd.DataFrame(rows), "no run is published"
+    base = measured.loc[BASELINE]
+    units = "voices" if protocol == "actors" else "clips"
+    return pd.DataFrame(rows), (f"{base.clips} validation clips of the protocol {protocol}, profile {base.profile}, "
+                                f"one training each, intervals over {units}; the tailored network reaches "
+                                f"{base.accuracy:.1f} %")
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, results: Path = RESULTS) -> list[str]:
+    """Copy a study's finished runs to ``results/studies/<study>/<variant>/``; returns the names of new ones.
+
+    A variant counts only beside its finished baseline. A published run of a variant that was trained with other
+    settings than the baseline beside it is removed.
+
+    Raises
+    ------
+    PublishError
+        The runs are of the synthetic corpus or of the profile ``smoke``.
+    ResultsError
+        A run's files contradict each other.
+    """
+    from ser_utils import publish as publishing
+
+    based = {c.name for c in configs[BASELINE] if c.is_finished(runs)}
+    new = []
+    for variant, wanted in configs.items():
+        for c in wanted:
+            if c.corpus != "ravdess" or c.profile == "smoke":
+                raise publishing.PublishError(f"{c.name} is a {c.profile} run on {c.corpus}: a study is published "
+                                              "from quick or full runs on ravdess.")
+            if c.name not in based:
+                continue
+            target = published(name, results)[variant] / c.name
+            source = root(name, variant, runs)
+            if c.is_finished(source):
+                evaluation.check_run(c.run_directory(source))
+                if publishing.copy_run(c.run_directory(source), target):
+                    new.append(f"{variant}/{c.name}")
+            elif target.exists() and _info(target)["config_hash"] != c.hash:
+                shutil.rmtree(target)
+    return new
+
+
+def text(found: pd.DataFrame) -> str:
+    """A study's :func:`table`, ready to print; what was trained in reduced size says so."""
+    if found.empty:
+        return "No run of this study is finished."
+    shown = found.assign(model=found.model.map(MODEL_NAMES))
+    for column in ("accuracy", "uar"):
+        shown[column] = shown[column].map("{:.1f}".format)
+    for column in ("difference", "low", "high"):
+        shown[column] = shown[column].map(lambda value: "" if np.isnan(value) else _signed(value))
+    shown["p"] = shown.p.map(lambda value: "" if np.isnan(value) else f"{value:.3f}")
+    return shown.to_string(index=False) + "\nValidation clips, per cent; differences from the baseline in points."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m ser_utils.studies STUDY``: train what is missing of a study and print its table."""
+    parser = argparse.ArgumentParser(prog="ser_utils.studies", description=main.__doc__)
+    parser.add_argument("study", choices=list(STUDIES))
+    parser.add_argument("--profile", default="quick", choices=list(configuration.PROFILES))
+    parser.add_argument("--models", nargs="*", help="only these networks")
+    parser.add_argument("--variants", nargs="*", help="only these variants")
+    parser.add_argument("--protocols", nargs="*", default=["actors"], help="default: actors")
+    parser.add_argument("--folds", nargs="*", type=int, default=[0], help="default: 0")
+    parser.add_argument("--budget", type=float, help="train no longer than this many seconds")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
+    parser.add_argument("--publish", action="store_true", help="afterwards copy finished runs to results/studies/")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where they are published (default: results/)")
+    options = parser.parse_args(arguments)
+
+    from ser_utils import corpus, features
+
+    failed = False
+    try:
+        found = corpus.for_profile(options.profile)
+        configs = run_configs(options.study, options.profile, found.kind, options.models, options.variants,
+                              options.protocols, options.folds)
+        features.extract(found, configuration.PROFILES[options.profile].features)
+        try:
+            train(options.study, configs, found, options.runs, options.jobs, options.budget)
+        except grid.GridError as error:  # what is finished is shown all the same
+            print(error, file=sys.stderr)
+            failed = True
+        print(text(table(options.study, folders(options.study, options.profile, found.kind, options.runs))))
+        if options.publish:
+            new = publish(options.study, configs, options.runs, options.results)
+            place = options.results / "studies" / options.study
+            print(f"{len(new)} runs are new in {place}: {', '.join(new) or 'none'}.")
+    except KeyboardInterrupt:
+        print("\nStopped. Finished runs are kept; a run that was under way goes on from its last epoch.")
+        return 130
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

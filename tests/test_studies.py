@@ -1,0 +1,338 @@
+"""ser_utils.studies: changes against a baseline, their runs apart from the main results, validation only."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import fake_results, fake_run
+
+from ser_utils import evaluation, grid, models, publish, studies
+from ser_utils.config import AugmentConfig, RunConfig
+from ser_utils.corpus import Corpus
+from ser_utils.models import pretrained
+from ser_utils.paper import MODEL_NAMES
+
+BASE = RunConfig("quick", "ravdess", "actors", "lstm", 0, options={"width": 0.5, "stack": 4})
+
+
+def quick(models=("alexnet",), **narrowed):
+    return studies.run_configs("canonical", "quick", "ravdess", list(models), **narrowed)
+
+
+def put(config, root, accuracy=0.5, seed=0):
+    """A finished made-up run of a configuration; its folder."""
+    base = config.run_directory(root).parents[2]
+    folder = fake_run(base, config.protocol, config.model, config.fold, accuracy, seed, config.profile, config.corpus)
+    path = folder / "run.json"
+    told = json.loads(path.read_text()) | {"config": dataclasses.asdict(config), "config_hash": config.hash}
+    path.write_text(json.dumps(told))
+    (folder / "model.keras").write_bytes(b"weights")
+    return folder
+
+
+def put_study(configs, runs, accuracies):
+    """Runs of some variants of a study, trained in ``runs``."""
+    for number, (variant, accuracy) in enumerate(accuracies.items()):
+        for c in configs[variant]:
+            put(c, studies.root("canonical", variant, runs), accuracy, seed=number)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Made-up quick runs of AlexNet: the baseline and two variants of the study ``canonical``."""
+    put_study(quick(), tmp_path / "runs", {"baseline": 0.6, "stem": 0.3, "norm": 0.65})
+    return tmp_path / "runs"
+
+
+# Changes
+
+def test_a_change_keeps_the_other_settings():
+    new = studies.changed(BASE, {"epochs": 7, "options": {"stack": 1}, "augment": {"shift": 0}})
+    assert new.options == {"width": 0.5, "stack": 1} and BASE.options["stack"] == 4
+    assert new.augment == dataclasses.replace(AugmentConfig(), shift=0)
+    assert dataclasses.replace(new, epochs=BASE.epochs, options=BASE.options, augment=BASE.augment) == BASE
+    assert studies.changed(BASE, {"augment": None}).augment is None
+    with pytest.raises(ValueError, match="no setting 'epoch'; it has .*epochs"):
+        studies.changed(BASE, {"epoch": 7})
+
+
+def test_the_canonical_study_covers_every_network():
+    assert list(studies.study("canonical")) == list(MODEL_NAMES)
+    for changes in studies.study("canonical").values():
+        assert "seed" in changes and len(changes) >= 3
+        assert len({change.what for change in changes.values()}) == len(changes)
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+def test_every_variant_is_another_network(model):
+    """But for the seed: other layers, shapes or weights than the tailored network has."""
+    found = studies.run_configs("canonical", "smoke", "synthetic", [model])
+    networks = {}
+    for variant, (config,) in found.items():
+        network = models.build(model, (40, 20, 1), **config.options)
+        networks[variant] = [(layer.name, type(layer), layer.count_params(), str(layer.output)) for layer in
+                             network.layers]
+    assert set(networks) == {"baseline", *studies.study("canonical")[model]} - (
+        {"modules"} if model == "inceptionnet" else set())
+    base = [(*layer[:3],) for layer in networks.pop("baseline")]
+    networks.pop("seed")
+    assert all([(*layer[:3],) for layer in layers] != base for layers in networks.values())
+
+
+@pytest.mark.parametrize("profile", ["quick", "full"])
+def test_the_imagenet_study_fits_the_published_weights(profile):
+    found = studies.run_configs("imagenet", profile, "ravdess")
+    assert list(found) == ["baseline", "random", "imagenet"]
+    assert [c.model for c in found["imagenet"]] == list(pretrained.PUBLISHED)
+    for c in found["imagenet"]:
+        shape = (c.frames // c.pool, c.features.n_mels // c.pool, 1)
+        pretrained.check(c.model, shape, c.options, models.options(c.model))
+        assert c.options["weights"] == "imagenet" and shape == (160, 80, 1)
+
+
+def test_studies_are_narrowed_down():
+    found = quick(["lstm", "resnet"], variants=["average", "skip"], folds=(0, 3))
+    assert {variant: [(c.model, c.fold) for c in configs] for variant, configs in found.items()} == {
+        "baseline": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
+        "average": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
+        "skip": [("resnet", 0), ("resnet", 3)]}
+    assert found["average"][0].options == found["baseline"][0].options | {"pooling": "average"}
+
+
+def test_a_variant_that_changes_nothing_is_left_out():
+    assert "modules" in quick(["inceptionnet"])
+    assert "modules" not in studies.run_configs("canonical", "full", "ravdess", ["inceptionnet"])
+
+
+@pytest.mark.parametrize(("name", "narrowed", "message"), [
+    ("canon", {}, "Unknown study 'canon'; choose from canonical, imagenet"),
+    ("canonical", {"models": ["gru"]}, "no network 'gru'; it has alexnet"),
+    ("imagenet", {"models": ["lstm"]}, "no network 'lstm'; it has resnet"),
+    ("canonical", {"variants": ["bigger"]}, "no variant 'bigger'; it has stem"),
+    ("canonical", {"protocols": ["none"]}, "Unknown protocol 'none'"),
+    ("canonical", {"folds": [6]}, "Unknown fold 6"),
+])
+def test_unknown_names_are_listed(name, narrowed, message):
+    with pytest.raises(ValueError, match=message):
+        studies.run_configs(name, "quick", "ravdess", **narrowed)
+
+
+# Training
+
+def test_a_study_is_trained_once(tiny_corpus, tmp_path, monkeypatch):
+    """Real runs, in processes; the baseline's are the profile's own, each variant has a folder of its own."""
+    configs = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
+    studies.train("canonical", configs, tiny_corpus, tmp_path, progress=False)
+    place = "synthetic-smoke/actors/alexnet/fold0/run.json"
+    assert (tmp_path / place).exists() and (tmp_path / "studies/canonical/stem" / place).exists()
+    found = studies.table("canonical", studies.folders("canonical", "smoke", "synthetic", tmp_path))
+    assert found.variant.tolist() == ["baseline", "stem"] and found.difference.notna().tolist() == [False, True]
+    assert "Validation clips" in studies.text(found) and "smoke" in studies.text(found)
+    monkeypatch.setattr(studies.grid, "train", lambda wanted, corpus, root, **rest: [
+        pytest.fail(f"trains {c.name} again") for c in wanted if not c.is_finished(root)])
+    studies.train("canonical", configs, tiny_corpus, tmp_path, progress=False)
+
+
+def test_one_failure_does_not_end_a_study(tmp_path, monkeypatch):
+    tried = []
+
+    def fail(wanted, corpus, root, **rest):
+        tried.append(root.name)
+        if root.name == "stem":
+            raise grid.GridError("no luck")
+
+    monkeypatch.setattr(studies.grid, "train", fail)
+    with pytest.raises(grid.GridError, match="stem: no luck"):
+        studies.train("canonical", quick(), None, tmp_path, progress=False)
+    assert tried == [tmp_path.name, "stem", "norm", "head", "seed"]
+
+
+def test_the_budget_is_that_of_the_whole_study(tmp_path, monkeypatch):
+    clock = iter([0.0, 0.0, 30.0, 70.0, 101.0])
+    monkeypatch.setattr(studies.time, "monotonic", lambda: next(clock))
+    budgets = []
+    monkeypatch.setattr(studies.grid, "train", lambda *a, budget, **rest: budgets.append(budget))
+    studies.train("canonical", quick(), None, tmp_path, budget=100, progress=False)
+    assert budgets == [100, 70, 30]
+
+
+# The table
+
+def validation(folder):
+    table = pd.read_csv(folder / "predictions.csv").query("subset == 'val'").set_index("clip")
+    return table[evaluation.PROBABILITIES].to_numpy().argmax(axis=1) == table.label, table
+
+
+def test_the_table_compares_validation_clips(trained):
+    places = studies.folders("canonical", "quick", "ravdess", trained)
+    found = studies.table("canonical", places).set_index("variant")
+    assert found.index.tolist() == ["baseline", "stem", "norm"]
+    base, _ = validation(places["baseline"] / "actors/alexnet/fold0")
+    stem, table = validation(places["stem"] / "actors/alexnet/fold0")
+    assert found.accuracy["stem"] == pytest.approx(100 * stem.mean())
+    predicted = table[evaluation.PROBABILITIES].to_numpy().argmax(axis=1)
+    assert found.uar["stem"] == pytest.approx(100 * evaluation.metrics(table.label, predicted)["recall"])
+    assert found.difference["stem"] == pytest.approx(100 * (stem.mean() - base.mean()))
+    assert found.low["stem"] < found.difference["stem"] < found.high["stem"] < 0 and found.p["stem"] < 0.01
+    assert found.p["stem"] == evaluation.mcnemar(stem, base[stem.index])["p"]
+    assert (found.clips == 240).all() and (found.profile == "quick").all() and np.isnan(found.p["baseline"])
+
+
+def test_no_test_clip_is_read_by_the_table(trained):
+    places = studies.folders("canonical", "quick", "ravdess", trained)
+    before = studies.table("canonical", places)
+    for path in trained.rglob("predictions.csv"):
+        table = pd.read_csv(path)
+        test = table.subset == "test"
+        table.loc[test, evaluation.PROBABILITIES] = 0.125
+        table.to_csv(path, index=False)
+    pd.testing.assert_frame_equal(studies.table("canonical", places), before)
+
+
+def test_only_folds_that_both_have_are_compared(trained):
+    configs = quick(folds=(0, 1))
+    put(configs["baseline"][1], trained, 0.6)
+    found = studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained)).set_index("variant")
+    assert found.folds.to_dict() == {"baseline": 2, "stem": 1, "norm": 1} and found.clips["baseline"] == 480
+
+
+def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
+    config = dataclasses.replace(quick()["stem"][0], epochs=31)
+    shutil.rmtree(config.run_directory(studies.root("canonical", "stem", trained)))
+    put(config, studies.root("canonical", "stem", trained))
+    with pytest.raises(evaluation.ResultsError, match="stem.*more than its change.*stem_stride"):
+        studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained))
+
+
+def test_a_study_without_runs_is_an_empty_table(tmp_path):
+    found = studies.table("canonical", tmp_path)
+    assert found.empty and "difference" in found and "No run" in studies.text(found)
+
+
+def test_differences_say_what_was_measured_and_what_not(trained, tmp_path):
+    studies.publish("canonical", quick(), trained, tmp_path / "results")
+    shown, source = studies.differences("alexnet", tmp_path / "results")
+    found = studies.table("canonical", tmp_path / "results").set_index("variant")
+    worth = dict(zip(studies.study("canonical")["alexnet"], shown["worth (points)"], strict=True))
+    assert worth["stem"] == f"+{-found.difference['stem']:.1f}" and worth["norm"].startswith("−")
+    assert worth["head"] == worth["seed"] == "not measured"
+    low, high = shown["95 % interval"][0].split(" to ")
+    assert float(low) == round(-found.high["stem"], 1) and float(high) == round(-found.low["stem"], 1)
+    assert "240 validation clips" in source and "quick" in source
+    shown, source = studies.differences("lstm", tmp_path / "results")
+    assert set(shown["worth (points)"]) == {"not measured"} and source == "no run is published"
+
+
+# The paired interval
+
+def test_paired_interval_of_a_difference():
+    rng = np.random.default_rng(0)
+    a = rng.random(1000) < 0.7
+    b = np.where(rng.random(1000) < 0.8, a, rng.random(1000) < 0.5)
+    low, high = evaluation.bootstrap_difference(a, b)
+    pairs = a.astype(float) - b
+    assert low < pairs.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * pairs.std() / np.sqrt(1000), rel=0.08)
+    assert evaluation.bootstrap_difference(a, a) == (0, 0)
+    backwards = evaluation.bootstrap_difference(b, a)
+    assert backwards == pytest.approx((-high, -low), abs=0.01)
+
+
+def test_pairs_of_one_voice_go_together():
+    voices = np.repeat(np.arange(20), 50)
+    better = np.repeat(np.arange(20) % 2 == 0, 50)
+    by_clip = evaluation.bootstrap_difference(better, ~better)
+    by_voice = evaluation.bootstrap_difference(better, ~better, voices)
+    assert by_voice[1] - by_voice[0] > 5 * (by_clip[1] - by_clip[0])
+    with pytest.raises(ValueError, match="same clips"):
+        evaluation.bootstrap_difference(better, better[:5])
+
+
+# Publishing
+
+def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
+    results = fake_results(tmp_path / "results", ("actors",), ("alexnet", "lstm"), (0,))
+    before, main = evaluation.run_dirs(results), evaluation.table2(results)
+    new = studies.publish("canonical", quick(), trained, results)
+    assert new == [f"{variant}/actors/alexnet/fold0" for variant in ("baseline", "stem", "norm")]
+    folder = results / "studies/canonical/stem/actors/alexnet/fold0"
+    assert {path.name for path in folder.iterdir()} == set(publish.FILES)
+    assert evaluation.run_dirs(results) == before
+    pd.testing.assert_frame_equal(evaluation.table2(results), main)
+    assert studies.publish("canonical", quick(), trained, results) == []
+    pd.testing.assert_frame_equal(studies.table("canonical", results), studies.table(
+        "canonical", studies.folders("canonical", "quick", "ravdess", trained)))
+
+
+def test_nothing_is_published_without_its_baseline(trained, tmp_path):
+    shutil.rmtree(trained / "ravdess-quick")
+    assert studies.publish("canonical", quick(), trained, tmp_path / "results") == []
+
+
+def test_a_published_variant_of_an_older_baseline_is_removed(trained, tmp_path):
+    results = tmp_path / "results"
+    studies.publish("canonical", quick(), trained, results)
+    newer = {variant: [dataclasses.replace(c, epochs=31) for c in configs] for variant, configs in quick().items()}
+    shutil.rmtree(trained)
+    put_study(newer, trained, {"baseline": 0.6, "norm": 0.6})
+    assert studies.publish("canonical", newer, trained, results) == [
+        f"{variant}/actors/alexnet/fold0" for variant in ("baseline", "norm")]
+    assert studies.table("canonical", results).variant.tolist() == ["baseline", "norm"]
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick"])
+def test_synthetic_and_smoke_runs_are_not_published(profile, tmp_path):
+    configs = studies.run_configs("canonical", profile, "synthetic", ["alexnet"])
+    with pytest.raises(publish.PublishError, match=f"{profile} run on synthetic"):
+        studies.publish("canonical", configs, tmp_path, tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_published_studies_are_whole(name):
+    """Their runs are readable and differ from their baselines in nothing but the change."""
+    found = studies.table(name)
+    assert (found.corpus == "ravdess").all() and "smoke" not in set(found.profile)
+    for places in studies.published(name).values():
+        for path in evaluation.run_dirs(places):
+            evaluation.check_run(path)
+
+
+# The command line
+
+@pytest.fixture
+def command(trained, tmp_path, monkeypatch):
+    """The command on made-up runs of AlexNet; nothing is trained."""
+    corpus = Corpus(None, "ravdess", None)
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: corpus)
+    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr(studies.grid, "train", lambda *a, **k: None)
+    places = ["--runs", str(trained), "--results", str(tmp_path / "results")]
+    return lambda *words: studies.main(["canonical", *words, *places])
+
+
+def test_command_prints_the_table_and_publishes(command, tmp_path, capsys):
+    assert command("--models", "alexnet", "--publish") == 0
+    out = capsys.readouterr().out
+    assert "3 runs are new in" in out and "studies/canonical: baseline/actors/alexnet/fold0" in out
+    assert "AlexNet" in out and "quick" in out
+    assert (tmp_path / "results/studies/canonical/norm/actors/alexnet/fold0/run.json").exists()
+    assert command("--models", "alexnet") == 0
+    assert "new in results" not in capsys.readouterr().out
+
+
+def test_command_shows_what_is_finished_after_a_failure(command, capsys, monkeypatch):
+    def fail(*a, **k):
+        raise grid.GridError("no luck")
+
+    monkeypatch.setattr(studies.grid, "train", fail)
+    assert command("--models", "alexnet") == 1
+    said = capsys.readouterr()
+    assert "no luck" in said.err and "AlexNet" in said.out
+
+
+def test_command_names_what_it_does_not_know(command, capsys):
+    assert command("--models", "gru") == 1
+    assert "no network 'gru'" in capsys.readouterr().err
