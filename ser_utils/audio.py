@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
 SILENCE_PEAK = 1e-4  # a clip whose peak stays below -80 dBFS holds no speech
 SHORTEST_SECONDS = 0.1
@@ -29,6 +27,8 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         The file is empty, damaged or cut short, holds NaN or infinite samples, is silent, or is shorter than
         0.1 s.
     """
+    import soundfile
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no audio file {path}.")
@@ -63,26 +63,36 @@ def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
                          "Check the microphone or the file.")
 
 
-def trim(wave: np.ndarray, rate: int, top_db: float) -> np.ndarray:
-    """Cut the silence before and after the speech.
+def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]:
+    """Where the speech of a waveform (samples,) begins and ends, in samples.
 
-    The waveform (samples,) is cut into blocks of 20 ms; the part returned runs from the first to the last
-    block whose power is within ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with
-    blocks that do not overlap). Pauses inside are kept.
+    The waveform is cut into blocks of 20 ms; the speech runs from the first to the last block whose power is
+    within ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with blocks that do not
+    overlap). Pauses inside belong to it.
     """
     block = max(rate // 50, 1)
     count = len(wave) // block
     if count == 0:
-        return wave
+        return 0, len(wave)
     blocks = wave[: count * block].reshape(count, block)
     power = np.einsum("ij,ij->i", blocks, blocks)
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
-    return wave[loud[0] * block:(loud[-1] + 1) * block]
+    return int(loud[0]) * block, (int(loud[-1]) + 1) * block
+
+
+def trim(wave: np.ndarray, rate: int, top_db: float) -> np.ndarray:
+    """Cut the silence before and after the speech (see :func:`speech_bounds`) from a waveform (samples,)."""
+    start, stop = speech_bounds(wave, rate, top_db)
+    return wave[start:stop]
 
 
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, librosa's default."""
-    return wave if rate == target else soxr.resample(wave, rate, target, "HQ")
+    if rate == target:
+        return wave
+    import soxr
+
+    return soxr.resample(wave, rate, target, "HQ")
 
 
 def load_speech(path: str | os.PathLike, sample_rate: int, top_db: float) -> np.ndarray:

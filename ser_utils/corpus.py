@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import paths, ravdess, synthetic
+from ser_utils import paths, ravdess
 
 KINDS = ("auto", "ravdess", "synthetic")
+INDEX = "packed-index.csv"  # file that makes a folder a packed corpus
 BANNER = "Synthetic corpus: not RAVDESS. Numbers and figures here say nothing about real speech."
 
 
@@ -20,6 +21,11 @@ class Corpus:
     root: Path
     kind: str
     index: pd.DataFrame
+
+    @property
+    def packed(self) -> bool:
+        """Whether the folder holds features in place of audio (see `ser_utils.bundle`)."""
+        return self.root is not None and (Path(self.root) / INDEX).is_file()
 
     @property
     def banner(self) -> str | None:
@@ -61,6 +67,17 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
             raise FileNotFoundError(str(error)) from error
         print(f"{error}\nWARNING: working on made-up speech instead. {BANNER}", file=sys.stderr)
         return _synthetic(small)
+
+
+def at(root: str | os.PathLike, kind: str) -> Corpus:
+    """The corpus in a folder, whose kind is known: one of audio files, or a packed one.
+
+    The index of a packed corpus has no column ``path``. Raises as `ravdess.index`.
+    """
+    root = Path(root)
+    if (root / INDEX).is_file():
+        return Corpus(root, kind, pd.read_csv(root / INDEX))
+    return Corpus(root, kind, ravdess.index(root))
 
 
 def for_profile(profile: str) -> Corpus:
@@ -124,6 +141,8 @@ def _complete(root: Path) -> Corpus:
 
 
 def _synthetic(small: bool) -> Corpus:
+    from ser_utils import synthetic
+
     root = paths.DATA / ("synthetic-small" if small else "synthetic")
     synthetic.make_corpus(root, names=synthetic.small_names() if small else None)
     return Corpus(root, "synthetic", ravdess.index(root))

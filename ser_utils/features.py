@@ -3,24 +3,27 @@
 import dataclasses
 import functools
 import hashlib
+import json
 import os
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pandas as pd
 import scipy.fft
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ser_utils import audio
 from ser_utils.config import PAD_DB, POWER_FLOOR, FeatureConfig
 from ser_utils.corpus import Corpus
 from ser_utils.paths import DATA, atomic_write
+
+PACKED = "packed-logmel.npz"  # file of a packed corpus, see `pack`
+STEP_DB = 1 / 64       # of a packed log-mel; a power of two, so that every level is exact in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,8 @@ class FeatureStore:
 
     ``logmel`` (N, frames, n_mels): dB relative to a full-scale power of 1, not relative to the clip's peak, so
     that loudness stays in it; ``mfcc`` (N, frames, 3 * n_mfcc): MFCC, delta, delta-delta; ``lengths`` (N,):
-    frames of speech; the frames after them hold ``PAD_DB`` in ``logmel`` and 0 in ``mfcc``.
+    frames of speech; the frames after them hold ``PAD_DB`` in ``logmel`` and 0 in ``mfcc``. A packed store
+    (:func:`unpack`) has no MFCCs: its ``mfcc`` is (N, frames, 0).
     """
 
     config: FeatureConfig
@@ -46,6 +50,8 @@ class FeatureStore:
 @functools.lru_cache(maxsize=8)
 def _analysis(config: FeatureConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Window (n_fft,), mel filterbank (bins, n_mels) and DCT matrix (n_mels, n_mfcc) of librosa."""
+    import librosa
+
     window = librosa.filters.get_window("hann", config.n_fft).astype(np.float32)
     mel = librosa.filters.mel(sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels,
                               fmin=config.fmin, fmax=config.fmax)
@@ -60,6 +66,8 @@ def _delta_kernels(width: int) -> tuple[np.ndarray, np.ndarray]:
     A delta is linear in the sequence, so those of the unit sequences hold all that ``librosa.feature.delta``
     does (a Savitzky-Golay filter with a polynomial fit at either end).
     """
+    import librosa
+
     return tuple(librosa.feature.delta(np.eye(width), width=width, order=order, axis=0).astype(np.float32)
                  for order in (1, 2))
 
@@ -138,7 +146,10 @@ def compute(paths: Iterable[str], config: FeatureConfig, clips: Iterable[str], p
     The heavy steps (decoding, resampling, Fourier transform, products) run outside Python's lock, so threads
     share them well and no time goes into starting processes.
     """
+    from threadpoolctl import threadpool_limits
+
     paths = list(paths)
+    _analysis(config)  # loads librosa before the threads start
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = pool.map(functools.partial(clip_features, config=config), paths)
         found = list(tqdm(jobs, total=len(paths), desc="Features", unit="clip", disable=not progress,
@@ -165,16 +176,21 @@ def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = 
             progress: bool = True) -> FeatureStore:
     """The features of a corpus: read from the store if they are there, computed and stored if not.
 
-    A store that can't be read (a disk error, a file cut short) is computed again.
+    A store that can't be read (a disk error, a file cut short) is computed again. The features of a packed
+    corpus, which has no audio, are those it came with.
 
     Raises
     ------
+    ValueError
+        A packed corpus came with features of another configuration, or its file is damaged.
     AudioError
         A recording is damaged, silent or too short; the message names it.
     OSError
         The disk is full.
     """
     config = config or FeatureConfig()
+    if corpus.packed:
+        return unpack(corpus.root / PACKED, config)
     path = store_path(corpus, config, folder)
     if path.exists():
         try:
@@ -186,6 +202,45 @@ def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = 
     with atomic_write(path) as temporary:
         np.savez(temporary, clips=store.clips, lengths=store.lengths, logmel=store.logmel, mfcc=store.mfcc)
     return store
+
+
+def pack(store: FeatureStore, path: Path) -> None:
+    """Write the log-mels of a store to a small file: whole steps of ``STEP_DB`` above ``PAD_DB``, speech only.
+
+    A value changes by half a step (0.008 dB) at most, and one just above ``PAD_DB`` by a whole step, so that it
+    stays above it: padding, and which frames count as padding, do not change. The low and the high bytes of the
+    levels lie apart, which compresses better. MFCCs are left out: no network is trained on them.
+    """
+    speech = np.concatenate([logmel[:length] for logmel, length in zip(store.logmel, store.lengths, strict=True)])
+    levels = np.maximum(np.round((speech - PAD_DB) / STEP_DB), speech > PAD_DB).astype(np.uint16)
+    config = json.dumps(dataclasses.asdict(store.config))
+    with atomic_write(path) as temporary:
+        np.savez_compressed(temporary, config=config, step_db=STEP_DB, clips=store.clips, lengths=store.lengths,
+                            low=levels.astype(np.uint8), high=(levels >> 8).astype(np.uint8))
+
+
+def unpack(path: Path, config: FeatureConfig) -> FeatureStore:
+    """Read a file that :func:`pack` wrote; the store has no MFCCs.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or missing, or was made with another configuration than ``config``.
+    """
+    try:
+        with np.load(path) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        found, step, lengths = FeatureConfig(**json.loads(str(arrays["config"]))), arrays["step_db"], arrays["lengths"]
+        levels = arrays["low"] + arrays["high"].astype(np.uint16) * 256
+        speech = (PAD_DB + step * levels).astype(np.float32)
+        logmel = np.full((len(lengths), lengths.max(), speech.shape[1]), PAD_DB, np.float32)
+        logmel[np.arange(lengths.max()) < lengths[:, None]] = speech
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"The packed features {path} can't be read ({error}). Unpack the bundle again.") from error
+    if found != config:
+        raise ValueError(f"The packed features {path} were made with {found}, not with {config}. "
+                         "Make a new bundle where the recordings are.")
+    return FeatureStore(config, arrays["clips"], lengths, logmel, np.zeros((*logmel.shape[:2], 0), np.float32))
 
 
 def fit_length(logmel: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarray:

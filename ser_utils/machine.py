@@ -1,5 +1,6 @@
 """What a result was made with: the processor, the packages, the state of the code."""
 
+import json
 import os
 import platform
 import subprocess
@@ -34,7 +35,15 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout."""
+    """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout.
+
+    In an unpacked bundle (see :mod:`ser_utils.bundle`) it is that of the checkout it was made from.
+    """
+    try:
+        return json.loads((ROOT / "bundle.json").read_text())["revision"]
+    except FileNotFoundError:
+        pass
+
     def git(*words):
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
     try:

@@ -27,9 +27,6 @@ from itertools import product
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
-import pooch
-import requests
-import soundfile as sf
 from tqdm import tqdm
 
 from ser_utils import EMOTIONS, paths
@@ -261,7 +258,9 @@ def describe(path: str | os.PathLike) -> dict:
     The checksum is over the samples (int16, little-endian, channels interleaved), so a WAV and its FLAC
     have the same. Raises ``soundfile.LibsndfileError`` when the file cannot be decoded.
     """
-    waveform, rate = sf.read(str(path), dtype="int16", always_2d=True)
+    import soundfile
+
+    waveform, rate = soundfile.read(str(path), dtype="int16", always_2d=True)
     return {
         "samples": waveform.shape[0],
         "rate": rate,
@@ -318,11 +317,13 @@ def _listing(title: str, items: list[str], most: int = 10) -> list[str]:
 
 def _fault(path: Path, expected: dict) -> str | None:
     """What is wrong with one file, or None."""
+    import soundfile
+
     if path.stat().st_size == 0:
         return "the file is empty (0 bytes)"
     try:
         found = describe(path)
-    except (sf.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError) as error:
         return f"cannot be decoded ({error})"
     for key in ("rate", "channels", "samples"):
         if found[key] != expected[key]:
@@ -422,6 +423,8 @@ def download(
 
 def reachable(url: str = ARCHIVE_URL, seconds: float = 8.0) -> bool:
     """Whether a server answers for ``url``, within ``seconds`` even if the look-up of its name hangs."""
+    import requests
+
     answered = threading.Event()
 
     def ask() -> None:
@@ -437,6 +440,8 @@ def reachable(url: str = ARCHIVE_URL, seconds: float = 8.0) -> bool:
 
 def _intact(archive: Path, md5: str) -> bool:
     """Whether an archive found on disk is the right one; if not, it is deleted and that is said."""
+    import pooch
+
     found = pooch.file_hash(str(archive), alg="md5")
     if found == md5:
         return True
@@ -447,6 +452,9 @@ def _intact(archive: Path, md5: str) -> bool:
 
 def _fetch(url: str, md5: str, folder: Path, attempts: int, timeout: tuple, progress: bool) -> Path:
     """Transfer ``url`` into ``folder``; partial and wrong files are removed."""
+    import pooch
+    import requests
+
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
     for attempt in range(1, attempts + 1):
@@ -467,8 +475,10 @@ def _fetch(url: str, md5: str, folder: Path, attempts: int, timeout: tuple, prog
     raise ValueError(f"attempts must be at least 1, not {attempts}")
 
 
-def _plain(error: requests.exceptions.RequestException) -> str:
-    """A few words for a failed request."""
+def _plain(error: OSError) -> str:
+    """A few words for a failed request (a ``requests.exceptions.RequestException``)."""
+    import requests
+
     if isinstance(error, requests.exceptions.HTTPError):
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.exceptions.Timeout):

@@ -9,7 +9,7 @@ import soundfile
 
 from ser_utils import audio, features
 from ser_utils.config import PAD_DB, FeatureConfig
-from ser_utils.corpus import Corpus
+from ser_utils.corpus import INDEX, Corpus, at
 
 CONFIG = FeatureConfig()
 
@@ -156,3 +156,50 @@ def test_an_extraction_that_is_interrupted_leaves_nothing_half_done(corpus, tmp_
             features.extract(corpus, CONFIG, tmp_path / "store", progress=False)
     assert not list((tmp_path / "store").glob("*"))
     assert len(features.extract(corpus, CONFIG, tmp_path / "store", progress=False).clips) == 4
+
+
+def test_packed_log_mels_keep_padding_and_change_by_a_step_at_most(corpus, tmp_path):
+    store = features.extract(corpus, CONFIG, tmp_path / "store", progress=False)
+    logmel, step = store.logmel.copy(), features.STEP_DB
+    logmel[0, 0, :4] = PAD_DB, np.nextafter(np.float32(PAD_DB), np.float32(0)), -100.00001, 29.3  # floor and top
+    logmel[0, 1] = PAD_DB
+    store = dataclasses.replace(store, logmel=logmel)
+    features.pack(store, tmp_path / "packed.npz")
+    there = features.unpack(tmp_path / "packed.npz", CONFIG)
+    assert (tmp_path / "packed.npz").stat().st_size < 0.4 * sum(store.lengths) * 80 * 4  # bytes of float32
+    np.testing.assert_array_equal(there.clips, store.clips)
+    np.testing.assert_array_equal(there.lengths, store.lengths)
+    change = np.abs(there.logmel - logmel)
+    assert there.logmel.dtype == np.float32 and change.max() <= step
+    assert change[logmel > PAD_DB + step].max() <= step / 2 + 1e-5 and change.max() > 0
+    np.testing.assert_array_equal(there.logmel > PAD_DB, logmel > PAD_DB)
+    padding = np.arange(logmel.shape[1]) >= store.lengths[:, None]
+    assert padding.any() and (there.logmel[padding] == PAD_DB).all()
+    assert there.mfcc.shape == (4, logmel.shape[1], 0)
+    features.pack(there, tmp_path / "again.npz")
+    np.testing.assert_array_equal(features.unpack(tmp_path / "again.npz", CONFIG).logmel, there.logmel)
+
+
+def test_a_packed_file_of_other_settings_or_damaged_is_refused(corpus, tmp_path):
+    path = tmp_path / "packed.npz"
+    features.pack(features.extract(corpus, CONFIG, tmp_path / "store", progress=False), path)
+    with pytest.raises(ValueError, match="n_mels=80.*not with.*n_mels=64.*Make a new bundle"):
+        features.unpack(path, dataclasses.replace(CONFIG, n_mels=64))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="Unpack the bundle again"):
+        features.unpack(path, CONFIG)
+    with pytest.raises(ValueError, match="Unpack the bundle again"):
+        features.unpack(tmp_path / "none.npz", CONFIG)
+
+
+def test_a_packed_corpus_brings_its_features(corpus, tmp_path, monkeypatch):
+    store = features.extract(corpus, CONFIG, tmp_path / "store", progress=False)
+    folder = tmp_path / "packed"
+    features.pack(store, folder / features.PACKED)
+    corpus.index.drop(columns="path").to_csv(folder / INDEX, index=False)
+    monkeypatch.setattr(features, "compute", lambda *a, **k: pytest.fail("computed again"))
+    there = features.extract(at(folder, "synthetic"), CONFIG)
+    np.testing.assert_allclose(there.logmel, store.logmel, atol=features.STEP_DB)
+    assert list(there.clips) == list(at(folder, "synthetic").index["clip"])
