@@ -1,6 +1,7 @@
 """Many runs: what is finished is skipped, what is missing is trained, each run in a process of its own."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,16 +13,23 @@ import threading
 import time
 from pathlib import Path
 
+import filelock
 import pandas as pd
 from tqdm import tqdm
 
 from ser_utils import config as configuration
-from ser_utils import ravdess
+from ser_utils import estimate
 from ser_utils.config import RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.paths import RUNS
 
 BUSY = 75  # exit code of a run that another process is training
+LOG = "train.log"
+LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].*"  # of paths.atomic_write
+PATIENCE = 2  # seconds between two looks at the clock and at runs under way elsewhere
+QUIET = 20  # seconds between two lines of progress in a log
+PROBE = 3  # epochs that measure a network's speed; the first, which compiles, does not count
+WORTH_PROBING = 8  # a network is measured beforehand if so many times the epochs of a probe are ahead
 
 
 class GridError(RuntimeError):
@@ -33,102 +41,302 @@ def order(configs: list[RunConfig]) -> list[RunConfig]:
 
     ``twins`` after the other protocols, fold 0 of every network before fold 1, cheap networks before dear ones.
     """
+    return sorted(configs, key=_rank)
+
+
+def _rank(config: RunConfig) -> tuple:
     cost = {"alexnet": 0, "lstm": 1, "transformer": 2, "resnet": 3, "inceptionnet": 4, "vgg16": 5, "vgg19": 6}
-    return sorted(configs, key=lambda c: (c.protocol == "twins", c.fold, cost[c.model],
-                                          configuration.PROTOCOLS.index(c.protocol)))
+    return (config.protocol == "twins", config.fold, cost.get(config.model, len(cost)),
+            configuration.PROTOCOLS.index(config.protocol))
 
 
-class _Worker:
-    """One run in a child process; its epochs come back through ``events``, its other output goes to a log."""
+def child(config: RunConfig, recordings: Path, root: Path, threads: int | None = None) -> subprocess.Popen:
+    """Start a process that trains one run and prints its epochs as JSON; the rest goes to the run's ``train.log``.
+
+    ``threads`` of computation, or as many as the environment says.
+    """
+    environment = dict(os.environ)
+    if threads:
+        environment |= {name: str(threads) for name in (
+            "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    task = json.dumps({"config": dataclasses.asdict(config), "corpus": str(recordings), "root": str(root)})
+    directory = config.run_directory(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / LOG, "w") as log:
+        return subprocess.Popen([sys.executable, "-m", "ser_utils.grid", "--task", task],
+                                stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+
+
+def tail(directory: Path) -> str:
+    """The last lines of a run's log."""
+    return "\n    ".join((directory / LOG).read_text(errors="replace").strip().splitlines()[-6:])
+
+
+class Process:
+    """One run in a child process; its epochs come back through ``events``, its other output goes to a log.
+
+    Events are ("begin", self, None), ("epoch", self, row) for each epoch and ("end", self, None), once.
+    """
 
     def __init__(self, config: RunConfig, corpus: Corpus, root: Path, threads: int, events: queue.Queue):
-        directory = config.run_directory(root)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.config, self.log = config, directory / "train.log"
-        environment = os.environ | {name: str(threads) for name in (
-            "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
-        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        task = json.dumps({"config": dataclasses.asdict(config), "corpus": str(corpus.root), "root": str(root)})
-        with open(self.log, "w") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "ser_utils.grid", "--task", task],
-                                            stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        self.config, self.directory = config, config.run_directory(root)
+        self.process = child(config, corpus.root, root, threads)
         threading.Thread(target=self._listen, args=(events,), daemon=True).start()
 
     def _listen(self, events: queue.Queue) -> None:
+        events.put(("begin", self, None))
         for line in self.process.stdout:
             try:
                 events.put(("epoch", self, json.loads(line)))
             except ValueError:
                 continue  # a library's chatter, not ours
-        events.put(("end", self, self.process.wait()))
+        self.process.wait()
+        events.put(("end", self, None))
+
+    def stop(self) -> None:
+        """End the process; the run goes on from its last epoch another time."""
+        self.process.terminate()
+
+    def collect(self) -> int:
+        """The exit code, once the process has ended."""
+        return self.process.wait()
 
     def failure(self) -> str:
         """Why the run failed: the last lines of its log."""
         code = self.process.returncode
         killed = f", killed by signal {-code} (out of memory?)" if code < 0 else ""
-        tail = "\n    ".join(self.log.read_text(errors="replace").strip().splitlines()[-6:])
-        return f"{self.config.name} (exit {code}{killed}):\n    {tail}"
+        return f"{self.config.name} (exit {code}{killed}):\n    {tail(self.directory)}"
+
+
+def ready(config: RunConfig, root: Path) -> bool:
+    """Whether no other process is training a run; what a killed one left half-written is then removed."""
+    directory = config.run_directory(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(directory / ".lock", timeout=0):
+            for path in directory.glob(LEFT_OVER):
+                path.unlink(missing_ok=True)
+            return True
+    except filelock.Timeout:
+        return False
+
+
+@dataclasses.dataclass
+class _Task:
+    """A run in the grid's books."""
+
+    config: RunConfig
+    work: estimate.Work
+    probe: bool = False           # only its first epochs, to measure the network's speed
+    worker: object = None         # what trains it, a Process or alike
+    seen: int = 0                 # epochs reported by the process that trains it
+    began: float | None = None    # when that process started, and last reported, by time.monotonic()
+    last: float = 0.0
+    first: float = 0.0            # seconds to the end of its first epoch
+    epochs: list[float] = dataclasses.field(default_factory=list)  # seconds each of the others took
+
+    def begin(self) -> None:
+        self.seen, self.epochs, self.began, self.last = 0, [], time.monotonic(), time.monotonic()
+
+    def progress(self) -> tuple[estimate.Work, bool, float]:
+        """What :meth:`estimate.Forecast.run` wants to know."""
+        return self.work, self.seen > 0, time.monotonic() - self.last
+
+
+class _Grid:
+    """The books of :func:`train`: what waits, what runs, what was measured and what is printed."""
+
+    def __init__(self, configs: list[RunConfig], root: Path, jobs: int, progress: bool, probe: bool, cluster: bool):
+        self.root, self.jobs, self.progress = root, jobs, progress
+        self.where = estimate.setting(jobs, cluster)
+        self.forecast = estimate.Forecast(
+            timing for folder in sorted({c.run_directory(root).parents[2] for c in configs})
+            for timing in estimate.measured(folder, self.where))
+        self.waiting = [_Task(c, estimate.work(c, root)) for c in configs]
+        self.running: list[_Task] = []
+        self.failures: list[str] = []
+        self.began, self.shown, self.promise = time.monotonic(), 0.0, None
+        if probe:
+            self._probe_first()
+        done = sum(task.work.done for task in self.waiting)
+        self._plan()
+        self.bar = tqdm(total=sum(c.epochs for c in configs), initial=done, unit="epoch", disable=not progress,
+                        file=sys.stdout, mininterval=1, dynamic_ncols=True, desc=f"{len(configs)} runs",
+                        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} epochs [{elapsed}{postfix}]")
+
+    def _probe_first(self) -> None:
+        """Mark the first run of each network whose speed is not known, and put these runs first."""
+        kinds = {}
+        for task in self.waiting:
+            kinds.setdefault(task.work.kind, []).append(task)
+        for kind, tasks in kinds.items():
+            planned = sum(task.work.planned - task.work.done for task in tasks)
+            tasks[0].probe = not self.forecast.knows(kind) and planned >= WORTH_PROBING * PROBE
+        self.waiting.sort(key=lambda task: not task.probe)
+
+    def left(self) -> tuple[float | None, set[str]]:
+        """Seconds left, and the networks they are only guessed for."""
+        started = [task for task in self.running if task.began]
+        queued = [task.work for task in self.running if not task.began] + [task.work for task in self.waiting]
+        return self.forecast.left([task.progress() for task in started], queued, self.jobs)
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            tqdm.write(text, file=sys.stdout)
+
+    def _plan(self) -> None:
+        """Say what is ahead, and promise a time if there is one to promise."""
+        head = f"{len(self.waiting)} runs to train, {self.jobs} at a time"
+        unknown = {task.config.model for task in self.waiting if not self.forecast.knows(task.work.kind)}
+        if not unknown:
+            self.promise = self.left()[0]
+            past = [one for kind in {task.work.kind for task in self.waiting} for one in self.forecast.past[kind]]
+            rough = ", some timed with another number of runs side by side" if any(t.rough for t in past) else ""
+            self._say(f"{head}: about {estimate.words(self.promise)}, going by {len(past)} earlier runs on this "
+                      f"machine{rough}.")
+        elif any(task.probe for task in self.waiting):
+            self._say(f"{head}. How long they take is measured first, in {PROBE} epochs each of "
+                      f"{', '.join(task.config.model for task in self.waiting if task.probe)}.")
+        else:
+            self._say(f"{head}. How long they take follows when epochs of {', '.join(sorted(unknown))} are measured.")
+
+    def show(self) -> None:
+        """Refresh the progress; promise a time as soon as every network is measured."""
+        seconds, guessed = self.left()
+        if self.promise is None and seconds is not None and not guessed and not any(
+                task.probe for task in self.waiting + self.running):
+            self.promise = time.monotonic() - self.began + seconds
+            self._say(f"Measured: about {estimate.words(seconds)} left.")
+        left = "" if seconds is None else f"about {estimate.words(seconds)} left{' (roughly)' if guessed else ''}"
+        runs = [f"{task.config.name} {task.work.done}/{task.work.planned}" for task in self.running if task.began]
+        more = f" and {len(runs) - 4} more" if len(runs) > 4 else ""
+        self.bar.set_postfix_str("; ".join(filter(None, [left, ", ".join(runs[:4]) + more])), refresh=False)
+        if time.monotonic() - self.shown >= (1 if sys.stdout.isatty() else QUIET):
+            self.shown = time.monotonic()
+            self.bar.refresh()
+
+    def epoch(self, task: _Task, row: dict) -> None:
+        """An epoch has ended."""
+        now = time.monotonic()
+        if task.seen:
+            task.epochs.append(now - task.last)
+            self.forecast.epoch(task.work.kind, now - task.last)
+        else:
+            task.first = now - task.began
+            self.forecast.began(task.work.kind, task.first)
+        task.last, task.seen = now, task.seen + row["epochs"]
+        self.bar.n += task.seen - task.work.done
+        task.work.epoch(task.seen, row["val_accuracy"])
+        if task.probe and len(task.epochs) >= PROBE - 1:
+            task.worker.stop()
+
+    def ended(self, task: _Task, code: int, over: bool) -> None:
+        """A worker has ended; ``over``: the budget is spent, and that is why."""
+        self.running.remove(task)
+        done = code == 0 and task.config.is_finished(self.root)
+        probed = task.probe and len(task.epochs) >= PROBE - 1
+        if done:
+            self.forecast.ended(task.work.kind, time.monotonic() - task.last, task.work.done / task.work.planned)
+            self.bar.total -= task.work.planned - task.work.done
+        if task.epochs and (done or probed):
+            mean = sum(task.epochs) / len(task.epochs)
+            timing = estimate.Timing(task.work.kind, mean, max(task.first - mean, 0.0))
+            if done:
+                timing = dataclasses.replace(timing, finish=time.monotonic() - task.last,
+                                             share=task.work.done / task.work.planned)
+            with contextlib.suppress(OSError):  # a full disk: the runs themselves say so
+                estimate.keep(timing, task.config.run_directory(self.root), self.where)
+        if not done and (probed or code == BUSY):
+            self.waiting.append(_Task(task.config, estimate.work(task.config, self.root)))
+            self.waiting.sort(key=lambda t: (not t.probe, _rank(t.config)))
+        elif not done and not over:
+            self.failures.append(task.worker.failure())
+
+    def close(self) -> None:
+        """Stop what still runs, and compare the time promised with the time taken."""
+        for task in self.running:
+            task.worker.stop()
+        self.bar.close()
+        if self.promise is not None and not self.waiting and not self.running:
+            took = time.monotonic() - self.began
+            self._say(f"It took {estimate.words(took)}; the estimate was {estimate.words(self.promise)}.")
 
 
 def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int | None = None,
-          budget: float | None = None, progress: bool = True) -> None:
+          budget: float | None = None, progress: bool = True, probe: bool = False, start=None) -> None:
     """Train all runs that are not finished, ``jobs`` at a time, each in a process of its own.
 
     A run that crashes costs that run only; a run that another process is training is waited for. With a
     ``budget`` in seconds, what is still running when it ends is stopped after the epoch it last finished.
+    Prints how long it will take, before and while it trains (``progress``); ``probe`` measures networks that were
+    never timed on this machine by the first epochs of one of their runs, before all else.
+
+    ``start`` is called with a configuration and the queue of events to train a run elsewhere (see
+    :mod:`ser_utils.cluster`); it returns an object like :class:`Process`. All runs are then handed over at once.
 
     Raises
     ------
     GridError
         At the end, if any run failed.
     """
-    waiting = [c for c in order(configs) if not c.is_finished(root)]
-    if not waiting:
+    for config in configs:
+        if config.is_finished(root):  # a state that a kill left behind is of no more use
+            (config.run_directory(root) / "state.npz").unlink(missing_ok=True)
+    configs = [c for c in order(configs) if not c.is_finished(root)]
+    if not configs:
         return
     cores = os.cpu_count() or 1
-    jobs = min(jobs or cores, len(waiting))
-    deadline = time.monotonic() + budget if budget else float("inf")
-    events, running, failures = queue.Queue(), [], []
-    bar = tqdm(total=sum(c.epochs for c in waiting), desc=f"Training {len(waiting)} runs", unit="epoch",
-               disable=not progress, file=sys.stdout, mininterval=1, smoothing=0.05)
+    jobs = min(jobs or cores, len(configs))
+    deadline = time.monotonic() + budget if budget is not None else float("inf")
+    if time.monotonic() >= deadline:
+        return
+    most = len(configs) if start else jobs
+    events = queue.Queue()
+    grid = _Grid(configs, root, jobs, progress, probe and budget is None, cluster=start is not None)
+    start = start or (lambda config, events: Process(config, corpus, root, max(cores // jobs, 1), events))
+    tasks = {}
     try:
-        while running or (waiting and time.monotonic() < deadline):
-            while waiting and len(running) < jobs and time.monotonic() < deadline:
-                running.append(_Worker(waiting.pop(0), corpus, root, max(cores // jobs, 1), events))
-            if time.monotonic() >= deadline:
-                for worker in running:
-                    worker.process.terminate()
+        while grid.running or (grid.waiting and time.monotonic() < deadline):
+            over = time.monotonic() >= deadline
+            grid.waiting = [t for t in grid.waiting if not t.config.is_finished(root)]
+            for task in [] if over else list(grid.waiting):
+                if len(grid.running) < most and ready(task.config, root):
+                    grid.waiting.remove(task)
+                    grid.running.append(task)
+                    task.worker = start(task.config, events)
+                    tasks[task.worker] = task
+            if over:
+                for task in grid.running:
+                    task.worker.stop()
+            grid.show()
             try:
-                kind, worker, value = events.get(timeout=min(max(deadline - time.monotonic(), 0.1), 60))
+                kind, worker, row = events.get(timeout=min(max(deadline - time.monotonic(), 0.1), PATIENCE))
             except queue.Empty:
                 continue
-            if kind == "epoch":
-                bar.update(value["epochs"])
-                bar.set_postfix_str(f"{worker.config.name} val {value['val_accuracy']:.3f}")
-                continue
-            running.remove(worker)
-            if value == BUSY:
-                waiting.append(worker.config)
-                time.sleep(2)
-                waiting = [c for c in waiting if not c.is_finished(root)]
-            elif value != 0 and time.monotonic() < deadline:
-                failures.append(worker.failure())
+            if kind == "begin":
+                tasks[worker].begin()  # again, if the machine it was sent to is lost
+            elif kind == "epoch":
+                grid.epoch(tasks[worker], row)
+            else:
+                grid.ended(tasks[worker], worker.collect(), time.monotonic() >= deadline)
     finally:
-        for worker in running:
-            worker.process.terminate()
-        bar.close()
-    if failures:
-        raise GridError(f"{len(failures)} runs failed; the others are finished.\n" + "\n".join(failures))
+        grid.close()
+    if grid.failures:
+        raise GridError(f"{len(grid.failures)} runs failed; the others are finished.\n" + "\n".join(grid.failures))
 
 
 def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=None, budget: float | None = None,
-            jobs: int | None = None, root: Path = RUNS, progress: bool = True) -> pd.DataFrame:
+            jobs: int | None = None, root: Path = RUNS, progress: bool = True, probe: bool = False,
+            scheduler: str | None = None) -> pd.DataFrame:
     """Train the missing runs of a profile and list them all.
 
     Parameters
     ----------
     models, protocols, folds : lists that narrow the profile's runs down; None takes all of them.
     budget : seconds after which no more is trained.
+    probe : see :func:`train`.
+    scheduler : address of a Dask scheduler (``tcp://host:port``) whose workers train instead of this machine.
 
     Returns
     -------
@@ -142,7 +350,12 @@ def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=Non
         An unknown name in ``models``, ``protocols`` or ``folds``.
     """
     configs = configuration.run_configs(profile, corpus.kind, models, protocols, folds)
-    train(configs, corpus, root, jobs, budget, progress)
+    if scheduler:
+        from ser_utils import cluster
+
+        cluster.train(configs, corpus, scheduler, root, budget, progress)
+    else:
+        train(configs, corpus, root, jobs, budget, progress, probe)
     return pd.DataFrame([{"protocol": c.protocol, "model": c.model, "fold": c.fold, "finished": c.is_finished(root)}
                          for c in order(configs)])
 
@@ -150,11 +363,11 @@ def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=Non
 def _child(task: dict) -> int:
     """Train one run and print each epoch as a line of JSON."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from ser_utils import features, training
+    from ser_utils import corpus, features, training
 
     config = configuration.from_dict(task["config"])
-    corpus = Corpus(Path(task["corpus"]), config.corpus, ravdess.index(task["corpus"]))
-    store = features.extract(corpus, config.features, progress=False)
+    found = corpus.at(task["corpus"], config.corpus)
+    store = features.extract(found, config.features, progress=False)
     said = 0
 
     def on_epoch(row):
@@ -163,7 +376,7 @@ def _child(task: dict) -> int:
         said = row["epoch"]
 
     try:
-        training.run(config, corpus, store, root=Path(task["root"]), progress=False, on_epoch=on_epoch)
+        training.run(config, found, store, root=Path(task["root"]), progress=False, on_epoch=on_epoch)
     except training.RunBusy as error:
         print(error, file=sys.stderr)
         return BUSY
@@ -178,6 +391,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", nargs="*", type=kind, help=f"only these {name}")
     parser.add_argument("--budget", type=float, help="stop after this many seconds")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler that trains instead (tcp://host:port)")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -190,11 +404,11 @@ def main(arguments: list[str] | None = None) -> int:
         found = corpus.for_profile(options.profile)
         features.extract(found, configuration.PROFILES[options.profile].features)
         table = run_all(options.profile, found, options.models, options.protocols, options.folds,
-                        options.budget, options.jobs, options.runs)
+                        options.budget, options.jobs, options.runs, probe=True, scheduler=options.scheduler)
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept; a run that was under way goes on from its last epoch.")
         return 130
-    except (GridError, ValueError, OSError) as error:
+    except (GridError, ValueError, OSError) as error:  # a ClusterError is an OSError
         print(error, file=sys.stderr)
         return 1
     done = int(table.finished.sum())

@@ -6,13 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from ser_utils import config, evaluation
+from ser_utils import config, estimate, evaluation, reference
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last: it makes a folder count as a run
 MARKS = ("<!-- table2:begin -->", "<!-- table2:end -->")
+STUDY_MARKS = ("<!-- study:begin -->", "<!-- study:end -->")
 
 
 class PublishError(ValueError):
@@ -22,17 +23,26 @@ class PublishError(ValueError):
 def check(directory: Path, expected: dict[str, str]) -> None:
     """Raise :class:`PublishError` unless a folder holds a full-size run on RAVDESS with today's settings.
 
-    ``expected`` maps the name of each run of the full profile to the hash of its configuration.
+    ``expected`` is what :func:`expected_runs` returns.
     """
-    evaluation.read_run(directory)
+    evaluation.check_run(directory)
     info = json.loads((directory / "run.json").read_text())
     name = f"{info['protocol']}/{info['model']}/fold{info['fold']}"
+    if info["config"].get("options", {}).get("weights"):
+        raise PublishError(f"{name} started from other data ({info['config']['options']['weights']}): it belongs in "
+                           "a study (python -m ser_utils.studies), not among the runs trained from scratch.")
     if info["profile"] != "full" or info["corpus"] != "ravdess":
         raise PublishError(f"{name} is a {info['profile']} run on {info['corpus']}: only full runs on ravdess count.")
     if info["config_hash"] != expected.get(name):
         raise PublishError(f"{name} was trained with other settings than ser_utils.config holds now. Train it again.")
     if len(evaluation.read_predictions(directory)) != evaluation.FULL_ROWS:
         raise PublishError(f"{name} does not hold {evaluation.FULL_ROWS} predictions.")
+
+
+def expected_runs() -> dict[str, str]:
+    """The name of each run of the full profile, networks and references, and the hash of its configuration."""
+    configs = [*config.run_configs("full", "ravdess"), *reference.run_configs("full", "ravdess")]
+    return {c.name: c.hash for c in configs}
 
 
 def publish(runs: Path = RUNS / "ravdess-full", results: Path = RESULTS) -> list[str]:
@@ -45,22 +55,27 @@ def publish(runs: Path = RUNS / "ravdess-full", results: Path = RESULTS) -> list
     ResultsError
         A run's files contradict each other.
     """
-    expected = {c.name: c.hash for c in config.run_configs("full", "ravdess")}
+    expected = expected_runs()
     directories = evaluation.run_dirs(runs)
     for directory in directories:
         check(directory, expected)
     new = []
     for directory in directories:
         name = str(directory.relative_to(runs))
-        target = results / name
-        if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
-               for file in FILES):
-            continue
-        for file in FILES:
-            with atomic_write(target / file) as temporary:
-                shutil.copyfile(directory / file, temporary)
-        new.append(name)
+        if copy_run(directory, results / name):
+            new.append(name)
     return new
+
+
+def copy_run(directory: Path, target: Path) -> bool:
+    """Copy a run without its weights; False if ``target`` holds the very same files already."""
+    if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
+           for file in FILES):
+        return False
+    for file in FILES:
+        with atomic_write(target / file) as temporary:
+            shutil.copyfile(directory / file, temporary)
+    return True
 
 
 def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
@@ -75,6 +90,8 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     style.save_fig(figures.table2_bars(table), "table2", folder)
     for protocol in table.protocol.unique():
         predictions = evaluation.load_predictions(results, protocol)
+        if predictions.empty:  # only references
+            continue
         style.save_fig(figures.confusion_grid(predictions), f"confusion_{protocol}", folder)
         style.save_fig(figures.class_recall_vs_people(predictions), f"recall_{protocol}", folder)
 
@@ -89,10 +106,11 @@ def readme_table(results: Path = RESULTS) -> str:
 
 
 def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> None:
-    """Put :func:`readme_table` between the README's marks."""
-    begin, end = MARKS
-    section = f"{begin}\n{readme_table(results)}{end}"
-    text = re.sub(f"{begin}.*{end}", lambda _: section, readme.read_text(), flags=re.DOTALL)
+    """Put :func:`readme_table`, and how long the full study takes, between the README's marks."""
+    text = readme.read_text()
+    for (begin, end), content in ((MARKS, readme_table(results)), (STUDY_MARKS, estimate.study_markdown(results))):
+        section = f"{begin}\n{content}{end}"
+        text = re.sub(f"{begin}.*{end}", lambda _, section=section: section, text, flags=re.DOTALL)
     with atomic_write(readme) as temporary:
         temporary.write_text(text)
 

@@ -38,6 +38,7 @@ def test_finished_runs_are_copied_without_weights_and_only_once(runs, tmp_path):
     ({"profile": "quick"}, "quick run"),
     ({"corpus": "synthetic"}, "synthetic"),
     ({"config_hash": "0" * 12}, "settings"),
+    ({"config": {"options": {"weights": "imagenet"}}}, "other data .imagenet.*study"),
 ])
 def test_a_run_of_another_profile_corpus_or_recipe_is_refused_and_nothing_is_copied(runs, tmp_path, change, said):
     restate(runs / "random/transformer/fold0/run.json", **change)
@@ -62,10 +63,11 @@ def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):
 
 
 def test_the_projects_readme_holds_what_its_results_say():
-    assert publish.readme_table(RESULTS) in (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
+    assert publish.readme_table(RESULTS) in text and publish.estimate.study_markdown(RESULTS) in text
 
 
 def test_every_published_run_is_fit_to_be_published():
-    expected = {c.name: c.hash for c in config.run_configs("full", "ravdess")}
+    expected = publish.expected_runs()
     for directory in evaluation.run_dirs(RESULTS):
         publish.check(directory, expected)
