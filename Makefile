@@ -7,6 +7,12 @@ MODELS    ?=
 PROTOCOLS ?=
 FOLDS     ?=
 BUDGET    ?=
+SCHEDULER ?=
+ARCHIVES  ?=
+STUDY     ?= canonical
+MODEL     ?= transformer
+TRIALS    ?= 40
+EPOCHS    ?=
 
 export TF_CPP_MIN_LOG_LEVEL  ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 1
@@ -15,7 +21,7 @@ BIN   := .venv/bin
 STAMP := .venv/.requirements-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report test lab data smoke lint bench grid publish table2 clean
+.PHONY: help venv report test lab data smoke lint bench grid reference study search bundle collect validity publish table2 clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -59,10 +65,37 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 	$(BIN)/python -m ser_utils.ravdess download
 
 grid: PROFILE = full
-grid: $(STAMP)  ## train many full-size runs (MODELS, PROTOCOLS, FOLDS, BUDGET); resumes where it stopped
+grid: $(STAMP)  ## train many full-size runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER); resumes where it stopped
 	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
+	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \
+	  $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+reference: PROFILE = full
+reference: $(STAMP)  ## the rows to hold the networks against: most frequent class, logistic regression, SVM (2 minutes)
+	$(BIN)/python -m ser_utils.reference --profile $(PROFILE)
+
+search: PROFILE = full
+search: $(STAMP)  ## search a recipe on validation folds (MODEL, TRIALS, EPOCHS, BUDGET); goes on where it stopped
+	$(BIN)/python -m ser_utils.search --model $(MODEL) --profile $(PROFILE) --trials $(TRIALS) \
+	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BUDGET),--budget $(BUDGET))
+
+study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default), print what each change is worth
+	$(BIN)/python -m ser_utils.studies $(STUDY) --profile $(PROFILE) \
+	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
+
+bundle: PROFILE = full
+bundle: $(STAMP)  ## code and features for a GPU machine without recordings or network: dist/bundle.tar.gz
+	$(BIN)/python -m ser_utils.bundle pack --profile $(PROFILE)
+
+collect: $(STAMP)  ## check runs trained from a bundle and merge them into runs/ (ARCHIVES="OUT/runs-1of1.zip")
+	@[ -n "$(ARCHIVES)" ] || { echo 'Name the archives: make collect ARCHIVES="OUT/runs-1of1.zip"'; exit 1; }
+	$(BIN)/python -m ser_utils.bundle collect $(ARCHIVES)
+
+validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth
+	$(BIN)/python -m ser_utils.validity --profile $(PROFILE) \
+	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS))
 
 publish: $(STAMP)  ## finished full-size runs to results/, figures and README redrawn from them
 	$(BIN)/python -m ser_utils.publish
@@ -73,8 +106,8 @@ table2: $(STAMP)  ## print Table 2 from the published results
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
-clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess and runs/*-full
-	@for path in report $(filter-out %-full,$(wildcard runs/*)) data/features data/synthetic* \
+clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies
+	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/synthetic* \
 	    .pytest_cache .ruff_cache .coverage $$(find . -path ./.venv -prune -o \
 	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done

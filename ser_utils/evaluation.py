@@ -24,6 +24,12 @@ from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.paths import RESULTS
 
 METRICS = ("accuracy", "precision", "recall", "f1")
+ENSEMBLE_NAMES = {"ensemble": "Ensemble, plain mean", "greedy": "Ensemble, weighed on validation"}
+REFERENCE_NAMES = {  # what the networks are held against (ser_utils.reference); never counted among them
+    "majority": "Most frequent class",
+    "logistic": "Logistic regression",
+    "svm": "SVM (RBF kernel)",
+}
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
 RUN_KEYS = (
@@ -370,10 +376,70 @@ def read_run(run_dir: str | Path) -> dict:
     return row | {"dir": run_dir}
 
 
+def check_run(run_dir: str | Path) -> None:
+    """Check that a run's epoch was chosen on validation clips alone, and that its files tell one story.
+
+    From ``history.csv`` and ``predictions.csv``, without audio: the epochs are numbered without gaps; the kept one
+    has the highest validation accuracy (ties: the lowest validation loss); the validation predictions are those of
+    that epoch, by accuracy and cross-entropy; all eight metrics in ``run.json`` are those of the predictions; the
+    clips are the fold's (of a whole corpus: see ``FULL_ROWS``).
+
+    Raises
+    ------
+    ResultsError
+        The message says which of these does not hold.
+    """
+    run_dir = Path(run_dir)
+    read_run(run_dir)
+    info, history = _read_info(run_dir), read_history(run_dir)
+    predictions = _read_predictions(run_dir, info)
+
+    def fail(problem):
+        raise ResultsError(f"{run_dir}: {problem} This run can't be trusted; train it again.")
+
+    if list(history.epoch) != list(range(1, info["epochs"] + 1)):
+        fail(f"history.csv does not hold the epochs 1 to {info['epochs']} that run.json states.")
+    best = history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
+    kept = history[history.epoch == info["best_epoch"]]
+    if kept.empty or tuple(kept.iloc[0][["val_accuracy", "val_loss"]]) != tuple(best[["val_accuracy", "val_loss"]]):
+        fail(f"epoch {info['best_epoch']} was kept, but epoch {best.epoch:.0f} is the best on validation clips: "
+             "something else chose the epoch.")
+    for subset, part in predictions.groupby("subset"):
+        true = metrics(part.label, part.prediction)
+        for name in METRICS:
+            if abs(true[name] - info["metrics"][subset][name]) > 1e-4:
+                fail(f"run.json states a {subset} {name} of {info['metrics'][subset][name]:.4f}, the predictions "
+                     f"give {true[name]:.4f}.")
+    val = predictions[predictions.subset == "val"]
+    right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
+    low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
+    accuracy = float((val.label == val.prediction).mean())
+    if abs(accuracy - best.val_accuracy) > 1 / len(val) + 1e-4 or not low - 0.01 <= best.val_loss <= high + 0.01:
+        fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
+             f"the kept epoch (accuracy {best.val_accuracy:.4f}, loss {best.val_loss:.4f}).")
+    protocol = info["protocol"]
+    if len(predictions) == FULL_ROWS and protocol in PROTOCOLS:
+        from ser_utils import folds
+
+        table = folds.table().set_index("clip")[protocol]
+        for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
+            clips = predictions["clip"][predictions.subset == subset]
+            strangers = clips[table.reindex(clips).to_numpy() != number]
+            if len(strangers):
+                fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {protocol}, among them "
+                     f"{strangers.iloc[0]}.")
+
+
 def _order(names: Iterable[str], first: Sequence[str]) -> list[str]:
-    """Distinct names, those of ``first`` in its order, then the others alphabetically."""
+    """Distinct names, those of ``first`` in its order, then the others alphabetically; references last."""
     names = set(names)
-    return [name for name in first if name in names] + sorted(names - set(first))
+    others = sorted(names - set(first), key=lambda name: (_place(name), name))
+    return [name for name in first if name in names] + others
+
+
+def _place(name: str) -> int:
+    """Where a name that is no network stands: 0, or for a reference its place behind the others."""
+    return list(REFERENCE_NAMES).index(name) + 1 if name in REFERENCE_NAMES else 0
 
 
 def run_dirs(root: str | Path) -> list[Path]:
@@ -390,15 +456,17 @@ def run_dirs(root: str | Path) -> list[Path]:
     )
 
 
-def load_runs(root: str | Path) -> pd.DataFrame:
-    """All finished runs under ``root``, one row each; columns as the keys of :func:`read_run`.
+def load_runs(root: str | Path, references: bool = False) -> pd.DataFrame:
+    """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read_run`.
+
+    With ``references`` also those of ``REFERENCE_NAMES``, which are no networks.
 
     Raises
     ------
     ResultsError
         If a finished run's file is missing or damaged; the message names the file.
     """
-    rows = [read_run(path) for path in run_dirs(root)]
+    rows = [read_run(path) for path in run_dirs(root) if references or path.parts[-2] not in REFERENCE_NAMES]
     columns = [key for key in RUN_KEYS if key != "metrics"]
     columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
     first = ["protocol", "model", "fold"]
@@ -406,13 +474,15 @@ def load_runs(root: str | Path) -> pd.DataFrame:
 
 
 def load_predictions(
-    root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test"
+    root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test",
+    references: bool = False,
 ) -> pd.DataFrame:
-    """Predictions of all finished runs under ``root`` in one long table.
+    """Predictions of all finished runs of networks under ``root`` in one long table.
 
-    ``protocol`` and ``model`` choose; None takes all. ``subset`` is "test", "val" or None for both. Columns:
-    protocol, model, fold, clip, subset, label, prediction, p_neutral ... p_surprised. No rows if nothing is
-    finished.
+    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``REFERENCE_NAMES``,
+    which are no networks (one that is named as ``model`` is read in any case). ``subset`` is "test", "val" or
+    None for both. Columns: protocol, model, fold, clip, subset, label, prediction, p_neutral ... p_surprised.
+    No rows if nothing is finished.
 
     Raises
     ------
@@ -427,6 +497,8 @@ def load_predictions(
     parts = []
     for path in run_dirs(root):
         if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
+            continue
+        if path.parts[-2] in REFERENCE_NAMES and not (references or model):
             continue
         info = _read_info(path)
         part = _read_predictions(path, info).assign(**{key: info[key] for key in columns[:3]})
@@ -458,6 +530,64 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble") -> pd.DataFrame:
     mean["label"] = mean.label.astype(int)
     mean["prediction"] = mean[PROBABILITIES].to_numpy().argmax(axis=1)
     return mean.assign(model=name)[list(predictions.columns)]
+
+
+def greedy_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
+    """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
+
+    Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at
+    a time, whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept.
+    ``validation`` holds each model once for each clip, in the format of :func:`load_predictions`.
+    """
+    models = _order(set(validation.model), MODEL_NAMES)
+    members = [validation[validation.model == model].sort_values("clip") for model in models]
+    labels = members[0].label.to_numpy()
+    if any(not np.array_equal(member["clip"].to_numpy(), members[0]["clip"].to_numpy()) for member in members):
+        raise ResultsError("The models were validated on different clips; they can't be weighed against each other.")
+    likely = np.stack([member[PROBABILITIES].to_numpy()[np.arange(len(labels)), labels] for member in members])
+    chosen, best = [], (np.inf, [])
+    for _ in range(rounds):
+        means = (likely[chosen].sum(axis=0) + likely) / (len(chosen) + 1)
+        losses = -np.log(np.maximum(means, 1e-7)).mean(axis=1)
+        chosen = [*chosen, int(losses.argmin())]
+        best = min(best, (losses.min(), chosen))
+    return pd.Series(np.bincount(best[1], minlength=len(models)) / len(best[1]), index=models)
+
+
+def greedy_ensemble(predictions: pd.DataFrame, name: str = "greedy") -> pd.DataFrame:
+    """The models' mean with :func:`greedy_weights` of each fold's validation clips, for its test clips.
+
+    ``predictions`` holds validation and test clips of every model (``load_predictions(subset=None)``).
+
+    Raises
+    ------
+    ResultsError
+        See :func:`ensemble`.
+    """
+    parts = []
+    for _, fold in predictions.groupby(["protocol", "fold"]):
+        weights = greedy_weights(fold[fold.subset == "val"])
+        test = fold[fold.subset == "test"].copy()
+        test[PROBABILITIES] = test[PROBABILITIES].mul(test.model.map(weights) * len(weights), axis=0)
+        parts.append(ensemble(test, name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Test predictions of the two ensembles of one protocol's networks, where there are two networks or more.
+
+    All seven networks take part if they share a finished fold, before that those that were run; only folds that
+    all of them finished count.
+    """
+    finished = predictions.groupby("fold").model.unique()
+    models = max(finished, key=len, default=())
+    if len(models) < len(MODEL_NAMES):
+        models = predictions.model.unique()
+    folds = [fold for fold, present in finished.items() if set(models) <= set(present)]
+    if len(models) < 2 or not folds:
+        return predictions.head(0)
+    shared = predictions[predictions.fold.isin(folds)]
+    return pd.concat([ensemble(shared[shared.subset == "test"]), greedy_ensemble(shared)])
 
 
 # --------------------------------------------------------------------------------------------- intervals
@@ -532,6 +662,30 @@ def bootstrap_interval(
     return _expanded_percentiles(samples[metric], units, level)
 
 
+def bootstrap_difference(
+    correct_a, correct_b, groups=None, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
+
+    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
+    ``groups`` (one actor a clip) whole actors. Expanded percentiles as in :func:`bootstrap_interval`.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    a, b = np.asarray(correct_a, dtype=float), np.asarray(correct_b, dtype=float)
+    groups = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if not a.shape == b.shape == groups.shape:
+        raise ValueError(f"A paired interval needs the same clips for both: {len(a)}, {len(b)}, {len(groups)}.")
+    _, unit = np.unique(groups, return_inverse=True)
+    clips, difference = np.bincount(unit), np.bincount(unit, weights=a - b)
+    units = len(clips)
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    return _expanded_percentiles((drawn @ difference) / (drawn @ clips), units, level)
+
+
 def _expanded_percentiles(samples, units: int, level: float) -> tuple[float, float]:
     tail = (1 - level) / 2
     if units > 1:
@@ -580,14 +734,12 @@ def holm(pvalues) -> np.ndarray:
     ValueError
         If a p value is not between 0 and 1.
     """
+    from statsmodels.stats.multitest import multipletests
+
     pvalues = np.asarray(pvalues, dtype=float)
     if not ((pvalues >= 0) & (pvalues <= 1)).all():
         raise ValueError(f"p values must lie between 0 and 1; got {pvalues}.")
-    order = np.argsort(pvalues, kind="stable")
-    steps = pvalues[order] * np.arange(len(pvalues), 0, -1)
-    adjusted = np.empty_like(pvalues)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+    return multipletests(pvalues, method="holm")[1] if len(pvalues) else pvalues
 
 
 def _one_protocol(predictions: pd.DataFrame) -> None:
@@ -662,6 +814,29 @@ def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     return table
 
 
+def standing(comparison: pd.DataFrame, model: str) -> dict:
+    """How a model stands against each other one, by :func:`compare_all`'s table.
+
+    Returns the lists better_than, worse_than (differences that survive: column significant) and open (all others),
+    in the table's order, and ahead_of (number of models with a lower accuracy, whether it survives or not).
+
+    Raises
+    ------
+    ValueError
+        If the table does not know the model.
+    """
+    mine = comparison[(comparison.model_a == model) | (comparison.model_b == model)]
+    if mine.empty:
+        raise ValueError(f"{model!r} is in none of the pairs.")
+    found = {"better_than": [], "worse_than": [], "open": [], "ahead_of": 0}
+    for pair in mine.itertuples():
+        rival, gain = (pair.model_b, pair.difference) if pair.model_a == model else (pair.model_a, -pair.difference)
+        kind = "open" if not pair.significant else "better_than" if gain > 0 else "worse_than"
+        found[kind].append(rival)
+        found["ahead_of"] += bool(gain > 0)
+    return found
+
+
 def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each model (columns) for each actor (rows), on the clips that all models have; 0-1."""
     right = _correct(predictions)
@@ -710,9 +885,11 @@ def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
 def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
-    Columns: protocol, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy,
-    precision, recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's,
-    points); folds (finished of 6); profile, corpus. A model without a finished run has folds 0 and NaN.
+    Columns: protocol, group ("network", or below them "ensemble" for ``ENSEMBLE_NAMES`` where several networks
+    were run, and "reference" for those of ``REFERENCE_NAMES`` that were run), model, name; paper_accuracy,
+    paper_precision, paper_recall, paper_f1; accuracy, precision, recall, f1 with <metric>_low and
+    <metric>_high; difference (our accuracy less the paper's, points); folds (finished of 6); profile, corpus. A
+    model without a finished run has folds 0 and NaN.
 
     Our figures are means over the finished folds of the metrics of each fold. The interval is a bootstrap
     over the test clips of all finished folds pooled: over actors for ``actors`` (a new voice is what that
@@ -724,22 +901,30 @@ def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
     ResultsError
         If a finished run's file is missing or damaged.
     """
-    runs = load_runs(root)
-    predictions = load_predictions(root)
-    models = [*MODEL_NAMES, *_order(set(runs.model) - set(MODEL_NAMES), ())]
+    runs = load_runs(root, references=True)
+    predictions = load_predictions(root, subset=None, references=True)
+    models = [*MODEL_NAMES, *_order(set(runs.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())]
+    names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES
     rows = []
-    for protocol, model in itertools.product(_order({*PROTOCOLS, *runs.protocol}, PROTOCOLS), models):
-        paper = TABLE2.get(model, (np.nan,) * len(METRICS))
-        row = {"protocol": protocol, "model": model, "name": MODEL_NAMES.get(model, model)}
-        row |= {f"paper_{name}": value for name, value in zip(METRICS, paper, strict=True)}
-        ran = runs[(runs.protocol == protocol) & (runs.model == model)]
-        row |= {"folds": len(ran), "profile": _joined(ran.profile), "corpus": _joined(ran.corpus)}
-        if len(ran) or model in MODEL_NAMES:
-            mine = predictions[(predictions.protocol == protocol) & (predictions.model == model)]
-            rows.append(row | _our_figures(mine, protocol, level))
+    for protocol in _order({*PROTOCOLS, *runs.protocol}, PROTOCOLS):
+        ran = runs[runs.protocol == protocol]
+        done = predictions[predictions.protocol == protocol]
+        ensembles = _ensembles(done[~done.model.isin(REFERENCE_NAMES)])
+        test = pd.concat([done[done.subset == "test"], ensembles])
+        for group, members in (("network", models), ("ensemble", ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES)):
+            for model in members:
+                mine = test[test.model == model]
+                if mine.empty and model not in MODEL_NAMES:
+                    continue
+                sources = ran[ran.model == model] if group != "ensemble" else ran[~ran.model.isin(REFERENCE_NAMES)]
+                paper = TABLE2.get(model, (np.nan,) * len(METRICS))
+                rows.append({"protocol": protocol, "group": group, "model": model, "name": names.get(model, model)}
+                            | {f"paper_{name}": value for name, value in zip(METRICS, paper, strict=True)}
+                            | {"folds": mine.fold.nunique(), "profile": _joined(sources.profile),
+                               "corpus": _joined(sources.corpus)} | _our_figures(mine, protocol, level))
     table = pd.DataFrame(rows)
     table["difference"] = table.accuracy - table.paper_accuracy
-    order = ["protocol", "model", "name", *[f"paper_{name}" for name in METRICS]]
+    order = ["protocol", "group", "model", "name", *[f"paper_{name}" for name in METRICS]]
     order += [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
     return table[[*order, "difference", "folds", "profile", "corpus"]]
 
@@ -776,7 +961,7 @@ def table2_display(table: pd.DataFrame) -> pd.DataFrame:
         done = row.folds > 0
         shown = {
             "Protocol": row.protocol,
-            "Model": row.name,
+            "Model": f"Reference: {row.name}" if row.group == "reference" else row.name,
             "Accuracy, paper": number(row.paper_accuracy),
             "Accuracy, ours": number(row.accuracy) if done else "not run",
             "95 % interval": f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–",

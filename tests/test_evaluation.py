@@ -471,7 +471,7 @@ def test_friedman_known_ranks():
 
 def test_table2_rows(results):
     table = ev.table2(results).set_index(["protocol", "model"])
-    assert len(table) == 21
+    assert len(table) == 21 + 4  # two ensembles where networks were run
     row = table.loc[("random", "alexnet")]
     folds = [ev.read_run(results / "random" / "alexnet" / f"fold{fold}") for fold in range(6)]
     for name in ev.METRICS:
@@ -516,13 +516,13 @@ def test_table2_text(results):
     table = ev.table2(results)
     text = ev.table2_markdown(table)
     lines = text.splitlines()
-    assert len(lines) == 2 + 21 and len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 2 + 25 and len({line.count("|") for line in lines}) == 1
     row = table.iloc[0]
     interval = f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}"
     assert lines[2].startswith(f"| random | AlexNet | 78.4 | {row.accuracy:.1f} | {interval} |")
     assert lines[2].endswith("| 6/6 |") and "nan" not in text
     html = ev.table2_html(table)
-    assert html.count("<tr") == 22 and f"<td>{row.accuracy:.1f}</td>" in html and "nan" not in html.lower()
+    assert html.count("<tr") == 26 and f"<td>{row.accuracy:.1f}</td>" in html and "nan" not in html.lower()
 
 
 def test_table2_warns_of_synthetic_and_reduced_runs(tmp_path):
@@ -564,3 +564,85 @@ sys.exit(evaluation.main([{str(results)!r}]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ev.RESULTS.parent)
     assert done.returncode == 0, done.stderr
     assert "| random | AlexNet |" in done.stdout
+
+
+def test_greedy_weights_prefer_the_better_model_and_leave_out_noise():
+    rng = np.random.default_rng(0)
+    clips = clip_names().sample(240, random_state=0)
+    parts = []
+    for model, accuracy in (("alexnet", 0.125), ("lstm", 0.8), ("transformer", 0.8)):
+        p = fake_probabilities(clips.label, accuracy, rng)
+        parts.append(pd.DataFrame(p, columns=ev.PROBABILITIES).assign(
+            clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model))
+    weights = ev.greedy_weights(pd.concat(parts))
+    assert weights.sum() == pytest.approx(1) and weights["alexnet"] < 0.1
+    assert weights["lstm"] > 0.2 and weights["transformer"] > 0.2
+
+
+def test_greedy_ensemble_is_the_weighted_mean_and_never_reads_test_labels(tmp_path):
+    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
+    predictions = ev.load_predictions(tmp_path, subset=None)
+    mixed = ev.greedy_ensemble(predictions)
+    assert len(mixed) == 480 and set(mixed.subset) == {"test"}
+    fold = predictions[predictions.fold == 0]
+    weights = ev.greedy_weights(fold[fold.subset == "val"])
+    clip = mixed["clip"].iloc[0]
+    expected = sum(weights[row.model] * row.p_angry for row in fold[fold["clip"] == clip].itertuples())
+    assert mixed.p_angry.iloc[0] == pytest.approx(expected, abs=1e-6)
+    blind = predictions.assign(label=predictions.label.where(predictions.subset == "val", 0))
+    pd.testing.assert_frame_equal(ev.greedy_ensemble(blind)[ev.PROBABILITIES],
+                                  mixed[ev.PROBABILITIES])
+
+
+def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
+    fake_results(tmp_path, protocols=("random",), folds=(0,))
+    fake_results(tmp_path, models=("alexnet",), protocols=("random",), folds=(1,))
+    table = ev.table2(tmp_path)
+    mixed = table[table.group == "ensemble"]
+    assert list(mixed.model) == ["ensemble", "greedy"] and set(mixed.folds) == {1} and set(mixed.protocol) == {"random"}
+    assert mixed.accuracy.min() > table[table.folds == 1].accuracy.median()
+    assert mixed.paper_accuracy.isna().all()
+
+
+# how a model stands, and whether a run can be trusted
+
+
+def test_standing_counts_what_survives():
+    pairs = pd.DataFrame({
+        "model_a": ["lstm", "lstm", "vgg16", "alexnet"], "model_b": ["vgg16", "vgg19", "vgg19", "lstm"],
+        "difference": [0.1, -0.2, 0.3, -0.05], "significant": [True, True, True, False]})
+    assert ev.standing(pairs, "lstm") == {
+        "better_than": ["vgg16"], "worse_than": ["vgg19"], "open": ["alexnet"], "ahead_of": 2}
+    with pytest.raises(ValueError, match="'resnet' is in none"):
+        ev.standing(pairs, "resnet")
+
+
+def test_made_up_and_published_runs_tell_one_story(run):
+    ev.check_run(run)
+    for directory in ev.run_dirs(ev.RESULTS):
+        ev.check_run(directory)
+
+
+def test_an_epoch_that_validation_did_not_choose_is_refused(run):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"best_epoch": 12}))
+    with pytest.raises(ev.ResultsError, match="epoch 12 was kept, but epoch 27 is the best on validation clips"):
+        ev.check_run(run)
+
+
+def test_holm_is_the_step_down_of_holm_1979():
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 21):
+        pvalues = rng.random(size) ** 3
+        order = np.argsort(pvalues)
+        by_hand = np.minimum(np.maximum.accumulate(pvalues[order] * np.arange(size, 0, -1)), 1)
+        np.testing.assert_allclose(ev.holm(pvalues)[order], by_hand)
+
+
+def test_mcnemar_is_that_of_statsmodels():
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    rng = np.random.default_rng(4)
+    a, b = rng.random(240) < 0.7, rng.random(240) < 0.6
+    table = pd.crosstab(a, b).to_numpy()
+    assert ev.mcnemar(a, b)["p"] == pytest.approx(mcnemar(table, exact=True).pvalue)

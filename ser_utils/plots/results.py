@@ -29,7 +29,8 @@ LABEL_WIDTH = 15  # points of accuracy: the room that a number needs at the left
 
 
 def _name(model: str) -> str:
-    return MODEL_NAMES.get(model, model.replace("_", " ").capitalize())
+    names = MODEL_NAMES | evaluation.ENSEMBLE_NAMES | evaluation.REFERENCE_NAMES
+    return names.get(model, model.replace("_", " ").capitalize())
 
 
 def _models(predictions: pd.DataFrame) -> list[str]:
@@ -198,10 +199,13 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
     Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so.
-    The title of a panel says how many folds are finished, or a note beside each bar where they differ.
+    The title of a panel says how many folds are finished, or a note beside each bar where they differ. Lines
+    part the networks from the ensembles and references below them.
     """
     protocols = list(dict.fromkeys(table.protocol))
-    models = list(dict.fromkeys(table.model))[::-1]
+    groups = dict(zip(table.model, table.group, strict=True))
+    models = [model for group in ("reference", "ensemble", "network")
+              for model in reversed([name for name in groups if groups[name] == group])]
     places = {model: place for place, model in enumerate(models)}
     wide = len(protocols) > 1
     fig, axes = plt.subplots(
@@ -220,6 +224,9 @@ def table2_bars(table: pd.DataFrame) -> Figure:
             title += f", {finished[0]} of {evaluation.FOLDS} folds"
         axis.axvline(CHANCE, color=GREY, linewidth=1, linestyle=":", zorder=1)
         axis.axvline(HUMAN["overall"], color=INK, linewidth=1, linestyle="--", zorder=1)
+        for place in range(1, len(models)):
+            if groups[models[place]] != groups[models[place - 1]]:
+                axis.axhline(place - 0.5, color=GREY, linewidth=0.8)
         for row in rows.itertuples():
             place = places[row.model]
             if row.folds == 0:

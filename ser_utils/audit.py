@@ -1,0 +1,190 @@
+"""An audit of the paper's Table 2 by arithmetic alone: no recording, no network.
+
+A share of n clips is a multiple of 1/n, so that not every printed percentage can be one (the GRIM test, Brown
+and Heathers 2017, doi 10.1177/1948550616673876). ``TEST_SIZES`` are the test clips by emotion, if the paper's
+split of 1,440 clips was stratified: it states 240 test clips (``paper.TABLE1``), not how many of each.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.proportion import proportions_ztest
+
+from ser_utils import evaluation
+from ser_utils.evaluation import METRICS
+from ser_utils.paper import MODEL_NAMES, TABLE1, TABLE2
+
+CLIPS = TABLE1["test"]
+TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others: a sixth of the corpus
+ROUNDING = 0.05  # points: Table 2 is printed to one decimal
+
+
+# ------------------------------------------------------------------------------------------------ GRIM
+
+
+def numerators(printed: float, denominator: int) -> list[int]:
+    """The k for which k / denominator is ``printed`` per cent when rounded to one decimal, up or down from a tie.
+
+    Computed in whole numbers, so that no binary fraction spoils a tie.
+    """
+    tenths = round(10 * printed)
+    first = -((1 - 2 * tenths) * denominator // 2000)  # the quotient rounded up
+    last = (2 * tenths + 1) * denominator // 2000
+    return list(range(max(first, 0), min(last, denominator) + 1))
+
+
+def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, int]], int]:
+    """Every pair (hits, recall) that a classifier can reach on classes of these sizes, and recall's denominator.
+
+    Macro recall is the mean over classes of k / size with whole k. Hits is the sum of the k: accuracy and recall
+    of one table come from the same k.
+    """
+    common = math.lcm(*sizes)
+    pairs = {(0, 0)}
+    for size in sizes:
+        pairs = {(hits + k, total + k * (common // size)) for hits, total in pairs for k in range(size + 1)}
+    return pairs, common * len(sizes)
+
+
+def grim(clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
+    """All 28 figures of Table 2: can they come from one test of ``clips`` clips?
+
+    Columns: model, metric, printed (per cent), verdict ("possible", "impossible" or "not checkable"), below and
+    above (the attainable values next to the printed one, per cent). Macro precision and F1 have denominators
+    that depend on how often each emotion is answered, which the paper does not state: they are not checkable.
+
+    Raises
+    ------
+    ValueError
+        The class sizes do not sum to the number of clips.
+    """
+    if sum(sizes) != clips:
+        raise ValueError(f"The classes hold {sum(sizes)} clips, not {clips}.")
+    pairs, denominator = recall_pairs(sizes)
+    recalls = {total for _, total in pairs}
+    attainable = {"accuracy": np.arange(clips + 1) * 100 / clips,
+                  "recall": np.array(sorted(recalls)) * 100 / denominator}
+    rows = []
+    for model, figures in TABLE2.items():
+        for metric, printed in zip(METRICS, figures, strict=True):
+            row = {"model": model, "metric": metric, "printed": printed, "verdict": "not checkable"}
+            if metric in attainable:
+                values = attainable[metric]
+                found = (numerators(printed, clips) if metric == "accuracy"
+                         else recalls.intersection(numerators(printed, denominator)))
+                row |= {"verdict": "possible" if found else "impossible",
+                        "below": float(values[values <= printed].max()),
+                        "above": float(values[values >= printed].min())}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def joint(sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
+    """Accuracy and recall of each row of Table 2 together: one set of hits must give both.
+
+    Columns: model, accuracy, recall (printed, per cent) and possible.
+    """
+    pairs, denominator = recall_pairs(sizes)
+    rows = []
+    for model, (accuracy, _, recall, _) in TABLE2.items():
+        wanted = set(itertools.product(numerators(accuracy, sum(sizes)), numerators(recall, denominator)))
+        rows.append({"model": model, "accuracy": accuracy, "recall": recall, "possible": bool(wanted & pairs)})
+    return pd.DataFrame(rows)
+
+
+def averaging(most: int = 6, clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
+    """What a mean over several tests of ``clips`` clips each (folds, repetitions) would make possible.
+
+    Columns: runs (1 to ``most``); accuracies and recalls (how many of the seven are attainable); step (distance
+    of neighbouring mean accuracies, points). From step 0.1 downwards every printed figure is attainable, and
+    the test has no force.
+    """
+    denominator = math.lcm(*sizes) * len(sizes)
+    rows = []
+    for runs in range(1, most + 1):
+        rows.append({
+            "runs": runs, "step": 100 / (runs * clips),
+            "accuracies": sum(bool(numerators(figures[0], runs * clips)) for figures in TABLE2.values()),
+            "recalls": sum(bool(numerators(figures[2], runs * denominator)) for figures in TABLE2.values()),
+        })
+    return pd.DataFrame(rows)
+
+
+def fitting_sizes(most: int = 1440) -> list[int]:
+    """The numbers of test clips, up to ``most``, of which all seven accuracies can be shares."""
+    return [n for n in range(1, most + 1) if all(numerators(figures[0], n) for figures in TABLE2.values())]
+
+
+# -------------------------------------------------------------------------------------------------- F1
+
+
+def f1_check() -> pd.DataFrame:
+    """Table 2's F1 against the harmonic mean of its precision and recall, and against equation (10) as printed.
+
+    Columns: model, printed (per cent), harmonic, low and high (what the harmonic mean may be, given that
+    precision and recall are rounded), consistent (some F1 that rounds to the printed one lies there), and
+    as_printed_equation (precision times recall over their sum, without the factor 2).
+    """
+    rows = []
+    for model, (_, precision, recall, f1) in TABLE2.items():
+        low, middle, high = (_harmonic(precision + d, recall + d) for d in (-ROUNDING, 0, ROUNDING))
+        rows.append({"model": model, "printed": f1, "harmonic": middle, "low": low, "high": high,
+                     "consistent": low - ROUNDING <= f1 <= high + ROUNDING, "as_printed_equation": middle / 2})
+    return pd.DataFrame(rows)
+
+
+def _harmonic(a: float, b: float) -> float:
+    return 2 * a * b / (a + b)
+
+
+# --------------------------------------------------------------------------- intervals and differences
+
+
+def hits(accuracy: float, clips: int = CLIPS) -> int:
+    """The whole number of clips nearest to a printed accuracy."""
+    return round(accuracy * clips / 100)
+
+
+def intervals(clips: int = CLIPS) -> pd.DataFrame:
+    """Wilson's 95 % interval of each accuracy of Table 2 on ``clips`` clips: model, accuracy, low, high; per cent."""
+    rows = []
+    for model, (accuracy, *_) in TABLE2.items():
+        low, high = evaluation.wilson_interval(hits(accuracy, clips), clips)
+        rows.append({"model": model, "accuracy": accuracy, "low": 100 * low, "high": 100 * high})
+    return pd.DataFrame(rows)
+
+
+def mcnemar_bounds(hits_a: int, hits_b: int, clips: int) -> tuple[float, float]:
+    """Smallest and largest p of the exact McNemar test, whatever clips the two networks share.
+
+    It is smallest when the better one is right wherever the other is, largest when they overlap least.
+    """
+    more, fewer = max(hits_a, hits_b), min(hits_a, hits_b)
+    if more == fewer:
+        return 1.0, 1.0
+    alone = min(fewer, clips - more)  # the most clips that the worse one alone may have right
+    return tuple(float(stats.binomtest(more - fewer + extra, more - fewer + 2 * extra).pvalue) for extra in (0, alone))
+
+
+def pairs(clips: int = CLIPS) -> pd.DataFrame:
+    """Which of the 21 pairs of Table 2 differ by more than chance at ``clips`` test clips?
+
+    Columns: better, worse, points (difference); p_unpaired (two-proportion z test, as if each had other clips)
+    and holm_unpaired; p_least and p_most (:func:`mcnemar_bounds`: the paper does not say which clips each got
+    right) and holm_least (Holm's correction of the smallest p that are possible). Clearest difference first.
+    """
+    rows = []
+    for a, b in itertools.combinations(MODEL_NAMES, 2):
+        better, worse = sorted((a, b), key=lambda model: -TABLE2[model][0])
+        counts = [hits(TABLE2[model][0], clips) for model in (better, worse)]
+        least, most = mcnemar_bounds(*counts, clips)
+        rows.append({"better": better, "worse": worse, "points": TABLE2[better][0] - TABLE2[worse][0],
+                     "p_unpaired": float(proportions_ztest(counts, [clips, clips])[1]),
+                     "p_least": least, "p_most": most})
+    table = pd.DataFrame(rows)
+    for kind in ("unpaired", "least"):
+        table[f"holm_{kind}"] = evaluation.holm(table[f"p_{kind}"])
+    return table.sort_values("points", ascending=False, kind="stable", ignore_index=True)

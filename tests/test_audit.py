@@ -1,0 +1,142 @@
+"""The audit of the paper's table, against brute force, known answers and statsmodels."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+from ser_utils import audit
+from ser_utils.paper import TABLE2
+
+
+@pytest.mark.parametrize("printed, denominator, expected", [
+    (81.2, 240, [195]),       # 81.25, a tie: rounds to 81.2 or 81.3
+    (81.3, 240, [195]),
+    (85.0, 240, [204]),
+    (78.4, 240, []),          # between 78.333 and 78.75
+    (94.3, 435, [410]),
+    (33.3, 3, [1]),
+    (100.0, 240, [240]),
+    (0.0, 240, [0]),
+    (50.0, 4000, [1998, 1999, 2000, 2001, 2002]),
+])
+def test_numerators_known_answers(printed, denominator, expected):
+    assert audit.numerators(printed, denominator) == expected
+
+
+@pytest.mark.parametrize("denominator", [7, 240, 256, 1536])
+def test_every_share_is_among_the_numerators_of_its_own_printed_figure(denominator):
+    for k in range(denominator + 1):
+        assert k in audit.numerators(float(f"{100 * k / denominator:.1f}"), denominator)
+
+
+def test_recall_pairs_are_those_of_brute_force():
+    sizes = (2, 3, 4)
+    pairs, denominator = audit.recall_pairs(sizes)
+    expected = {(sum(ks), sum(Fraction(k, n) for k, n in zip(ks, sizes, strict=True)) / 3)
+                for ks in itertools.product(*(range(n + 1) for n in sizes))}
+    assert {(hits, Fraction(total, denominator)) for hits, total in pairs} == expected
+
+
+def test_recall_of_a_stratified_test_set_is_a_multiple_of_1_256():
+    pairs, denominator = audit.recall_pairs()
+    assert {Fraction(total, denominator) for _, total in pairs} == {Fraction(m, 256) for m in range(257)}
+    assert all(hits <= 256 * Fraction(total, denominator) <= hits + 16 for hits, total in pairs)
+
+
+def test_grim_of_the_papers_table():
+    table = audit.grim()
+    assert len(table) == 28
+    verdicts = table.pivot(index="model", columns="metric", values="verdict")
+    assert set(verdicts.index[verdicts.accuracy == "possible"]) == {"inceptionnet", "vgg16"}
+    assert set(verdicts.index[verdicts.recall == "possible"]) == {"resnet", "inceptionnet", "vgg16", "vgg19"}
+    assert set(verdicts[["precision", "f1"]].to_numpy().ravel()) == {"not checkable"}
+    near = table.dropna()
+    assert ((near.below <= near.printed) & (near.printed <= near.above)).all()
+    assert (near.above - near.below <= 100 / 240 + 1e-9).all()
+    assert not set(near.verdict) - {"possible", "impossible"}
+
+
+def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):
+    from fakes import fake_probabilities, fake_scores
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(8), audit.TEST_SIZES)
+    made = {}
+    for model in TABLE2:
+        scores = fake_scores(labels, fake_probabilities(labels, 0.8, rng))
+        made[model] = tuple(round(100 * scores[name], 1) for name in ("accuracy", "precision", "recall", "f1"))
+    monkeypatch.setattr(audit, "TABLE2", made)
+    assert "impossible" not in set(audit.grim().verdict) and audit.joint().possible.all()
+
+
+def test_grim_wants_class_sizes_that_sum_to_the_clips():
+    with pytest.raises(ValueError, match="239 clips, not 240"):
+        audit.grim(sizes=(15,) + (32,) * 7)
+
+
+def test_accuracy_and_recall_must_come_from_the_same_hits(monkeypatch):
+    # 195 hits allow recalls of 195/256 to 211/256; 240 hits recall 1 alone
+    monkeypatch.setattr(audit, "TABLE2", {"a": (81.2, 0, 76.2, 0), "b": (81.2, 0, 83.2, 0), "c": (100.0, 0, 99.6, 0)})
+    assert audit.joint().possible.tolist() == [True, False, False]
+
+
+def test_joint_verdicts_of_the_paper():
+    table = audit.joint().set_index("model").possible
+    assert set(table.index[table]) == {"inceptionnet", "vgg16"}
+
+
+def test_averaging_frees_every_figure_at_last():
+    table = audit.averaging(6).set_index("runs")
+    assert table.accuracies.loc[1] == 2 and table.recalls.loc[1] == 4
+    assert (table.loc[4:, ["accuracies", "recalls"]] == 7).all(axis=None)
+    assert table.step.loc[6] == pytest.approx(100 / 1440)
+
+
+def test_fitting_sizes_are_those_whose_multiples_print_the_table():
+    sizes = audit.fitting_sizes(600)
+    by_hand = [n for n in range(1, 601) if all(
+        any(abs(100 * k / n - row[0]) <= 0.05 + 1e-9 for k in range(n + 1)) for row in TABLE2.values())]
+    assert sizes == by_hand and 240 not in sizes
+
+
+def test_f1_follows_the_right_formula_and_not_the_printed_one(monkeypatch):
+    table = audit.f1_check()
+    assert table.consistent.all() and (table.printed - table.harmonic).abs().max() < 0.1
+    assert ((table.low <= table.harmonic) & (table.harmonic <= table.high)).all()
+    assert (table.as_printed_equation < 45).all()
+    monkeypatch.setattr(audit, "TABLE2", {"a": (0, 80.0, 60.0, 68.6), "b": (0, 80.0, 60.0, 70.0)})
+    assert audit.f1_check().consistent.tolist() == [True, False]
+
+
+def test_intervals_are_those_of_statsmodels():
+    for row in audit.intervals().itertuples():
+        low, high = proportion_confint(round(row.accuracy * 2.4), 240, method="wilson")
+        assert (row.low, row.high) == (pytest.approx(100 * low), pytest.approx(100 * high))
+        assert 3.5 < (row.high - row.low) / 2 < 5.5
+
+
+def test_mcnemar_bounds_are_those_of_every_possible_overlap():
+    clips = 12
+    for a, b in itertools.product(range(clips + 1), repeat=2):
+        pvalues = []
+        for both in range(max(0, a + b - clips), min(a, b) + 1):
+            table = [[both, a - both], [b - both, clips - a - b + both]]
+            pvalues.append(mcnemar(table, exact=True).pvalue if a + b > 2 * both else 1.0)
+        assert audit.mcnemar_bounds(a, b, clips) == (pytest.approx(min(pvalues)), pytest.approx(max(pvalues)))
+
+
+def test_pairs_of_the_paper():
+    table = audit.pairs()
+    assert len(table) == 21 and (table.points > 0).all() and table.points.is_monotonic_decreasing
+    first = table.iloc[0]
+    assert (first.better, first.worse) == ("transformer", "alexnet")
+    counts = [[210, 30], [188, 52]]
+    assert first.p_unpaired == pytest.approx(stats.chi2_contingency(counts, correction=False).pvalue)
+    assert (table.p_least <= table.p_most).all() and (table.holm_least >= table.p_least).all()
+    assert not (table.holm_unpaired < 0.05).any()
+    assert table.p_least.iloc[0] == pytest.approx(2 * 0.5**22)
