@@ -13,18 +13,34 @@ from ser_utils.config import PAD_DB, RunConfig
 class Normalise(keras.layers.Layer):
     """Subtract the mean and divide by the standard deviation of each band, both measured on training clips.
 
-    Log-mel in dB (batch, frames, bands) in, the same shape out; frames of padding (-100 dB) become 0.
+    Log-mel in dB (batch, frames, bands) in, the same shape out; frames of padding (-100 dB) become 0. The
+    statistics are variables, not constants: the compiled training step is then the same for every fold.
     """
 
     def __init__(self, mean: list[float], deviation: list[float], **kwargs):
         kwargs.pop("dtype", None)
         super().__init__(dtype="float32", **kwargs)
-        self.mean, self.deviation = [list(map(float, values)) for values in (mean, deviation)]
+        self.statistics = self.add_weight(name="statistics", shape=(2, len(mean)), initializer="zeros",
+                                          trainable=False)
+        self.assign(mean, deviation)
+
+    def assign(self, mean, deviation) -> None:
+        """Use these statistics, in dB, from now on."""
+        self.statistics.assign(np.stack([mean, deviation]).astype(np.float32))
+
+    @property
+    def mean(self) -> list[float]:
+        """Of each band, dB."""
+        return ops.convert_to_numpy(self.statistics)[0].tolist()
+
+    @property
+    def deviation(self) -> list[float]:
+        """Of each band, dB."""
+        return ops.convert_to_numpy(self.statistics)[1].tolist()
 
     def call(self, logmel):
-        mean, deviation = (ops.convert_to_tensor(np.array(v, np.float32)) for v in (self.mean, self.deviation))
         speech = ops.any(logmel > PAD_DB, axis=2, keepdims=True)
-        return ops.where(speech, (logmel - mean) / deviation, 0.0)
+        return ops.where(speech, (logmel - self.statistics[0]) / self.statistics[1], 0.0)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}

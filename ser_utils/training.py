@@ -165,7 +165,7 @@ class Keeper(keras.callbacks.Callback):
         if not np.isfinite([row["loss"], row["val_loss"]]).all():
             raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
                                      "lower the learning rate.")
-        self.rows.append({key: round(float(value), 6) for key, value in row.items()})
+        self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
         if (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {key: row[key] for key in self.best}
             self.best_weights = copies(self.model.weights)
@@ -383,7 +383,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, di
         "profile": config.profile, "corpus": config.corpus,
         "config": dataclasses.asdict(config), "config_hash": config.hash,
         "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "parameters": model.count_params(), "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
+        "parameters": model.get_layer(config.model).count_params(), "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
         "metrics": {part: evaluation.metrics(table.label.to_numpy(), table[names].to_numpy())
                     for part, table in tables.items()},
         "wall_seconds": round(keeper.seconds, 2), "samples_per_second": round(seen / keeper.seconds, 2),

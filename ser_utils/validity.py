@@ -274,8 +274,7 @@ def _train(job: Job, corpus: Corpus, store: FeatureStore, directory: Path, on_ep
     data = leaky_data(job, training.prepare(job.config, corpus, store), corpus.index.actor.to_numpy())
     model = training.compiled(config, data)
     if plan.statistics == "all":
-        layer = model.get_layer("normalise")
-        layer.mean, layer.deviation = (list(map(float, values)) for values in features.statistics(data.logmel))
+        model.get_layer("normalise").assign(*features.statistics(data.logmel))
     train = data.rows["train"]
     batches = training.Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed)
     watcher = Watcher(config, data, batches, plan.chosen_on, on_epoch)
