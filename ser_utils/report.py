@@ -30,6 +30,7 @@ from ipykernel.kernelspec import get_kernel_dict
 from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 from tqdm import tqdm
 
@@ -211,6 +212,7 @@ def export_page(executed: Path, page: Page, site: Site, output: Path, folder: Pa
             return MarkdownWithMath(Renderer(folder, output)).render(source)
 
     exporter = Exporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar, its last state
     notebook = nbformat.read(executed, as_version=4)
     body, _ = exporter.from_notebook_node(notebook, {"site": site, "page": page})
     sections = re.findall(r'<h2 id="([^"]+)">(.*?) ?<a class="anchor-link"', body)

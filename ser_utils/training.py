@@ -383,7 +383,8 @@ def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, di
         "profile": config.profile, "corpus": config.corpus,
         "config": dataclasses.asdict(config), "config_hash": config.hash,
         "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "parameters": model.get_layer(config.model).count_params(), "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
+        "parameters": model.get_layer(config.model).count_params(),
+        "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
         "metrics": {part: evaluation.metrics(table.label.to_numpy(), table[names].to_numpy())
                     for part, table in tables.items()},
         "wall_seconds": round(keeper.seconds, 2), "samples_per_second": round(seen / keeper.seconds, 2),
