@@ -24,7 +24,7 @@ from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.paths import RESULTS
 
 METRICS = ("accuracy", "precision", "recall", "f1")
-ENSEMBLE_NAMES = {"ensemble": "Ensemble, plain mean", "greedy": "Ensemble, weighed on validation"}
+ENSEMBLE_NAMES = {"ensemble": "Ensemble, mean", "greedy": "Ensemble, weighed"}  # of the networks
 REFERENCE_NAMES = {  # what the networks are held against (ser_utils.reference); never counted among them
     "majority": "Most frequent class",
     "logistic": "Logistic regression",
