@@ -266,7 +266,7 @@ def frozen(c):
     training.keras.config.set_dtype_policy("float32")
     model = frontend.assemble(c, np.full(80, -45.0), np.full(80, 12.0))
     rng = np.random.default_rng(1)
-    for weight in model.weights:
+    for weight in model.get_layer(c.model).weights:
         if not weight.dtype.startswith("float"):
             continue  # states of random generators
         if any(word in weight.name for word in ("gamma", "variance")):

@@ -97,7 +97,7 @@ def test_differences_from_the_canonical_network_are_shown_with_their_source(sess
     session.show_differences("lstm")
     text = html(shown[-1])
     assert "canonical LSTM" in text and "240 clips" in text and "a stem" in text and "+1.2" in text
-    assert corpora.BANNER not in text  # published runs are of RAVDESS, whatever this session plays
+    assert corpora.BANNER not in text  # published runs are of RAVDESS, whatever this notebook plays
 
 
 def test_curves_and_confusions_are_drawn_for_each_protocol(session, runs, tmp_path):
