@@ -57,8 +57,11 @@ def recipe(config: RunConfig, parameters: dict) -> RunConfig:
     return dataclasses.replace(config, augment=augment, **changes)
 
 
-def open_study(name: str, store: Path) -> optuna.Study:
-    """The study of this name, made if there is none; its trials lie in the SQLite file ``store``."""
+def open_study(name: str, store: Path, seed: int | None = None) -> optuna.Study:
+    """The study of this name, made if there is none; its trials lie in the SQLite file ``store``.
+
+    ``seed`` makes the proposals of a single process repeatable.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     store.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -69,7 +72,7 @@ def open_study(name: str, store: Path) -> optuna.Study:
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback())
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True, n_startup_trials=10),
+        sampler=optuna.samplers.TPESampler(multivariate=True, constant_liar=True, n_startup_trials=10, seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=15, interval_steps=5))
 
 
