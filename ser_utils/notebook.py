@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -236,6 +237,11 @@ class Session:
         position = {name: row for row, name in enumerate(self.store.clips)}
         rows = [position[name] for name in clips]
         return features.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
+
+
+def say(text: str) -> None:
+    """A computed sentence in Markdown; negative numbers get a proper minus sign."""
+    display(Markdown(re.sub(r"(?<![\w-])-(?=\d)", "−", text)))
 
 
 def start(profile: str = "quick", networks: bool = False) -> Session:

@@ -126,3 +126,10 @@ def test_training_a_model_in_a_notebook_gives_its_runs(session, monkeypatch):
 def test_source_is_shown(shown):
     notebook.source(notebook.source)
     assert "def source(function" in html(shown[-1])
+
+
+def test_a_computed_sentence_has_proper_minus_signs(monkeypatch):
+    said = []
+    monkeypatch.setattr(notebook, "display", said.append)
+    notebook.say("changes by -3.1 points, 2-3 folds, fold-0")
+    assert said[0].data == "changes by −3.1 points, 2-3 folds, fold-0"
