@@ -31,11 +31,15 @@ from ser_utils import grid, training
 
 def tiny_network(config, mean, std):
     """A network of two dense layers in the place of the seven."""
+    network = keras.Sequential([
+        keras.layers.Rescaling(1 / 40, 1),
+        keras.layers.GlobalAveragePooling1D(),
+        keras.layers.Dropout(0.1, seed=config.seed),
+        keras.layers.Dense(160, activation="relu"),
+        keras.layers.Dense(8, activation="softmax", dtype="float32"),
+    ], name=config.model)
     inputs = keras.Input((config.frames, config.features.n_mels))
-    x = keras.layers.Rescaling(1 / 40, 1)(inputs)
-    x = keras.layers.Dropout(0.1, seed=config.seed)(keras.layers.GlobalAveragePooling1D()(x))
-    x = keras.layers.Dense(160, activation="relu")(x)
-    return keras.Model(inputs, keras.layers.Dense(8, activation="softmax", dtype="float32")(x))
+    return keras.Model(inputs, network(inputs))
 
 
 class Fork:
