@@ -377,12 +377,18 @@ def _child(task: dict) -> int:
 # ------------------------------------------------------------------------------------- what they are worth
 
 
-def load(root: str | Path) -> pd.DataFrame:
-    """Test predictions of all finished runs of the ladder and its controls in one table.
+def published(results: Path = RESULTS) -> dict[str, Path]:
+    """profile -> folder of its published ladder (``<shortcut>/<model>/fold<k>`` and ``controls.csv``)."""
+    homes = {profile: Path(results) / "validity" / profile for profile in PLANS}
+    return {profile: home for profile, home in homes.items() if evaluation.run_dirs(home)}
 
-    ``root`` is the folder that holds ``validity/`` (of one corpus and profile, or ``results/``). Honest runs are
-    read from ``validity/`` if they were published there, else from the ordinary runs, of the networks and folds
-    that took a shortcut. Columns: shortcut, model, fold, profile, clip, label, target, prediction and the eight
+
+def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
+    """Test predictions of all finished runs of a ladder and its controls in one table.
+
+    ``home`` is the folder of the ladder: one of :func:`published`, or ``validity/`` beside the ``ordinary`` runs of
+    a corpus and profile, from which honest runs are read that it doesn't hold, of the networks and folds that took
+    a shortcut. Columns: shortcut, model, fold, profile, clip, label, target, prediction and the eight
     probabilities; no rows if nothing is finished.
 
     Raises
@@ -390,11 +396,10 @@ def load(root: str | Path) -> pd.DataFrame:
     ResultsError
         A file is missing or damaged.
     """
-    home = Path(root) / "validity"
     directories = evaluation.run_dirs(home)
     there = {path.parts[-3] for path in directories}
     taken = {path.parts[-2:] for path in directories}
-    directories += [path for path in evaluation.run_dirs(root)
+    directories += [path for path in (evaluation.run_dirs(ordinary) if ordinary else [])
                     if path.parts[-3] in SHORTCUTS and path.parts[-3] not in there and path.parts[-2:] in taken]
     columns = ["shortcut", "model", "fold", "profile", "clip", "label", "target", "prediction",
                *evaluation.PROBABILITIES]
@@ -550,7 +555,7 @@ def controls(corpus: Corpus, store: FeatureStore, probed: Sequence[Run], folder:
 
     ``probed`` are honest runs on the ``random`` protocol, with their weights. Columns: kind ("emotion": UAR with
     a bootstrap interval over clips, over actors where they are unseen; "actor": accuracy with Wilson's interval),
-    what, protocol, clips, score, low, high, chance (per cent).
+    what, protocol, clips (of all folds probed), score, low, high, chance (per cent).
     """
     rows = []
     for protocol in () if corpus.packed else ("random", "actors"):  # a packed corpus has no recordings
@@ -560,6 +565,7 @@ def controls(corpus: Corpus, store: FeatureStore, probed: Sequence[Run], folder:
             interval = evaluation.bootstrap_interval(part.label, part.prediction, "recall", actors)
             rows.append(("emotion", cue, protocol, len(part), score, *interval, 1 / len(EMOTIONS)))
     actors = corpus.index.actor.to_numpy()
+    named: dict[str, dict[int, np.ndarray]] = {}  # what -> fold -> whether a test clip's actor was named
     for run in probed:
         data = training.prepare(configuration.from_dict(run.info["config"]), corpus, store)
         speech = (data.logmel > PAD_DB).any(axis=2, keepdims=True)
@@ -567,12 +573,14 @@ def controls(corpus: Corpus, store: FeatureStore, probed: Sequence[Run], folder:
         name = configuration.MODEL_NAMES[run.info["model"]]
         for what, values in ((f"last features of {name}", penultimate(run, data.logmel)),
                              ("mean log-mel spectrum", means)):
-            right = actor_probe(values, actors, data.rows)
-            rows.append(("actor", what, "random", len(right), right.mean(),
-                         *evaluation.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
+            named.setdefault(what, {})[run.info["fold"]] = actor_probe(values, actors, data.rows)
+    for what, folds in named.items():
+        right = np.concatenate(list(folds.values()))
+        rows.append(("actor", what, "random", len(right), right.mean(),
+                     *evaluation.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
     table = pd.DataFrame(rows, columns=["kind", "what", "protocol", "clips", "score", "low", "high", "chance"])
     table[["score", "low", "high", "chance"]] *= 100
-    return table.drop_duplicates(["kind", "what", "protocol"], ignore_index=True)
+    return table
 
 
 # --------------------------------------------------------------------------------------------------- checks
@@ -661,27 +669,27 @@ def findings(job: Job, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -
 
 def publish_ladder(wanted: Sequence[Job], table: pd.DataFrame, root: Path = RUNS, results: Path = RESULTS
                    ) -> list[str]:
-    """Copy the finished jobs to ``results/validity``, weights left out, with the controls; names of the jobs.
+    """Copy finished jobs of one profile to ``results/validity/<profile>``, weights left out, with the controls.
+
+    Returns the names of the jobs.
 
     Raises
     ------
     PublishError
-        A job is not on RAVDESS, or another profile's ladder is published already: the two don't compare.
+        A job is not on RAVDESS.
     ResultsError
         A run's files contradict each other.
     """
     from ser_utils import publish
 
-    home = results / "validity"
-    profiles = {json.loads((path / "run.json").read_text())["profile"] for path in evaluation.run_dirs(home)}
     done = [job for job in wanted if job.is_finished(root)]
     for job in done:
-        if job.config.corpus != "ravdess" or profiles - {job.config.profile}:
-            raise publish.PublishError(
-                f"{job.name} is a {job.config.profile} run on {job.config.corpus}; results/validity holds one "
-                "profile's runs on ravdess. Remove those of the other profile first.")
+        if job.config.corpus != "ravdess":
+            raise publish.PublishError(f"{job.name} is a run on {job.config.corpus}; results/validity holds runs on "
+                                       "ravdess.")
         evaluation.read_predictions(job.directory(root))
     for job in done:
+        home = results / "validity" / job.config.profile
         target = home / job.name
         for file in publish.FILES:
             with atomic_write(target / file) as temporary:
@@ -698,7 +706,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, kind in (("models", str), ("folds", int), ("shortcuts", str)):
         parser.add_argument(f"--{name}", nargs="*", type=kind, help=f"only these {name}")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
-    parser.add_argument("--publish", action="store_true", help="copy finished runs to results/validity")
+    parser.add_argument("--publish", action="store_true", help="copy finished runs to results/validity/<profile>")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -711,7 +719,7 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = jobs(options.profile, found.kind, options.models, options.folds, options.shortcuts)
         train(wanted, found, options.runs, options.jobs)
         probed = [Run(job.directory(options.runs)) for job in wanted if job.shortcut == "random"]
-        table = controls(found, store, probed)
+        table = controls(found, store, [run for run in probed if (run.dir / "run.json").exists()])
         if options.publish:
             print(f"Published: {', '.join(publish_ladder(wanted, table, options.runs))}.")
     except KeyboardInterrupt:
@@ -720,7 +728,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (LadderError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(scores(load(options.runs / f"{found.kind}-{options.profile}")).round(3).to_string(index=False))
+    ordinary = options.runs / f"{found.kind}-{options.profile}"
+    print(scores(load(ordinary / "validity", ordinary)).round(3).to_string(index=False))
     print(table.round(1).to_string(index=False))
     return 0
 

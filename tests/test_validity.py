@@ -159,7 +159,7 @@ def test_shuffled_labels_are_learnt_and_measured_while_the_true_ones_are_kept(la
 
 
 def test_scores_of_the_ladder(ladder):
-    predictions = validity.load(ladder[1] / "synthetic-smoke")
+    predictions = validity.load(ladder[1] / "synthetic-smoke" / "validity", ladder[1] / "synthetic-smoke")
     assert set(predictions.shortcut) == set(TRAINED) and len(predictions) == 240 * len(TRAINED)
     table = validity.scores(predictions).set_index("shortcut")
     assert list(table.index) == [name for name in SHORTCUTS if name in TRAINED]
@@ -184,7 +184,7 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
 
 
 def test_no_runs_no_rows(tmp_path):
-    assert validity.load(tmp_path).empty and validity.scores(validity.load(tmp_path)).empty
+    assert validity.load(tmp_path, tmp_path).empty and validity.scores(validity.load(tmp_path)).empty
 
 
 def test_jobs_train_in_processes_of_their_own(tiny_corpus, tmp_path, capsys):
@@ -318,7 +318,7 @@ def test_easy_clips_in_place_of_the_folds_are_caught(honest_copy):
 
 
 def test_every_published_run_of_the_ladder_tells_one_story():
-    for directory in evaluation.run_dirs(RESULTS / "validity"):
+    for directory in (path for home in validity.published().values() for path in evaluation.run_dirs(home)):
         info = json.loads((directory / "run.json").read_text())
         plan = SHORTCUTS[directory.parts[-3]]
         if plan.honest:
@@ -410,16 +410,17 @@ def test_the_ladder_is_published_without_weights(ladder, tmp_path):
     cues = pd.DataFrame({"kind": ["emotion"], "score": [12.5]})
     names = validity.publish_ladder([*wanted, job("copies", corpus="ravdess")], cues, root, results)
     assert names == [j.name for j in wanted]
-    folder = results / "validity" / "test_epoch" / "alexnet" / "fold0"
+    home = results / "validity" / "smoke"
+    folder = home / "test_epoch" / "alexnet" / "fold0"
     assert {path.name for path in folder.iterdir()} == set(publish.FILES)
-    pd.testing.assert_frame_equal(pd.read_csv(results / "validity" / "controls.csv"), cues)
-    assert evaluation.run_dirs(results) == []
-    assert set(validity.load(results).shortcut) == set(TRAINED)
+    pd.testing.assert_frame_equal(pd.read_csv(home / "controls.csv"), cues)
+    assert evaluation.run_dirs(results) == [] and validity.published(results) == {"smoke": home}
+    assert set(validity.load(home).shortcut) == set(TRAINED)
     other = job("random", corpus="ravdess", profile="quick")
     shutil.copytree(ladder[0]["random"].dir, other.directory(root))
     restate(other.directory(root), config_hash=other.hash)
-    with pytest.raises(publish.PublishError, match="one profile's runs"):
-        validity.publish_ladder([other], cues, root, results)
+    validity.publish_ladder([other], cues, root, results)
+    assert set(validity.published(results)) == {"smoke", "quick"}  # profiles lie apart
 
 
 def test_a_synthetic_ladder_is_not_published(ladder, tmp_path):
