@@ -26,6 +26,9 @@ from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, atomic_write
 
 FILE = "timing.json"   # beside a run's files: how long the grid saw it take
+TIMINGS = "timings.csv"  # in results/: those of the full profile, published
+SECONDS = ("epoch", "start", "finish")
+CLUSTER = "a cluster"  # in the place of a device
 RECENT = 60            # epochs of a network whose mean is its speed
 START, FINISH = 15, 3  # seconds to start and to end a process, until they are measured
 
@@ -214,7 +217,7 @@ class Forecast:
 
 def setting(jobs: int, cluster: bool = False) -> str:
     """Where times compare: the processor, or a cluster, and the number of runs side by side on it."""
-    return f"{'a cluster' if cluster else machine.processor()}, {jobs} at a time"
+    return f"{CLUSTER if cluster else machine.processor()}, {jobs} at a time"
 
 
 def keep(timing: Timing, directory: Path, where: str) -> None:
@@ -268,31 +271,71 @@ def words(seconds: float) -> str:
 SEEDS, TRIALS, DEVICES = 5, 200, (1, 8, 64)
 
 
-def study(root: Path = RESULTS, devices: tuple[int, ...] = DEVICES) -> pd.DataFrame:
-    """Seconds that the full study takes, by the full-size runs that were timed: a row a device and study.
+def gather(runs: Path, results: Path = RESULTS) -> None:
+    """Add the times that the grid measured in the full profile's ``runs`` to ``results/timings.csv``.
 
-    Columns: device, study, and a column for each number of devices that train side by side, one run each. The
-    studies are the full profile's runs, the same with five seeds, and a search of 200 trials dealt out evenly to the
-    seven networks, a trial being one run. Seconds are those of training, from the means of each network's runs;
-    devices on which a network was never timed are left out.
+    Columns: device, at_once (runs side by side on it), model, epoch, start, finish (seconds, means of the runs
+    that were timed). Rows of other devices stay.
     """
-    timed = defaultdict(lambda: defaultdict(list))
+    kinds = {kind(c): c.model for c in configuration.run_configs("full", "ravdess", folds=[0], protocols=["random"])}
+    found = []
+    for path in sorted(Path(runs).glob(f"*/*/fold[0-9]*/{FILE}")):
+        values = json.loads(path.read_text())
+        device, _, at_once = values["setting"].removesuffix(" at a time").rpartition(", ")
+        if values["kind"] in kinds and device != CLUSTER:
+            found.append({"device": device, "at_once": int(at_once), "model": kinds[values["kind"]]} | {
+                key: values[key] for key in SECONDS})
+    if not found:
+        return
+    keys = ["device", "at_once", "model"]
+    means = pd.DataFrame(found).groupby(keys)[list(SECONDS)].mean().round(2)
+    if (results / TIMINGS).exists():
+        means = means.combine_first(pd.read_csv(results / TIMINGS).set_index(keys))
+    with atomic_write(results / TIMINGS) as temporary:
+        means.sort_index().reset_index().to_csv(temporary, index=False)
+
+
+def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:
+    """(device, runs side by side on it) -> network -> mean seconds of a full-size run.
+
+    By the times in ``timings.csv``, networks without them by their published runs; likewise devices.
+    """
+    finished = defaultdict(lambda: defaultdict(list))
     for path in evaluation.run_dirs(root):
         info = json.loads((path / "run.json").read_text())
         if info["profile"] == "full" and info["model"] in MODEL_NAMES:
-            timed[info["device"]][info["model"]].append(info["wall_seconds"])
+            finished[info["device"]][info["model"]].append(info["wall_seconds"])
+    means = {device: {model: float(np.mean(seconds)) for model, seconds in networks.items()}
+             for device, networks in finished.items()}
+    measured = defaultdict(dict)
+    if (Path(root) / TIMINGS).exists():
+        epochs = {c.model: c.epochs for c in configuration.run_configs("full", "ravdess")}
+        for row in pd.read_csv(Path(root) / TIMINGS).itertuples():
+            measured[row.device, row.at_once][row.model] = row.start + row.epoch * epochs[row.model] + row.finish
+    timed = {place: means.get(place[0], {}) | networks for place, networks in measured.items()}
+    known = {device for device, _ in timed}
+    return timed | {(device, 1): networks for device, networks in means.items() if device not in known}
+
+
+def study(root: Path = RESULTS, devices: tuple[int, ...] = DEVICES) -> pd.DataFrame:
+    """Seconds that the full study takes, by the full-size runs that were timed: a row a device and study.
+
+    Columns: device, at_once (runs side by side on one device), study, and a column for each number of devices at
+    work. The studies are the full profile's runs, the same with five seeds, and a search of 200 trials dealt out
+    evenly to the seven networks, a trial being one run. Each run is taken to last as long as its network's timed
+    runs did, or would have for all epochs; devices on which a network was never timed are left out.
+    """
     rows = []
-    for device, networks in timed.items():
-        if set(networks) != set(MODEL_NAMES):
+    for (device, at_once), means in _timed(root).items():
+        if set(means) != set(MODEL_NAMES):
             continue
-        means = {model: float(np.mean(seconds)) for model, seconds in networks.items()}
         runs = [means[c.model] for c in configuration.run_configs("full", "ravdess")]
         trials = [means[model] for _, model in zip(range(TRIALS), [*MODEL_NAMES] * TRIALS, strict=False)]
         for name, works in ((f"{len(runs)} runs", runs), (f"{SEEDS * len(runs)} runs ({SEEDS} seeds)", SEEDS * runs),
                             (f"search of {TRIALS} trials", trials)):
-            rows.append({"device": device, "study": name} | {
-                count: makespan([], sorted(works, reverse=True), count) for count in devices})
-    return pd.DataFrame(rows, columns=["device", "study", *devices])
+            rows.append({"device": device, "at_once": at_once, "study": name} | {
+                count: makespan([], sorted(works, reverse=True), count * at_once) for count in devices})
+    return pd.DataFrame(rows, columns=["device", "at_once", "study", *devices])
 
 
 def study_markdown(root: Path = RESULTS) -> str:
@@ -301,10 +344,11 @@ def study_markdown(root: Path = RESULTS) -> str:
     if table.empty:
         return ("No device has timed a full-size run of each network yet, so there is nothing to go by: `make grid` "
                 "and `make publish` fill this in.\n")
-    lines = ["| device | study | " + " | ".join(f"{count} at work" for count in DEVICES) + " |",
-             "|---|---|" + "---:|" * len(DEVICES)]
-    lines += [f"| {row.device} | {row.study} | " + " | ".join(words(row[count]) for count in DEVICES) + " |"
-              for _, row in table.iterrows()]
+    lines = ["| device | runs side by side on each | study | " + " | ".join(
+        f"{count} device{'s' if count > 1 else ''}" for count in DEVICES) + " |",
+             "|---|---:|---|" + "---:|" * len(DEVICES)]
+    lines += [f"| {row.device} | {row.at_once} | {row.study} | "
+              + " | ".join(words(row[count]) for count in DEVICES) + " |" for _, row in table.iterrows()]
     if "gpu" not in set(table.device):
         lines.append("\nNo GPU has timed all seven networks yet: these are the times of processors.")
     return "\n".join(lines) + "\n"

@@ -123,6 +123,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
+    estimate.gather(RUNS / "ravdess-full")
     write_readme()
     draw()
     return 0

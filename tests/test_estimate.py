@@ -171,7 +171,29 @@ def test_the_full_study_is_worked_out_from_timed_runs(tmp_path):
         assert row[1] / 8 <= row[8] < 1.3 * row[1] / 8, study
         assert max(seconds) <= row[64] < row[8]
     text = estimate.study_markdown(tmp_path)
-    assert "| CPU | 126 runs |" in text and "No GPU" in text
+    assert "| CPU | 1 | 126 runs |" in text and "No GPU" in text
+
+
+def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    fake_results(results, protocols=["random"], folds=[0], models=["lstm", "vgg16"])
+    for config in configuration.run_configs("full", "ravdess", folds=[0], protocols=["random"]):
+        if config.model != "lstm":
+            folder = config.run_directory(runs)
+            folder.mkdir(parents=True)
+            estimate.keep(Timing(estimate.kind(config), 2.0, 10.0, 4.0), folder, "CPU, 2 at a time")
+    estimate.keep(Timing("lstm-of-old-settings", 9.0), folder, "CPU, 2 at a time")  # in the place of the Transformer's
+    estimate.gather(runs / "ravdess-full", results)
+    assert estimate.study(results).empty
+    estimate.keep(Timing(estimate.kind(config), 3.0, 10.0, 4.0), folder, "CPU, 2 at a time")
+    for _ in range(2):  # a second time changes nothing
+        estimate.gather(runs / "ravdess-full", results)
+        table = estimate.study(results)
+    lstm = json.loads((results / "random" / "lstm" / "fold0" / "run.json").read_text())["wall_seconds"]
+    seconds = 18 * (5 * (14 + 200) + 14 + 300 + lstm)
+    assert set(table.at_once) == {2}
+    assert table.set_index("study").loc["126 runs", 1] == pytest.approx(seconds / 2, rel=0.03)
+    assert "| CPU | 2 | 126 runs |" in estimate.study_markdown(results)
 
 
 def test_a_device_that_did_not_time_every_network_is_left_out(tmp_path):
