@@ -145,8 +145,15 @@ def _states(configs: list[RunConfig], runs: Path) -> list[Path]:
 
 
 def _every_run(profile: str, corpus: str) -> list[RunConfig]:
-    """All runs there can be of a profile: those of every protocol and fold."""
-    return config.run_configs(profile, corpus, protocols=list(PROTOCOLS), folds=list(range(FOLDS)))
+    """All runs there can be of a profile: those of every protocol and fold, and their variants in studies."""
+    from ser_utils import studies
+
+    everywhere = {"protocols": list(PROTOCOLS), "folds": list(range(FOLDS))}
+    found = config.run_configs(profile, corpus, **everywhere)
+    for name in studies.STUDIES:
+        for variant, configs in studies.run_configs(name, profile, corpus, **everywhere).items():
+            found += configs if variant != studies.BASELINE else []
+    return found
 
 
 def _tar(files: dict[str, bytes]) -> bytes:
@@ -188,9 +195,10 @@ def environment(jobs: int, root: Path = paths.ROOT) -> dict[str, str]:
     """Settings for ``jobs`` trainings on one card that the environment does not hold yet.
 
     JAX, unless told otherwise; the card's memory is shared out and taken as it is needed, where one run alone
-    takes most of it at once; compiled programs are kept on disk for the next run.
+    takes most of it at once; compiled programs are kept on disk for the next run. An epoch takes less time there than
+    saving its state, so that isn't done after every one.
     """
-    settings = {"KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(root / "cache"),
+    settings = {"KERAS_BACKEND": "jax", "SER_SAVE_EVERY": "20", "JAX_COMPILATION_CACHE_DIR": str(root / "cache"),
                 "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30)}  # with a limit, JAX locks the folder
     if jobs > 1:
         settings["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -199,8 +207,9 @@ def environment(jobs: int, root: Path = paths.ROOT) -> dict[str, str]:
     return {name: value for name, value in settings.items() if name not in os.environ}
 
 
-def run(out: Path, models=None, protocols=None, folds=None, budget: float | None = None, jobs: int = JOBS,
-        weights: bool = False, limit_mb: float = LIMIT_MB, root: Path = paths.ROOT) -> list[Path]:
+def run(out: Path, models=None, protocols=None, folds=None, study: str | None = None, variants=None,
+        budget: float | None = None, jobs: int = JOBS, weights: bool = False, limit_mb: float = LIMIT_MB,
+        root: Path = paths.ROOT) -> list[Path]:
     """Train the runs of an unpacked bundle that are missing, and write those finished as archives to ``out``.
 
     Called again it goes on where it stopped. Runs that were finished before the bundle was made are left out.
@@ -208,6 +217,8 @@ def run(out: Path, models=None, protocols=None, folds=None, budget: float | None
     Parameters
     ----------
     models, protocols, folds : lists that narrow the profile's runs down; None takes all of them.
+    study, variants : train a study (see :mod:`ser_utils.studies`, also for its usual protocols and folds) or some of
+        its variants, and their baseline, instead of the profile's runs.
     budget : seconds in which it should be over, archives included.
     jobs : runs at a time.
     weights : whether to write the trained weights too.
@@ -227,9 +238,14 @@ def run(out: Path, models=None, protocols=None, folds=None, budget: float | None
     if missing:
         raise BundleError(f"Not installed here: {', '.join(missing)}. In the bundle's folder:  {INSTALL}\n"
                           f"The wheels are fetched, before packing, with:  {FETCH}")
-    from ser_utils import corpus, grid
+    from ser_utils import corpus, grid, studies
 
-    chosen = config.run_configs(note["profile"], note["corpus"], models, protocols, folds)
+    if study:
+        found = studies.run_configs(study, note["profile"], note["corpus"], models, variants,
+                                    protocols or studies.PROTOCOL, folds or studies.FOLD)
+        chosen = [c for configs in found.values() for c in configs]
+    else:
+        chosen = config.run_configs(note["profile"], note["corpus"], models, protocols, folds)
     wanted = [c for c in chosen if note["finished"].get(c.name) != c.hash]
     print(f"{len(chosen)} runs, of which {len(chosen) - len(wanted)} were finished before packing.", flush=True)
     found, runs = corpus.at(root / CORPUS, note["corpus"]), root / "runs"
@@ -500,6 +516,8 @@ def main(arguments: list[str] | None = None) -> int:
     running = commands.add_parser("run", help="train what an unpacked bundle lacks")
     for name, kind in (("models", str), ("protocols", str), ("folds", int)):
         running.add_argument(f"--{name}", nargs="*", type=kind, help=f"only these {name}")
+    running.add_argument("--study", help="train the variants of a study and their baseline instead of the grid")
+    running.add_argument("--variants", nargs="*", help="only these variants of the study")
     running.add_argument("--budget", type=float, help="be over after this many seconds")
     running.add_argument("--jobs", type=int, default=JOBS, help=f"runs at a time (default: {JOBS})")
     running.add_argument("--out", type=Path, required=True, help="folder for the archives of runs")

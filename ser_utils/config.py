@@ -13,8 +13,13 @@ POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 def _hash(config) -> str:
-    """Twelve hexadecimal digits that change when any setting of a configuration changes."""
-    text = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    """Twelve hexadecimal digits that change when any setting of a configuration changes.
+
+    ``variant`` says where a run lies and not how it is trained, so it doesn't count; ``mixup`` counts if it is on.
+    """
+    values = {name: value for name, value in dataclasses.asdict(config).items()
+              if name != "variant" and (name != "mixup" or value)}
+    text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -76,22 +81,30 @@ class RunConfig:
     label_smoothing: float = 0.1
     clip_norm: float = 1.0
     ema: float = 0.0                  # decay of the running average of the weights; 0 switches it off
-    patience: int = 40                # epochs without a better validation loss before training stops
+    patience: int = 40                # epochs without a better validation accuracy before training stops
+    mixup: float = 0.0                # a of the Beta(a, a) that mixes each clip with another; 0 switches it off
+    variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
 
     @property
     def hash(self) -> str:
         return _hash(self)
 
     @property
-    def name(self) -> str:
+    def place(self) -> str:
+        """Which run it is among those of the same settings: ``<protocol>/<model>/fold<k>``."""
         return f"{self.protocol}/{self.model}/fold{self.fold}"
 
+    @property
+    def name(self) -> str:
+        """Which run it is among all: :attr:`place`, for a variant of a study with its folder before it."""
+        return f"{self.variant}/{self.place}" if self.variant else self.place
+
     def run_directory(self, root: Path) -> Path:
-        """The run's folder: ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>``.
+        """The run's folder: ``<root>[/<variant>]/<corpus>-<profile>/<protocol>/<model>/fold<k>``.
 
         Quick and full, synthetic and real runs never share a folder.
         """
-        return Path(root) / f"{self.corpus}-{self.profile}" / self.protocol / self.model / f"fold{self.fold}"
+        return Path(root) / self.variant / f"{self.corpus}-{self.profile}" / self.place
 
     def is_finished(self, root: Path) -> bool:
         """Whether the folder holds a finished run of this very configuration.

@@ -11,7 +11,6 @@ import dataclasses
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,11 @@ import pandas as pd
 from ser_utils import PROTOCOLS, evaluation, grid
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
-from ser_utils.corpus import Corpus
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, RUNS
 
 BASELINE = "baseline"
+PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +60,36 @@ _VGG = {
                      "without it so deep a stack hardly trains from 960 clips", batch_norm=False),
     "head": _FLAT,
     "seed": _SEED,
+}
+
+_FULL = ("full",)
+_RECIPE = {
+    # With the recipe minus one ingredient ...
+    "smoothing": Change({"label_smoothing": 0.0}, "smoothed labels (0.1), not plain ones",
+                        "no clip is a pure emotion, and no verdict should be certain", _FULL),
+    "plain": Change({"augment": None}, "augmented clips, not always the same ones",
+                    "960 clips are soon learnt by heart", _FULL),
+    "speed": Change({"augment": {"stretch": 0.0}}, "clips sped up and slowed down", "nobody speaks at one speed", _FULL),
+    "warp": Change({"augment": {"warp": 0.0}}, "a warped frequency axis", "other vocal tracts, other voices", _FULL),
+    "level": Change({"augment": {"gain_db": 0.0, "tilt_db": 0.0}}, "another level and colour for every clip",
+                    "the loudness of a recording is an accident", _FULL),
+    "noise": Change({"augment": {"noise_probability": 0.0}}, "noise in a quarter of the clips",
+                    "recordings elsewhere have some", _FULL),
+    "stripes": Change({"augment": {"frequency_masks": 0, "time_masks": 0}}, "blanked stripes (SpecAugment)",
+                      "no single band or moment should decide", _FULL),
+    # ... and with something else in its place.
+    "epochs": Change({"epochs": 300, "patience": 120}, "100 epochs, not 300",
+                     "three times the training costs three times as much", _FULL),
+    "batch": Change({"batch_size": 16}, "32 clips to a batch, not 16", "fewer, steadier steps", _FULL),
+    "rate": Change({"learning_rate": 5e-4}, "a learning rate of 0.001, not half of it", "it gets further in 100 epochs",
+                   _FULL),
+    "decay": Change({"weight_decay": 0.1}, "a weight decay of 0.02, not 0.1", "light regularisation", _FULL),
+    "average": Change({"ema": 0.995}, "the weights themselves, not their running average", "one thing less", _FULL),
+    "mixup": Change({"mixup": 0.2}, "each clip alone, not mixed with another", "two voices at once are no voice", _FULL),
+    "strong": Change({"augment": {"stretch": 0.2, "warp": 0.08, "noise_probability": 0.5, "frequency_masks": 2,
+                                  "time_masks": 2}}, "mild augmentation, not twice as much",
+                     "100 epochs are few", _FULL),
+    "seed": dataclasses.replace(_SEED, profiles=_FULL),
 }
 
 # study -> network -> variant -> change
@@ -113,6 +142,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
             "seed": _SEED,
         },
     },
+    # The recipe of the full profile, one ingredient at a time.
+    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE),
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
@@ -155,8 +186,8 @@ def study(name: str) -> dict[str, dict[str, Change]]:
     return STUDIES[name]
 
 
-def run_configs(name: str, profile: str, corpus: str, models=None, variants=None, protocols=("actors",),
-                folds=(0,)) -> dict[str, list[RunConfig]]:
+def run_configs(name: str, profile: str, corpus: str, models=None, variants=None, protocols=PROTOCOL,
+                folds=FOLD) -> dict[str, list[RunConfig]]:
     """The runs of a study: variant -> configurations, the baseline first.
 
     A variant that changes nothing in a profile is left out there.
@@ -180,48 +211,20 @@ def run_configs(name: str, profile: str, corpus: str, models=None, variants=None
     base = configuration.run_configs(profile, corpus, list(models or changes), list(protocols), list(folds))
     configs = {BASELINE: base}
     for variant in variants or known:
-        configs[variant] = [changed(c, changes[c.model][variant].settings) for c in base
+        configs[variant] = [changed(c, changes[c.model][variant].settings | {"variant": _folder(name, variant)})
+                            for c in base
                             if variant in changes[c.model] and profile in changes[c.model][variant].profiles]
     return {variant: found for variant, found in configs.items() if found}
 
 
-def root(name: str, variant: str, runs: Path = RUNS) -> Path:
-    """Where a variant's runs are trained; the baseline's are the profile's own, trained once for both."""
-    return runs if variant == BASELINE else runs / "studies" / name / variant
-
-
-def train(name: str, configs: dict[str, list[RunConfig]], corpus: Corpus, runs: Path = RUNS, jobs: int | None = None,
-          budget: float | None = None, progress: bool = True) -> None:
-    """Train the runs of a study (:func:`run_configs`) that are not finished; stopped, it goes on where it was.
-
-    Parameters
-    ----------
-    jobs, budget : see ``grid.train``; the budget is that of the whole study.
-
-    Raises
-    ------
-    GridError
-        At the end, if any run failed.
-    """
-    deadline = time.monotonic() + budget if budget else None
-    failures = []
-    for variant, wanted in configs.items():
-        left = deadline - time.monotonic() if deadline else None
-        if left is not None and left <= 0:
-            break
-        if progress and not all(c.is_finished(root(name, variant, runs)) for c in wanted):
-            print(f"{name}: {variant}", flush=True)
-        try:
-            grid.train(wanted, corpus, root=root(name, variant, runs), jobs=jobs, budget=left, progress=progress)
-        except grid.GridError as error:
-            failures.append(f"{variant}: {error}")
-    if failures:
-        raise grid.GridError("\n".join(failures))
+def _folder(name: str, variant: str) -> str:
+    """Where a variant's runs lie among all; the baseline's are the profile's own, trained once for both."""
+    return "" if variant == BASELINE else f"studies/{name}/{variant}"
 
 
 def folders(name: str, profile: str, corpus: str, runs: Path = RUNS) -> dict[str, Path]:
     """variant -> folder of its own runs (``<protocol>/<model>/fold<k>``), as trained here."""
-    return {variant: root(name, variant, runs) / f"{corpus}-{profile}" for variant in _variants(name)}
+    return {variant: runs / _folder(name, variant) / f"{corpus}-{profile}" for variant in _variants(name)}
 
 
 def published(name: str, results: Path = RESULTS) -> dict[str, Path]:
@@ -358,21 +361,20 @@ def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, r
     """
     from ser_utils import publish as publishing
 
-    based = {c.name for c in configs[BASELINE] if c.is_finished(runs)}
+    based = {c.place for c in configs[BASELINE] if c.is_finished(runs)}
     new = []
     for variant, wanted in configs.items():
         for c in wanted:
             if c.corpus != "ravdess" or c.profile == "smoke":
                 raise publishing.PublishError(f"{c.name} is a {c.profile} run on {c.corpus}: a study is published "
                                               "from quick or full runs on ravdess.")
-            if c.name not in based:
+            if c.place not in based:
                 continue
-            target = published(name, results)[variant] / c.name
-            source = root(name, variant, runs)
-            if c.is_finished(source):
-                evaluation.check_run(c.run_directory(source))
-                if publishing.copy_run(c.run_directory(source), target):
-                    new.append(f"{variant}/{c.name}")
+            target = published(name, results)[variant] / c.place
+            if c.is_finished(runs):
+                evaluation.check_run(c.run_directory(runs))
+                if publishing.copy_run(c.run_directory(runs), target):
+                    new.append(f"{variant}/{c.place}")
             elif target.exists() and _info(target)["config_hash"] != c.hash:
                 shutil.rmtree(target)
     return new
@@ -398,8 +400,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="quick", choices=list(configuration.PROFILES))
     parser.add_argument("--models", nargs="*", help="only these networks")
     parser.add_argument("--variants", nargs="*", help="only these variants")
-    parser.add_argument("--protocols", nargs="*", default=["actors"], help="default: actors")
-    parser.add_argument("--folds", nargs="*", type=int, default=[0], help="default: 0")
+    parser.add_argument("--protocols", nargs="*", default=PROTOCOL, help="default: actors")
+    parser.add_argument("--folds", nargs="*", type=int, default=FOLD, help="default: 0")
     parser.add_argument("--budget", type=float, help="train no longer than this many seconds")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
     parser.add_argument("--publish", action="store_true", help="afterwards copy finished runs to results/studies/")
@@ -416,7 +418,8 @@ def main(arguments: list[str] | None = None) -> int:
                               options.protocols, options.folds)
         features.extract(found, configuration.PROFILES[options.profile].features)
         try:
-            train(options.study, configs, found, options.runs, options.jobs, options.budget)
+            grid.train([c for wanted in configs.values() for c in wanted], found, options.runs, options.jobs,
+                       options.budget)
         except grid.GridError as error:  # what is finished is shown all the same
             print(error, file=sys.stderr)
             failed = True

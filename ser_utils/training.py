@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_utils import evaluation, frontend, machine
-from ser_utils.config import RunConfig
+from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.features import FeatureStore, fit_length, statistics
 from ser_utils.folds import check_split, split
@@ -23,6 +23,7 @@ from ser_utils.paths import RUNS, atomic_write
 from ser_utils.ravdess import EMOTIONS
 
 PREDICT_BATCH = 120
+SAVE_EVERY = float(os.environ.get("SER_SAVE_EVERY", 0))  # seconds at least between saved states; 0: each epoch's
 
 
 class RunBusy(RuntimeError):
@@ -97,15 +98,19 @@ def prepare(config: RunConfig, corpus: Corpus, store: FeatureStore) -> Data:
 
 
 class Batches(keras.utils.PyDataset):
-    """Training batches in an order that depends on seed and epoch alone, so that a continued run repeats it."""
+    """Training batches in an order that depends on seed and epoch alone, so that a continued run repeats it.
 
-    def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
+    With ``mixup`` each clip sounds together with another one of its batch, see :func:`mixed`.
+    """
+
+    def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, mixup: float = 0.0):
         super().__init__()
         self.x, self.y = x, np.eye(len(EMOTIONS), dtype=np.float32)[labels]
-        self.batch_size, self.seed = min(batch_size, len(x)), seed
+        self.batch_size, self.seed, self.mixup = min(batch_size, len(x)), seed, mixup
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
         self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
 
     def __len__(self) -> int:
@@ -113,7 +118,24 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, number: int):
         rows = self.order[number * self.batch_size:(number + 1) * self.batch_size]
-        return self.x[rows], self.y[rows]
+        if not self.mixup:
+            return self.x[rows], self.y[rows]
+        return mixed(self.x[rows], self.y[rows], self.mixup, np.random.default_rng([self.seed, self.epoch, number]))
+
+
+def mixed(x: np.ndarray, y: np.ndarray, a: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mixup (Zhang et al. 2018): log-mels (N, frames, bands) in dB and labels (N, 8), each mixed with another.
+
+    Powers add, as of two voices at once: a share from Beta(a, a) of the clip's own, the rest of the other's. The
+    label is mixed by the same share. Frames in which both are padding stay padding.
+    """
+    other = rng.permutation(len(x))
+    share = rng.beta(a, a, len(x)).astype(np.float32)[:, None, None]
+    powers = share * 10 ** (x / 10) + (1 - share) * 10 ** (x[other] / 10)
+    padding = ((x <= PAD_DB) & (x[other] <= PAD_DB)).all(axis=2, keepdims=True)
+    weight = share[:, :, 0]
+    return (np.where(padding, PAD_DB, 10 * np.log10(np.maximum(powers, POWER_FLOOR))).astype(np.float32),
+            weight * y + (1 - weight) * y[other])
 
 
 def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
@@ -138,6 +160,8 @@ def copies(variables) -> list[np.ndarray]:
 class Keeper(keras.callbacks.Callback):
     """Validate, remember the best epoch, stop early and write a state to continue from after every epoch.
 
+    Where epochs take a fraction of a second, on a GPU, ``SER_SAVE_EVERY`` seconds lie between two states.
+
     The state is one file, replaced in one step: the model's variables, the optimiser's (with its step count,
     hence the schedule, and the running average of the weights), the random states, the best weights so far
     and the history. A killed run loses the epoch it was in and nothing else.
@@ -148,6 +172,7 @@ class Keeper(keras.callbacks.Callback):
         self.config, self.x_val, self.y_val = config, x_val, y_val
         self.batches, self.path, self.report = batches, path, report
         self.rows, self.seconds = [], 0.0
+        self.saved = time.monotonic()
         self.best = {"epoch": 0, "val_accuracy": -1.0, "val_loss": np.inf}
         self.best_weights = None
 
@@ -174,7 +199,10 @@ class Keeper(keras.callbacks.Callback):
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
             self.model.stop_training = True
         self.seconds += time.perf_counter() - self.began
-        self.save()
+        last = self.model.stop_training or epoch + 1 == self.config.epochs
+        if last or time.monotonic() - self.saved >= SAVE_EVERY:
+            self.save()
+            self.saved = time.monotonic()
         self.report(self)
 
     def swap_in_average(self) -> list[np.ndarray] | None:
@@ -338,7 +366,7 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
     keras.backend.clear_session()
     model = compiled(config, data)
     train, val = data.rows["train"], data.rows["val"]
-    batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed)
+    batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed, config.mixup)
     bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
 
     def report(keeper: Keeper) -> None:

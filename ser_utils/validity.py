@@ -276,7 +276,8 @@ def _train(job: Job, corpus: Corpus, store: FeatureStore, directory: Path, on_ep
     if plan.statistics == "all":
         model.get_layer("normalise").assign(*features.statistics(data.logmel))
     train = data.rows["train"]
-    batches = training.Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed)
+    batches = training.Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed,
+                               config.mixup)
     watcher = Watcher(config, data, batches, plan.chosen_on, on_epoch)
     watcher.set_model(model)
     model.fit(batches, epochs=config.epochs, callbacks=[watcher], shuffle=False, verbose=0)

@@ -207,6 +207,29 @@ def test_what_is_finished_here_is_not_trained_there(unpacked, tmp_path, monkeypa
     assert set(json.loads(found["manifest.json"])["runs"]) == {"actors/resnet/fold1"}
 
 
+def test_a_study_is_trained_there_and_comes_home(unpacked, tmp_path, monkeypatch):
+    from ser_utils import grid, studies
+
+    def train(configs, found, root, jobs, budget):
+        trained.extend(c.name for c in configs)
+        finish(configs[1], tmp_path)
+        os.renames(configs[1].run_directory(tmp_path), configs[1].run_directory(root))
+
+    trained = []
+    monkeypatch.setattr(grid, "train", train)
+    written = bundle.run(tmp_path / "out", ["alexnet"], study="canonical", variants=["stem"], root=unpacked)
+    variant = "studies/canonical/stem/actors/alexnet/fold0"
+    assert trained == ["actors/alexnet/fold0", variant]
+    assert set(json.loads(contents(written[0])["manifest.json"])["runs"]) == {variant}
+    config = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])["stem"][0]
+    finish(config, tmp_path)
+    written = bundle.archive([config], CLIPS, tmp_path, tmp_path / "out")  # of the whole corpus
+    assert bundle.collect(written, tmp_path / "home") == {variant: "new"}
+    assert (tmp_path / "home/studies/canonical/stem/synthetic-smoke/actors/alexnet/fold0/run.json").exists()
+    with pytest.raises(ValueError, match="Unknown study 'luck'"):
+        bundle.run(tmp_path / "out", study="luck", root=unpacked)
+
+
 def test_a_missing_package_is_named_before_anything_starts(unpacked, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "NEEDED", ("numpy", "no_such_package"))
     with pytest.raises(bundle.BundleError, match=r"Not installed here: no_such_package.*\n?.*pip install --no-index"):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ def put_study(configs, runs, accuracies):
     """Runs of some variants of a study, trained in ``runs``."""
     for number, (variant, accuracy) in enumerate(accuracies.items()):
         for c in configs[variant]:
-            put(c, studies.root("canonical", variant, runs), accuracy, seed=number)
+            put(c, runs, accuracy, seed=number)
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
         assert c.options["weights"] == "imagenet" and shape == (160, 80, 1)
 
 
+def test_the_recipe_is_varied_in_the_full_profile_alone():
+    found = studies.run_configs("recipe", "full", "ravdess", ["transformer"])
+    hashes = {configs[0].hash for configs in found.values()}
+    assert len(hashes) == len(found) == 1 + len(studies.study("recipe")["transformer"])
+    base = found.pop("baseline")[0]
+    for variant, (config,) in found.items():
+        differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
+        assert differing == set(studies.study("recipe")["transformer"][variant].settings), variant
+    assert list(studies.run_configs("recipe", "quick", "ravdess", ["transformer"])) == ["baseline"]
+
+
 def test_studies_are_narrowed_down():
     found = quick(["lstm", "resnet"], variants=["average", "skip"], folds=(0, 3))
     assert {variant: [(c.model, c.fold) for c in configs] for variant, configs in found.items()} == {
@@ -108,7 +120,7 @@ def test_a_variant_that_changes_nothing_is_left_out():
 
 
 @pytest.mark.parametrize(("name", "narrowed", "message"), [
-    ("canon", {}, "Unknown study 'canon'; choose from canonical, imagenet"),
+    ("canon", {}, "Unknown study 'canon'; choose from canonical, recipe, imagenet"),
     ("canonical", {"models": ["gru"]}, "no network 'gru'; it has alexnet"),
     ("imagenet", {"models": ["lstm"]}, "no network 'lstm'; it has resnet"),
     ("canonical", {"variants": ["bigger"]}, "no variant 'bigger'; it has stem"),
@@ -124,39 +136,24 @@ def test_unknown_names_are_listed(name, narrowed, message):
 
 def test_a_study_is_trained_once(tiny_corpus, tmp_path, monkeypatch):
     """Real runs, in processes; the baseline's are the profile's own, each variant has a folder of its own."""
-    configs = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
-    studies.train("canonical", configs, tiny_corpus, tmp_path, progress=False)
+    found = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
+    configs = [c for wanted in found.values() for c in wanted]
+    grid.train(configs, tiny_corpus, tmp_path, progress=False)
     place = "synthetic-smoke/actors/alexnet/fold0/run.json"
     assert (tmp_path / place).exists() and (tmp_path / "studies/canonical/stem" / place).exists()
     found = studies.table("canonical", studies.folders("canonical", "smoke", "synthetic", tmp_path))
     assert found.variant.tolist() == ["baseline", "stem"] and found.difference.notna().tolist() == [False, True]
     assert "Validation clips" in studies.text(found) and "smoke" in studies.text(found)
-    monkeypatch.setattr(studies.grid, "train", lambda wanted, corpus, root, **rest: [
-        pytest.fail(f"trains {c.name} again") for c in wanted if not c.is_finished(root)])
-    studies.train("canonical", configs, tiny_corpus, tmp_path, progress=False)
+    monkeypatch.setattr(grid, "Process", lambda *a: pytest.fail("trains again"))
+    grid.train(configs, tiny_corpus, tmp_path, progress=False)
 
 
-def test_one_failure_does_not_end_a_study(tmp_path, monkeypatch):
-    tried = []
-
-    def fail(wanted, corpus, root, **rest):
-        tried.append(root.name)
-        if root.name == "stem":
-            raise grid.GridError("no luck")
-
-    monkeypatch.setattr(studies.grid, "train", fail)
-    with pytest.raises(grid.GridError, match="stem: no luck"):
-        studies.train("canonical", quick(), None, tmp_path, progress=False)
-    assert tried == [tmp_path.name, "stem", "norm", "head", "seed"]
-
-
-def test_the_budget_is_that_of_the_whole_study(tmp_path, monkeypatch):
-    clock = iter([0.0, 0.0, 30.0, 70.0, 101.0])
-    monkeypatch.setattr(studies.time, "monotonic", lambda: next(clock))
-    budgets = []
-    monkeypatch.setattr(studies.grid, "train", lambda *a, budget, **rest: budgets.append(budget))
-    studies.train("canonical", quick(), None, tmp_path, budget=100, progress=False)
-    assert budgets == [100, 70, 30]
+def test_a_variant_lies_apart_and_is_hashed_by_its_settings_alone():
+    base, variant = (found[0] for found in quick(variants=["stem"]).values())
+    assert (base.name, variant.name) == ("actors/alexnet/fold0", "studies/canonical/stem/actors/alexnet/fold0")
+    assert base.place == variant.place and base.hash != variant.hash
+    assert dataclasses.replace(variant, variant="").hash == variant.hash
+    assert variant.run_directory("runs") == Path("runs/studies/canonical/stem/ravdess-quick/actors/alexnet/fold0")
 
 
 # The table
@@ -201,8 +198,8 @@ def test_only_folds_that_both_have_are_compared(trained):
 
 def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
     config = dataclasses.replace(quick()["stem"][0], epochs=31)
-    shutil.rmtree(config.run_directory(studies.root("canonical", "stem", trained)))
-    put(config, studies.root("canonical", "stem", trained))
+    shutil.rmtree(config.run_directory(trained))
+    put(config, trained)
     with pytest.raises(evaluation.ResultsError, match="stem.*more than its change.*stem_stride"):
         studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ser_utils import evaluation, training
-from ser_utils.config import FeatureConfig, RunConfig
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.folds import LeakError
 from ser_utils.paths import ROOT
 
@@ -176,6 +176,41 @@ def test_batches_depend_on_seed_and_epoch_alone():
     assert len(one) == 3 and len(set(seen)) == 18
     two.start_epoch(5)
     assert not np.array_equal(one[0][0], two[0][0])
+
+
+def test_states_are_saved_no_more_often_than_asked_and_at_the_end(made_up, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_EVERY", 3600.0)
+    saved = []
+    monkeypatch.setattr(training.Keeper, "save", lambda keeper: saved.append(len(keeper.rows)))
+    training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    assert saved == [CONFIG.epochs]
+
+
+def test_mixup_adds_powers_and_mixes_labels():
+    rng = np.random.default_rng(0)
+    x = rng.normal(-40, 10, (6, 5, 3)).astype(np.float32)
+    x[:3, 4] = PAD_DB
+    y = np.eye(8, dtype=np.float32)[[0, 1, 2, 3, 4, 5]]
+    both, labels = training.mixed(x, y, 0.4, np.random.default_rng(1))
+    assert both.dtype == labels.dtype == np.float32
+    np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
+    for clip, label in zip(both, labels, strict=True):
+        first, second = (list(np.flatnonzero(label)) * 2)[:2]
+        share = label[first] if first != second else 1.0
+        expected = 10 * np.log10(share * 10 ** (x[first] / 10) + (1 - share) * 10 ** (x[second] / 10))
+        np.testing.assert_allclose(clip, expected, atol=2e-3)
+        padding = (x[[first, second]] == PAD_DB).all(axis=(0, 2))
+        assert (clip[padding] == PAD_DB).all() and (clip[~padding] > PAD_DB).all()
+    assert ((labels > 0).sum(axis=1) == 2).any()
+
+
+def test_mixed_batches_repeat_and_vary_from_epoch_to_epoch():
+    x, labels = np.random.default_rng(0).normal(-40, 5, (20, 4, 2)).astype(np.float32), np.arange(20) % 8
+    one, two = (training.Batches(x, labels, 6, seed=1, mixup=0.3) for _ in range(2))
+    np.testing.assert_array_equal(one[1][0], two[1][0])
+    before = one[0][1]
+    one.start_epoch(1)
+    assert not np.array_equal(before, one[0][1])
 
 
 def test_training_stops_when_validation_no_longer_improves(made_up, tmp_path):

@@ -14,7 +14,6 @@ from ser_utils import evaluation, features, folds, frontend, publish, training, 
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.folds import LeakError
-from ser_utils.paths import RESULTS
 from ser_utils.validity import SHORTCUTS, Job
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
