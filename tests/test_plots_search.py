@@ -29,3 +29,18 @@ def test_trials_draws_every_setting_the_important_ones_first(clean_style):
 def test_trials_needs_finished_trials(clean_style):
     with pytest.raises(ValueError, match="too few"):
         plots.trials(made_up(2))
+
+
+def test_worth_draws_every_variant_of_every_network(clean_style):
+    rows = [(model, variant, -difference, -difference - 3, -difference + 2)
+            for model in ("lstm", "transformer")
+            for variant, difference in (("baseline", 0), ("epochs", -4), ("noise", 1))]
+    table = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high"])
+    fig = plots.worth(table, "recipe", "Which choices pay")
+    (axis,) = fig.axes
+    dots = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+    assert dots == [-4, 1, -4, 1]  # with the choice less without it
+    spans = np.vstack([span for line in axis.collections for span in line.get_segments()])
+    assert (spans[:, 0].min(), spans[:, 0].max()) == (-6, 4)
+    assert axis.get_yticklabels()[0].get_text() == "100 epochs, not 300"
+    assert {text.get_text() for text in fig.legends[0].texts} == {"LSTM", "Transformer"}

@@ -1,13 +1,15 @@
-"""The figure of the search for a recipe: which settings mattered, and every trial."""
+"""Figures of the search for a recipe: every trial and which settings mattered, and what each choice is worth."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ser_utils import search
-from ser_utils.plots.style import GREY, finish
+from ser_utils import search, studies
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.plots.style import GREY, finish, model_color
 
 TITLES = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size",
           "label_smoothing": "label smoothing", "dropout": "dropout", "ema": "weight average (decay)",
@@ -53,4 +55,28 @@ def trials(table: pd.DataFrame, columns: int = 4) -> Figure:
     for ax in axes[:, 0]:
         ax.set_ylabel("validation accuracy (%)")
     fig.suptitle(f"{len(finished)} recipes tried to the end; share of the variance each setting explains")
+    return finish(fig)
+
+
+def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
+    """What each choice of a study's baseline is worth: accuracy with it less that without, one colour a network.
+
+    ``table`` is that of :func:`ser_utils.studies.table` for the study ``name``, one protocol; 95 % intervals.
+    """
+    table = table[table.variant != studies.BASELINE]
+    models, variants = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.variant))
+    what = {variant: change.what for model in models for variant, change in studies.study(name)[model].items()}
+    step = 0.6 / len(models)
+    fig, axis = plt.subplots(figsize=(9.5, 1.3 + (0.3 + 0.16 * len(models)) * len(variants)), layout="constrained")
+    axis.axvline(0, color=GREY, linewidth=1)
+    for row in table.itertuples():
+        y = variants.index(row.variant) + step * (models.index(row.model) - (len(models) - 1) / 2)
+        axis.hlines(y, -row.high, -row.low, color=model_color(row.model), linewidth=2)
+        axis.plot(-row.difference, y, "o", color=model_color(row.model), markersize=6, markeredgecolor="white")
+    axis.set_yticks(range(len(variants)), [what[variant] for variant in variants])
+    axis.set(ylim=(len(variants) - 0.5, -0.5), xlabel="Worth in points of validation accuracy, with 95 % interval")
+    axis.grid(axis="y", visible=False)
+    handles = [Line2D([], [], color=model_color(m), marker="o", markersize=6, label=MODEL_NAMES[m]) for m in models]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    fig.suptitle(title)
     return finish(fig)
