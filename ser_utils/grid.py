@@ -400,6 +400,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from ser_utils import corpus, features
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     try:
         found = corpus.for_profile(options.profile)
         features.extract(found, configuration.PROFILES[options.profile].features)

@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -413,6 +414,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from ser_utils import corpus, features
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     failed = False
     try:
         found = corpus.for_profile(options.profile)

@@ -414,11 +414,11 @@ def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
 
 
 def scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy and UAR of every shortcut and network, and the difference from the plain random split.
+    """Accuracy and UAR of every shortcut and network, and the difference from honest training.
 
     Columns: shortcut, title, model, folds, clips; accuracy, low, high, uar, uar_low, uar_high (per cent; 95 %
-    bootstrap intervals over clips, where speakers are new over actors); gain (points over ``random``, NaN without
-    it and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact McNemar where both were
+    bootstrap intervals over clips, where speakers are new over actors); gain (points over the honest runs of its protocol,
+    honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact McNemar where both were
     tested on the same clips, else a two-proportion z test.
     """
     rows = []
@@ -438,7 +438,8 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
                 row |= {"accuracy" if metric == "accuracy" else "uar": 100 * value,
                         f"{short}low": 100 * low, f"{short}high": 100 * high}
             comparable = name != "random" and not SHORTCUTS[name].permuted
-            rows.append(row | _against(mine.get("random"), part if comparable else None))
+            base = "random" if SHORTCUTS[name].honest else SHORTCUTS[name].protocol
+            rows.append(row | _against(mine.get(base), part if comparable else None))
     table = pd.DataFrame(rows, columns=["shortcut", "title", "model", "folds", "clips", "accuracy", "low", "high",
                                         "uar", "uar_low", "uar_high", "gain", "p"])
     for _, part in table.groupby("model"):
@@ -448,7 +449,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _against(plain: pd.DataFrame | None, part: pd.DataFrame | None) -> dict[str, float]:
-    """Gain of a shortcut over the plain random split in points, with its p; NaN where one of them is missing."""
+    """Gain of ``part`` over ``plain`` in points, with its p; NaN where one of them is missing."""
     from statsmodels.stats.proportion import proportions_ztest
 
     if plain is None or part is None or plain.empty:

@@ -333,6 +333,18 @@ def test_a_budget_stops_a_run_under_way(tiny_corpus, tmp_path):
     assert time.monotonic() - began < 60 and results(tmp_path) == {}
 
 
+def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(tiny_corpus, monkeypatch, capsys):
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
+    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr(grid, "run_all", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert grid.main(["--profile", "smoke"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert "Stopped." in capsys.readouterr().out
+
+
 def test_run_all_lists_every_run_of_the_profile(tiny_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "train", lambda *a, **k: None)
     table = grid.run_all("smoke", tiny_corpus, models=["lstm", "vgg16"], root=tmp_path)

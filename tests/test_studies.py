@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -328,6 +331,16 @@ def test_command_shows_what_is_finished_after_a_failure(command, capsys, monkeyp
     assert command("--models", "alexnet") == 1
     said = capsys.readouterr()
     assert "no luck" in said.err and "AlexNet" in said.out
+
+
+def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(command, capsys, monkeypatch):
+    monkeypatch.setattr(studies.grid, "train", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert command("--models", "alexnet") == 130
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert "Stopped." in capsys.readouterr().out
 
 
 def test_command_names_what_it_does_not_know(command, capsys):

@@ -176,10 +176,13 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
     right, wrong = labels, (labels + 1) % 8
     at = np.arange(240)
     made = pd.concat([pd.DataFrame({"shortcut": name, "prediction": np.where(at < hits, right, wrong)} | base)
-                      for name, hits in (("random", 100), ("test_epoch", 102), ("everything", 200))])
+                      for name, hits in (("random", 100), ("test_epoch", 102), ("everything", 200), ("actors", 80),
+                                         ("by_speaker", 92))])
     table = validity.scores(made).set_index("shortcut")
     assert table.gain["everything"] == pytest.approx(100 * 100 / 240)
-    assert table.p["everything"] == pytest.approx(2 * 2 * 0.5**100) and table.p["test_epoch"] == pytest.approx(0.5)
+    assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100) and table.p["test_epoch"] == pytest.approx(0.5)
+    assert table.gain["actors"] == pytest.approx(-100 * 20 / 240)
+    assert table.gain["by_speaker"] == pytest.approx(100 * 12 / 240)  # over unseen actors, its own protocol
 
 
 def test_no_runs_no_rows(tmp_path):
