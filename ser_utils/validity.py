@@ -417,9 +417,9 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """Accuracy and UAR of every shortcut and network, and the difference from honest training.
 
     Columns: shortcut, title, model, folds, clips; accuracy, low, high, uar, uar_low, uar_high (per cent; 95 %
-    bootstrap intervals over clips, where speakers are new over actors); gain (points over the honest runs of its protocol,
-    honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact McNemar where both were
-    tested on the same clips, else a two-proportion z test.
+    bootstrap intervals over clips, where speakers are new over actors); gain (points over the honest runs of its
+    protocol, honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the
+    network's shortcuts: exact McNemar where both were tested on the same clips, else a two-proportion z test.
     """
     rows = []
     order = [name for name in SHORTCUTS if name in set(predictions.shortcut)]
