@@ -80,9 +80,16 @@ def copy_run(directory: Path, target: Path) -> bool:
 
 def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     """Draw the project's figures anew: the framework, and the published results if there are any."""
+    from ser_utils import validity
+    from ser_utils.plots.validity import ladder
+
     style.use_style()
     style.set_corpus("ravdess")
     style.save_fig(data.framework(), "framework", folder)
+    for profile, home in validity.published(results).items():
+        scores = validity.scores(validity.load(home))
+        rungs = scores[scores.shortcut.isin(validity.LADDER + validity.APART)]
+        style.save_fig(ladder(rungs), f"ladder_{profile}", folder)
     if not evaluation.run_dirs(results):
         return
     table = evaluation.table2(results)

@@ -723,7 +723,10 @@ def main(arguments: list[str] | None = None) -> int:
         probed = [Run(job.directory(options.runs)) for job in wanted if job.shortcut == "random"]
         table = controls(found, store, [run for run in probed if (run.dir / "run.json").exists()])
         if options.publish:
+            from ser_utils import publish
+
             print(f"Published: {', '.join(publish_ladder(wanted, table, options.runs))}.")
+            publish.draw()
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept.")
         return 130

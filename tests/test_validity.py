@@ -423,6 +423,8 @@ def test_the_ladder_is_published_without_weights(ladder, tmp_path):
     restate(other.directory(root), config_hash=other.hash)
     validity.publish_ladder([other], cues, root, results)
     assert set(validity.published(results)) == {"smoke", "quick"}  # profiles lie apart
+    publish.draw(results, tmp_path / "figures")
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"framework", "ladder_smoke", "ladder_quick"}
 
 
 def test_a_synthetic_ladder_is_not_published(ladder, tmp_path):
