@@ -86,8 +86,8 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     style.use_style()
     style.set_corpus("ravdess")
     style.save_fig(data.framework(), "framework", folder)
-    for profile, home in validity.published(results).items():
-        scores = validity.scores(validity.load(home))
+    for profile, predictions in validity.load_published(results).items():
+        scores = validity.scores(predictions)
         rungs = scores[scores.shortcut.isin(validity.LADDER + validity.APART)]
         style.save_fig(ladder(rungs), f"ladder_{profile}", folder)
     if not evaluation.run_dirs(results):

@@ -384,6 +384,12 @@ def published(results: Path = RESULTS) -> dict[str, Path]:
     return {profile: home for profile, home in homes.items() if evaluation.run_dirs(home)}
 
 
+def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
+    """profile -> :func:`load` of its published ladder; the full profile's honest runs are those of the results."""
+    return {profile: load(home, results if profile == "full" else None)
+            for profile, home in published(results).items()}
+
+
 def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
     """Test predictions of all finished runs of a ladder and its controls in one table.
 
@@ -669,11 +675,11 @@ def findings(job: Job, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -
 # ---------------------------------------------------------------------------------------------- publication
 
 
-def publish_ladder(wanted: Sequence[Job], table: pd.DataFrame, root: Path = RUNS, results: Path = RESULTS
+def publish_ladder(wanted: Sequence[Job], table: pd.DataFrame | None, root: Path = RUNS, results: Path = RESULTS
                    ) -> list[str]:
-    """Copy finished jobs of one profile to ``results/validity/<profile>``, weights left out, with the controls.
+    """Copy finished jobs of one profile to ``results/validity/<profile>``, weights left out.
 
-    Returns the names of the jobs.
+    ``table`` are the controls, if there are any. Returns the names of the jobs.
 
     Raises
     ------
@@ -696,7 +702,7 @@ def publish_ladder(wanted: Sequence[Job], table: pd.DataFrame, root: Path = RUNS
         for file in publish.FILES:
             with atomic_write(target / file) as temporary:
                 shutil.copyfile(job.directory(root) / file, temporary)
-    if done:
+    if done and table is not None:
         training.write_csv(table, home / "controls.csv")
     return [job.name for job in done]
 
@@ -720,8 +726,9 @@ def main(arguments: list[str] | None = None) -> int:
         store = features.extract(found, configuration.PROFILES[options.profile].features)
         wanted = jobs(options.profile, found.kind, options.models, options.folds, options.shortcuts)
         train(wanted, found, options.runs, options.jobs)
-        probed = [Run(job.directory(options.runs)) for job in wanted if job.shortcut == "random"]
-        table = controls(found, store, [run for run in probed if (run.dir / "run.json").exists()])
+        probed = [Run(job.directory(options.runs)) for job in wanted
+                  if job.shortcut == "random" and job.is_finished(options.runs)]
+        table = controls(found, store, probed) if probed else None
         if options.publish:
             from ser_utils import publish
 
@@ -735,7 +742,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     ordinary = options.runs / f"{found.kind}-{options.profile}"
     print(scores(load(ordinary / "validity", ordinary)).round(3).to_string(index=False))
-    print(table.round(1).to_string(index=False))
+    if table is not None:
+        print(table.round(1).to_string(index=False))
     return 0
 
 
