@@ -51,7 +51,8 @@ class ReferenceConfig:
     features: FeatureConfig = FeatureConfig()
     strengths: tuple[float, ...] = ()  # values of C; validation accuracy chooses
 
-    hash, name = RunConfig.hash, RunConfig.name
+    variant = ""  # part of no study
+    hash, place, name = RunConfig.hash, RunConfig.place, RunConfig.name
     run_directory, is_finished = RunConfig.run_directory, RunConfig.is_finished
 
 
