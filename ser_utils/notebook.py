@@ -115,8 +115,8 @@ class Session:
         shown = {k: v for k, v in dataclasses.asdict(c).items() if k not in ("features", "augment", "options")}
         shown |= {f"options: {k}": v for k, v in c.options.items()}
         shown |= {f"augment: {k}": v for k, v in (dataclasses.asdict(c.augment) if c.augment else {}).items()}
-        rows = pd.DataFrame([(k, str(v)) for k, v in shown.items() if k not in ("protocol", "fold", "model")],
-                            columns=["setting", "value"])
+        rows = pd.DataFrame([(k, str(v)) for k, v in shown.items()
+                             if k not in ("protocol", "fold", "model", "variant")], columns=["setting", "value"])
         half = -(-len(rows) // 2)
         wide = pd.concat([rows[:half].reset_index(drop=True), rows[half:].reset_index(drop=True)], axis=1)
         wide.columns = ["setting", "value", "setting ", "value "]

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ser_utils import config, estimate, evaluation, reference
+from ser_utils import FOLDS, config, estimate, evaluation, reference
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
@@ -89,7 +89,8 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     for profile, predictions in validity.load_published(results).items():
         scores = validity.scores(predictions)
         rungs = scores[scores.shortcut.isin(validity.LADDER + validity.APART)]
-        style.save_fig(ladder(rungs), f"ladder_{profile}", folder)
+        title = f"Profile {profile}, {rungs.folds.max()} of {FOLDS} folds"
+        style.save_fig(ladder(rungs, title), f"ladder_{profile}", folder)
     if not evaluation.run_dirs(results):
         return
     table = evaluation.table2(results)
