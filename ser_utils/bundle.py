@@ -241,9 +241,9 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
     from ser_utils import corpus, grid, studies
 
     if study:
-        found = studies.run_configs(study, note["profile"], note["corpus"], models, variants,
-                                    protocols or studies.PROTOCOL, folds or studies.FOLD)
-        chosen = [c for configs in found.values() for c in configs]
+        variants = studies.run_configs(study, note["profile"], note["corpus"], models, variants,
+                                       protocols or studies.PROTOCOL, folds or studies.FOLD)
+        chosen = [c for configs in variants.values() for c in configs]
     else:
         chosen = config.run_configs(note["profile"], note["corpus"], models, protocols, folds)
     wanted = [c for c in chosen if note["finished"].get(c.name) != c.hash]

@@ -720,7 +720,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.task:
         return _child(json.loads(options.task))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # children are stopped on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     try:
         found = corpora.for_profile(options.profile)
         store = features.extract(found, configuration.PROFILES[options.profile].features)

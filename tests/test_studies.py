@@ -102,6 +102,9 @@ def test_the_recipe_is_varied_in_the_full_profile_alone():
     hashes = {configs[0].hash for configs in found.values()}
     assert len(hashes) == len(found) == 1 + len(studies.study("recipe")["transformer"])
     base = found.pop("baseline")[0]
+    named = (base.epochs, base.batch_size, base.learning_rate, base.weight_decay, base.label_smoothing)
+    assert named == (100, 32, 0.001, 0.02, 0.1)  # the study's texts name these
+    assert base.augment.noise_probability == 0.25 and not base.ema and not base.mixup
     for variant, (config,) in found.items():
         differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
         assert differing == set(studies.study("recipe")["transformer"][variant].settings), variant
