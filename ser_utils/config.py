@@ -153,7 +153,8 @@ PROFILES: dict[str, Profile] = {
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {
         **{name: {"options": {"dropout": 0.2}} for name in ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19")},
         "lstm": {"options": {"stack": 4}},
-        "transformer": {"options": {"downsample": 4}},
+        "transformer": {"frames": 128, "epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
+                        "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),
 }
 

@@ -879,6 +879,40 @@ def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
     }
 
 
+# ------------------------------------------------------------------------------- where accuracy is lost
+
+
+def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
+    """Where the networks of a folder of runs lose accuracy between training and test, all figures in per cent.
+
+    One row a protocol and network with finished runs, means over its folds: protocol, model, name, folds, epochs
+    (trained), kept (epoch whose weights were kept), train (augmented training clips, over the last tenth of the
+    epochs), val_end (validation clips, over the same epochs), val (validation clips, epoch kept), test,
+    paper_accuracy.
+
+    train - val_end is what the network knows of its training clips alone; val - val_end is the luck of choosing
+    the best of many epochs; val - test is what remains of it, and the difference between two sets of clips.
+
+    Raises
+    ------
+    ResultsError
+        If a finished run's file is missing or damaged.
+    """
+    rows = []
+    for run in load_runs(root).itertuples():
+        last = read_history(run.dir).tail(max(run.epochs // 10, 1))
+        rows.append({"protocol": run.protocol, "model": run.model, "folds": 1, "epochs": run.epochs,
+                     "kept": run.best_epoch, "train": 100 * last.accuracy.mean(),
+                     "val_end": 100 * last.val_accuracy.mean(), "val": 100 * run.val_accuracy,
+                     "test": 100 * run.test_accuracy})
+    columns = ["protocol", "model", "folds", "epochs", "kept", "train", "val_end", "val", "test"]
+    groups = pd.DataFrame(rows, columns=columns).groupby(["protocol", "model"], sort=False)
+    table = groups.mean().assign(folds=groups.folds.sum()).reset_index()
+    names = table.model.map(MODEL_NAMES).fillna(table.model)
+    table.insert(2, "name", names)
+    return table.assign(paper_accuracy=[TABLE2.get(model, (np.nan,))[0] for model in table.model])
+
+
 # ------------------------------------------------------------------------------------------------ Table 2
 
 

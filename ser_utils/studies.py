@@ -94,6 +94,16 @@ _RECIPE = {
                      "100 epochs are few", _FULL),
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
 }
+_RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
+    "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
+                     _FULL),
+    "rate": Change({"learning_rate": 1e-3}, "a learning rate of 0.002, not half of it", "it gets further in 150 epochs",
+                   _FULL),
+    "average": Change({"ema": 0.0}, "the running average of the weights, not the weights themselves",
+                      "the average wanders less from epoch to epoch", _FULL),
+    "large": Change({"options": {"dim": 192, "depth": 4}}, "2 encoder layers of 96 features, not 4 of 192",
+                    "seven times the parameters take five times as long", _FULL),
+}
 
 # study -> network -> variant -> change
 STUDIES: dict[str, dict[str, dict[str, Change]]] = {
@@ -146,7 +156,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
     },
     # The recipe of the full profile, one ingredient at a time.
-    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE),
+    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE) | {"transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {

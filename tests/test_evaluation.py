@@ -607,6 +607,22 @@ def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
 # how a model stands, and whether a run can be trusted
 
 
+def test_gaps_are_means_over_folds_of_history_and_metrics(tmp_path):
+    fake_run(tmp_path, "random", "lstm", 0, 0.8)
+    fake_run(tmp_path, "random", "lstm", 4, 0.6)
+    (row,) = ev.gaps(tmp_path).itertuples()
+    runs = ev.load_runs(tmp_path)
+    assert (row.protocol, row.model, row.name, row.folds, row.epochs, row.kept) == (
+        "random", "lstm", "LSTM", 2, 30, 27)
+    assert row.test == pytest.approx(100 * runs.test_accuracy.mean())
+    assert row.val == pytest.approx(100 * runs.val_accuracy.mean())
+    histories = [pd.read_csv(folder / "history.csv").iloc[27:] for folder in runs.dir]  # 3 of 30 epochs
+    assert row.train == pytest.approx(100 * np.mean([h.accuracy.mean() for h in histories]))
+    assert row.val_end == pytest.approx(100 * np.mean([h.val_accuracy.mean() for h in histories]))
+    assert row.paper_accuracy == 79.8
+    assert ev.gaps(tmp_path / "nothing").empty
+
+
 def test_standing_counts_what_survives():
     pairs = pd.DataFrame({
         "model_a": ["lstm", "lstm", "vgg16", "alexnet"], "model_b": ["vgg16", "vgg19", "vgg19", "lstm"],

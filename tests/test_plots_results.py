@@ -198,6 +198,35 @@ def test_table2_bars(root):
     assert any("2 of 6 folds" in text for text in texts(fig))
 
 
+def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):
+    runs = evaluation.load_runs(root)
+    fig = results.accuracy_curves(runs, "Random")
+    titles = [axis.get_title(loc="left") for axis in fig.axes[:7]]
+    assert titles == [f"{name}, 2 folds" for name in paper.MODEL_NAMES.values()]
+    axis, part = fig.axes[5], runs[runs.model == "lstm"]
+    folds = [evaluation.read_history(folder) for folder in part.dir]
+    drawn = [line.get_ydata() for line in axis.lines]
+    assert len(drawn) == 2 * (2 + 1) + 1
+    for start, column in ((0, "accuracy"), (3, "val_accuracy")):
+        wanted = [100 * history[column].to_numpy() for history in folds]
+        np.testing.assert_allclose(drawn[start:start + 3], [*wanted, np.mean(wanted, axis=0)])
+    assert drawn[6] == [79.8]
+    with pytest.raises(ValueError, match="no run is finished"):
+        results.accuracy_curves(runs.head(0))
+
+
+def test_gaps_show_every_mark_of_every_network(root):
+    table = evaluation.gaps(root)
+    table = pd.concat([table, table.head(2).assign(protocol="actors")])
+    fig = results.gaps(table)
+    titles = [axis.get_title(loc="left") for axis in fig.axes]
+    assert titles == [results.PROTOCOL_TITLES[protocol] for protocol in ("random", "actors")]
+    for axis, part in zip(fig.axes, (table[:7], table[7:]), strict=True):
+        drawn = {round(float(line.get_xdata()[0]), 6) for line in axis.lines}
+        wanted = part[["train", "val_end", "val", "test", "paper_accuracy"]].to_numpy().ravel()
+        assert drawn == {round(value, 6) for value in wanted}
+
+
 @pytest.mark.parametrize("panels", [1, 2])
 def test_table2_bars_keep_their_numbers_clear_of_the_intervals(root, panels):
     """Whatever the accuracy, and where folds differ from model to model."""

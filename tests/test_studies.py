@@ -97,18 +97,25 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
         assert c.options["weights"] == "imagenet" and shape == (160, 80, 1)
 
 
-def test_the_recipe_is_varied_in_the_full_profile_alone():
-    found = studies.run_configs("recipe", "full", "ravdess", ["transformer"])
+@pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
+    ("lstm", {"epochs": 100, "learning_rate": 0.001, "ema": 0.0}),
+    ("transformer", {"epochs": 150, "learning_rate": 0.002, "ema": 0.995})])
+def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
+    found = studies.run_configs("recipe", "full", "ravdess", [model])
     hashes = {configs[0].hash for configs in found.values()}
-    assert len(hashes) == len(found) == 1 + len(studies.study("recipe")["transformer"])
+    assert len(hashes) == len(found) == 1 + len(studies.study("recipe")[model])
     base = found.pop("baseline")[0]
-    named = (base.epochs, base.batch_size, base.learning_rate, base.weight_decay, base.label_smoothing)
-    assert named == (100, 32, 0.001, 0.02, 0.1)  # the study's texts name these
-    assert base.augment.noise_probability == 0.25 and not base.ema and not base.mixup
+    named |= {"batch_size": 32, "weight_decay": 0.02, "label_smoothing": 0.1, "mixup": 0.0}
+    assert {name: getattr(base, name) for name in named} == named and base.augment.noise_probability == 0.25
     for variant, (config,) in found.items():
         differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
-        assert differing == set(studies.study("recipe")["transformer"][variant].settings), variant
-    assert list(studies.run_configs("recipe", "quick", "ravdess", ["transformer"])) == ["baseline"]
+        assert differing == set(studies.study("recipe")[model][variant].settings), variant
+    assert list(studies.run_configs("recipe", "quick", "ravdess", [model])) == ["baseline"]
+
+
+def test_the_encoders_size_is_the_one_the_study_names():
+    base = studies.run_configs("recipe", "full", "ravdess", ["transformer"], ["large"])["baseline"][0]
+    assert (base.options["depth"], base.options["dim"]) == (2, 96)
 
 
 def test_studies_are_narrowed_down():

@@ -291,6 +291,73 @@ def _draw_accuracy(axis, place: int, row) -> None:
     )
 
 
+def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
+    """Accuracy by epoch of all networks of one protocol as small multiples, training and validation.
+
+    ``runs`` is a table of :func:`ser_utils.evaluation.load_runs`. Each fold is a thin line, their mean (over the
+    folds still training) a thick one; the diamond at the right is the paper's accuracy.
+    """
+    models = _models(runs)
+    fig, axes = _small_multiples(len(models), 2.7, 2.2, sharex=False)
+    for axis, model in zip(axes.flat, models, strict=False):
+        part = runs[runs.model == model]
+        histories = {run.fold: evaluation.read_history(run.dir).set_index("epoch") for run in part.itertuples()}
+        for column, color in (("accuracy", TRAIN_COLOR), ("val_accuracy", VAL_COLOR)):
+            lines = 100 * pd.DataFrame({fold: history[column] for fold, history in histories.items()})
+            axis.plot(lines, color=color, linewidth=0.6, alpha=0.35)
+            axis.plot(lines.mean(axis=1), color=color, linewidth=1.6)
+        if model in evaluation.TABLE2:
+            axis.plot(part.epochs.max(), evaluation.TABLE2[model][0], "D", color="white", markeredgecolor=INK,
+                      markersize=6, zorder=5, clip_on=False)
+        folds = f"{len(part)} fold" + "s" * (len(part) > 1)
+        axis.set_title(f"{_name(model)}, {folds}", fontsize=10)
+        axis.set(xlabel="Epoch", ylim=(0, 100), xlim=(0, part.epochs.max()))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    fig.supylabel("Accuracy (%)", fontsize=10)
+    handles = [Line2D([], [], color=TRAIN_COLOR, label="training (augmented clips)"),
+               Line2D([], [], color=VAL_COLOR, label="validation"),
+               Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2")]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    if title:
+        fig.suptitle(title)
+    return finish(fig)
+
+
+def gaps(table: pd.DataFrame) -> Figure:
+    """From training to test: each network's accuracy on training, validation and test clips, a panel a protocol.
+
+    ``table`` is that of :func:`ser_utils.evaluation.gaps`. A line joins the marks of a network: the farther apart,
+    the more it knows of its training clips alone. Diamonds are the paper's figures.
+    """
+    protocols = list(dict.fromkeys(table.protocol))
+    models = list(reversed(_models(table)))
+    fig, axes = plt.subplots(1, len(protocols), figsize=(4.6 * len(protocols) + 1.4, 0.42 * len(models) + 1.9),
+                             sharex=True, sharey=True, squeeze=False, layout="constrained")
+    marks = {"train": ("training (augmented), last tenth of the epochs", "o", TRAIN_COLOR),
+             "val_end": ("validation, last tenth of the epochs", "o", "white"),
+             "val": ("validation, epoch kept", "o", VAL_COLOR),
+             "test": ("test", "s", INK)}
+    for axis, protocol in zip(axes[0], protocols, strict=True):
+        for row in table[table.protocol == protocol].itertuples():
+            place = models.index(row.model)
+            values = [getattr(row, name) for name in marks]
+            axis.hlines(place, min(values), max(values), color=GREY, linewidth=1.5, zorder=1)
+            for name, (_, marker, color) in marks.items():
+                axis.plot(getattr(row, name), place, marker, color=color, markersize=8, zorder=3,
+                          markeredgecolor=VAL_COLOR if name == "val_end" else "white")
+            if not np.isnan(row.paper_accuracy):
+                axis.plot(row.paper_accuracy, place, "D", color="white", markeredgecolor=INK, markersize=7, zorder=2)
+        axis.set(title=PROTOCOL_TITLES.get(protocol, protocol), xlabel="Accuracy (%)", ylim=(-0.6, len(models) - 0.4))
+        axis.set_yticks(range(len(models)), [_name(model) for model in models])
+        axis.grid(axis="y", visible=False)
+    handles = [Line2D([], [], color=color, marker=marker, linestyle="", markersize=8, label=label,
+                      markeredgecolor=VAL_COLOR if name == "val_end" else "white")
+               for name, (label, marker, color) in marks.items()]
+    handles.append(Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2"))
+    fig.legend(handles=handles, loc="outside lower center", ncols=2 if len(protocols) < 2 else 3)
+    return finish(fig)
+
+
 def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) -> Figure:
     """Recall of each emotion by model, beside that of human listeners (grey blocks).
 

@@ -65,7 +65,9 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     """
     table = table[table.variant != studies.BASELINE]
     models, variants = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.variant))
-    what = {variant: change.what for model in models for variant, change in studies.study(name)[model].items()}
+    changes = [studies.study(name)[model] for model in models]
+    what = {variant: " / ".join(dict.fromkeys(own[variant].what for own in changes if variant in own))
+            for variant in variants}
     step = 0.6 / len(models)
     fig, axis = plt.subplots(figsize=(9.5, 1.3 + (0.3 + 0.16 * len(models)) * len(variants)), layout="constrained")
     axis.axvline(0, color=GREY, linewidth=1)
