@@ -182,3 +182,15 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
     return [RunConfig(profile, corpus, protocol, model, fold, features=chosen.features,
                       **chosen.common | chosen.networks[model])
             for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]]
+
+
+def differing(profile: str) -> dict[str, dict]:
+    """network -> its values of those settings in which the networks of a profile differ; options as one text."""
+    rows = {}
+    for config in run_configs(profile, "ravdess", protocols=["random"], folds=[0]):
+        row = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        row["options"] = ", ".join(f"{name} {value}" for name, value in config.options.items())
+        rows[row.pop("model")] = row
+    first = next(iter(rows.values()))
+    varied = [name for name in first if any(row[name] != first[name] for row in rows.values())]
+    return {model: {name: row[name] for name in varied} for model, row in rows.items()}

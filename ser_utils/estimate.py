@@ -323,18 +323,24 @@ def study(root: Path = RESULTS, devices: tuple[int, ...] = DEVICES) -> pd.DataFr
     Columns: device, at_once (runs side by side on one device), study, and a column for each number of devices at
     work. The studies are the full profile's runs, the same with five seeds, and a search of 200 trials dealt out
     evenly to the seven networks, a trial being one run. Each run is taken to last as long as its network's timed
-    runs did, or would have for all epochs; devices on which a network was never timed are left out.
+    runs did, or would have for all epochs. A device on which only some networks were timed has one row, the full
+    profile's runs of these; it names them.
     """
+    configs = configuration.run_configs("full", "ravdess")
     rows = []
     for (device, at_once), means in _timed(root).items():
-        if set(means) != set(MODEL_NAMES):
-            continue
-        runs = [means[c.model] for c in configuration.run_configs("full", "ravdess")]
-        trials = [means[model] for _, model in zip(range(TRIALS), [*MODEL_NAMES] * TRIALS, strict=False)]
-        for name, works in ((f"{len(runs)} runs", runs), (f"{SEEDS * len(runs)} runs ({SEEDS} seeds)", SEEDS * runs),
-                            (f"search of {TRIALS} trials", trials)):
-            rows.append({"device": device, "at_once": at_once, "study": name} | {
-                count: makespan([], sorted(works, reverse=True), count * at_once) for count in devices})
+        timed = [model for model in MODEL_NAMES if model in means]
+        runs = [means[c.model] for c in configs if c.model in means]
+        if len(timed) < len(MODEL_NAMES):
+            names = ", ".join(MODEL_NAMES[model] for model in timed)
+            studies = {f"{len(runs)} of {len(configs)} runs ({names})": runs}
+        else:
+            trials = [means[model] for _, model in zip(range(TRIALS), [*MODEL_NAMES] * TRIALS, strict=False)]
+            studies = {f"{len(runs)} runs": runs, f"{SEEDS * len(runs)} runs ({SEEDS} seeds)": SEEDS * runs,
+                       f"search of {TRIALS} trials": trials}
+        rows += [{"device": device, "at_once": at_once, "study": name} | {
+            count: makespan([], sorted(works, reverse=True), count * at_once) for count in devices}
+            for name, works in studies.items()]
     return pd.DataFrame(rows, columns=["device", "at_once", "study", *devices])
 
 
@@ -342,8 +348,8 @@ def study_markdown(root: Path = RESULTS) -> str:
     """:func:`study` as a Markdown table, in words; it says what was not timed."""
     table = study(root)
     if table.empty:
-        return ("No device has timed a full-size run of each network yet, so there is nothing to go by: `make grid` "
-                "and `make publish` fill this in.\n")
+        return ("No device has timed a full-size run yet, so there is nothing to go by: `make grid` and `make publish` "
+                "fill this in.\n")
     lines = ["| device | runs side by side on each | study | " + " | ".join(
         f"{count} device{'s' if count > 1 else ''}" for count in DEVICES) + " |",
              "|---|---:|---|" + "---:|" * len(DEVICES)]

@@ -101,6 +101,9 @@ _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
                    _FULL),
     "average": Change({"ema": 0.0}, "the running average of the weights, not the weights themselves",
                       "the average wanders less from epoch to epoch", _FULL),
+    "dropout": Change({"options": {"dropout": 0.2, "stochastic_depth": 0.1}},
+                      "dropout of 0.1, not 0.2 and layers skipped now and then",
+                      "so small a network has little to spare", _FULL),
     "large": Change({"options": {"dim": 192, "depth": 4}}, "2 encoder layers of 96 features, not 4 of 192",
                     "seven times the parameters take five times as long", _FULL),
 }

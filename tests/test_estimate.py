@@ -184,22 +184,26 @@ def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
             estimate.keep(Timing(estimate.kind(config), 2.0, 10.0, 4.0), folder, "CPU, 2 at a time")
     estimate.keep(Timing("lstm-of-old-settings", 9.0), folder, "CPU, 2 at a time")  # in the place of the Transformer's
     estimate.gather(runs / "ravdess-full", results)
-    assert estimate.study(results).empty
+    assert list(estimate.study(results).study) == [
+        "108 of 126 runs (AlexNet, ResNet, InceptionNet, VGG16, VGG19, LSTM)"]
     estimate.keep(Timing(estimate.kind(config), 3.0, 10.0, 4.0), folder, "CPU, 2 at a time")
     for _ in range(2):  # a second time changes nothing
         estimate.gather(runs / "ravdess-full", results)
         table = estimate.study(results)
     lstm = json.loads((results / "random" / "lstm" / "fold0" / "run.json").read_text())["wall_seconds"]
-    seconds = 18 * (5 * (14 + 200) + 14 + 300 + lstm)
+    seconds = 18 * (5 * (14 + 200) + 14 + 3 * config.epochs + lstm)
     assert set(table.at_once) == {2}
     assert table.set_index("study").loc["126 runs", 1] == pytest.approx(seconds / 2, rel=0.03)
     assert "| CPU | 2 | 126 runs |" in estimate.study_markdown(results)
 
 
-def test_a_device_that_did_not_time_every_network_is_left_out(tmp_path):
+def test_a_device_that_timed_some_networks_counts_their_runs_and_names_them(tmp_path):
     fake_results(tmp_path, protocols=["random"], folds=[0], models=["lstm", "vgg16"])
-    assert estimate.study(tmp_path).empty
-    assert "nothing to go by" in estimate.study_markdown(tmp_path)
+    (row,) = estimate.study(tmp_path).to_dict("records")
+    walls = [json.loads((tmp_path / "random" / model / "fold0" / "run.json").read_text())["wall_seconds"]
+             for model in ("lstm", "vgg16")]
+    assert row["study"] == "36 of 126 runs (VGG16, LSTM)" and row[1] == pytest.approx(18 * sum(walls))
+    assert "| CPU | 1 | 36 of 126 runs (VGG16, LSTM) |" in estimate.study_markdown(tmp_path)
 
 
 def test_the_command_line_prints_the_table(tmp_path, capsys):

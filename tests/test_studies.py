@@ -115,7 +115,7 @@ def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
 
 def test_the_encoders_size_is_the_one_the_study_names():
     base = studies.run_configs("recipe", "full", "ravdess", ["transformer"], ["large"])["baseline"][0]
-    assert (base.options["depth"], base.options["dim"]) == (2, 96)
+    assert (base.options["depth"], base.options["dim"], base.options["dropout"]) == (2, 96, 0.1)
 
 
 def test_studies_are_narrowed_down():

@@ -231,6 +231,19 @@ def test_steps_per_execution_divide_the_epoch(steps, expected):
     assert training.steps_per_execution(steps) == expected
 
 
+@pytest.mark.parametrize("model, epochs, precision, device, expected", [
+    ("transformer", 150, "float32", "cpu", True),
+    ("transformer", 30, "float32", "cpu", False),        # too short to earn the compilation back
+    ("transformer", 150, "mixed_bfloat16", "cpu", False),
+    ("resnet", 150, "float32", "cpu", False),
+    ("resnet", 30, "mixed_bfloat16", "gpu", "auto")])
+@pytest.mark.skipif(training.keras.backend.backend() == "jax", reason="JAX always compiles")
+def test_xla_compiles_what_gains_by_it(monkeypatch, model, epochs, precision, device, expected):
+    monkeypatch.setattr(training, "precision", lambda: precision)
+    monkeypatch.setattr(training, "device", lambda: device)
+    assert training.compiler(dataclasses.replace(CONFIG, model=model, epochs=epochs)) == expected
+
+
 def test_probabilities_of_any_number_of_clips(made_up):
     data = training.prepare(CONFIG, *made_up)
     model = training.compiled(CONFIG, data)
