@@ -385,7 +385,10 @@ def published(results: Path = RESULTS) -> dict[str, Path]:
 
 
 def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
-    """profile -> :func:`load` of its published ladder; the full profile's honest runs are those of the results."""
+    """profile -> :func:`load` of its published ladder.
+
+    The full profile's honest runs are those of the results, unless they were kept with a ladder of an older recipe.
+    """
     return {profile: load(home, results if profile == "full" else None)
             for profile, home in published(results).items()}
 
@@ -394,8 +397,8 @@ def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
     """Test predictions of all finished runs of a ladder and its controls in one table.
 
     ``home`` is the folder of the ladder: one of :func:`published`, or ``validity/`` beside the ``ordinary`` runs of
-    a corpus and profile, from which honest runs are read that it doesn't hold, of the networks and folds that took
-    a shortcut. Columns: shortcut, model, fold, profile, clip, label, target, prediction and the eight
+    a corpus and profile, from which honest runs are read if it holds none itself, of the networks and folds that
+    took a shortcut. Columns: shortcut, model, fold, profile, clip, label, target, prediction and the eight
     probabilities; no rows if nothing is finished.
 
     Raises
@@ -406,8 +409,9 @@ def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
     directories = evaluation.run_dirs(home)
     there = {path.parts[-3] for path in directories}
     taken = {path.parts[-2:] for path in directories}
-    directories += [path for path in (evaluation.run_dirs(ordinary) if ordinary else [])
-                    if path.parts[-3] in SHORTCUTS and path.parts[-3] not in there and path.parts[-2:] in taken]
+    if ordinary and not any(SHORTCUTS[name].honest for name in there):
+        directories += [path for path in evaluation.run_dirs(ordinary)
+                        if path.parts[-3] in SHORTCUTS and path.parts[-2:] in taken]
     columns = ["shortcut", "model", "fold", "profile", "clip", "label", "target", "prediction",
                *evaluation.PROBABILITIES]
     parts = []

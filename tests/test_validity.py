@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from fakes import fake_run
 
 from ser_utils import evaluation, features, folds, frontend, publish, training, validity
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
@@ -187,6 +188,15 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
 
 def test_no_runs_no_rows(tmp_path):
     assert validity.load(tmp_path, tmp_path).empty and validity.scores(validity.load(tmp_path)).empty
+
+
+def test_a_ladder_with_honest_runs_of_its_own_is_held_against_these_alone(tmp_path):
+    home, ordinary = tmp_path / "home", tmp_path / "ordinary"
+    fake_run(home, "random", "lstm", 0, accuracy=0.6)
+    for protocol in ("random", "actors"):
+        fake_run(ordinary, protocol, "lstm", 0, accuracy=0.9)
+    pd.testing.assert_frame_equal(validity.load(home, ordinary), validity.load(home))
+    assert set(validity.load(home).shortcut) == {"random"}
 
 
 def test_jobs_train_in_processes_of_their_own(tiny_corpus, tmp_path, capsys):
