@@ -261,11 +261,11 @@ def table(name: str, results: Path | dict[str, Path] = RESULTS) -> pd.DataFrame:
 
     Returns
     -------
-    A row a protocol, network and variant that is finished, the baseline first: protocol, model, variant,
-    folds (finished by both), clips, accuracy and uar (means over folds, per cent), difference (accuracy of
-    the variant less that of the baseline, points) with low and high (95 %, paired bootstrap over clips, under
-    ``actors`` over voices), p (exact McNemar test), profile, corpus. The interval holds the chance in the
-    validation clips, not that in the seed.
+    A row a protocol, network and variant that is finished, the baseline first, on the folds that some variant has
+    finished (all its own while none has): protocol, model, variant, folds (of a variant: finished by both), clips,
+    accuracy and uar (means over folds, per cent), difference (accuracy of the variant less that of the baseline,
+    points) with low and high (95 %, paired bootstrap over clips, under ``actors`` over voices), p (exact McNemar
+    test), profile, corpus. The interval holds the chance in the validation clips, not that in the seed.
 
     Raises
     ------
@@ -278,8 +278,10 @@ def table(name: str, results: Path | dict[str, Path] = RESULTS) -> pd.DataFrame:
     for protocol in PROTOCOLS:
         for model, changes in study(name).items():
             base = {place: path for place, path in runs[BASELINE].items() if place[:2] == (protocol, model)}
+            compared = {place for variant in changes for place in runs[variant]}
+            shown = {place: path for place, path in base.items() if place in compared} or base
             if base:
-                rows.append(_row(protocol, model, BASELINE, base))
+                rows.append(_row(protocol, model, BASELINE, shown))
             for variant, change in changes.items():
                 both = {place: path for place, path in runs[variant].items() if place in base}
                 if both:

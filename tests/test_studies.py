@@ -206,7 +206,7 @@ def test_only_folds_that_both_have_are_compared(trained):
     configs = quick(folds=(0, 1))
     put(configs["baseline"][1], trained, 0.6)
     found = studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained)).set_index("variant")
-    assert found.folds.to_dict() == {"baseline": 2, "stem": 1, "norm": 1} and found.clips["baseline"] == 480
+    assert found.folds.to_dict() == {"baseline": 1, "stem": 1, "norm": 1} and found.clips["baseline"] == 240
 
 
 def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
