@@ -105,7 +105,7 @@ _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
                       "dropout of 0.1, not 0.2 and layers skipped now and then",
                       "so small a network has little to spare", _FULL),
     "large": Change({"options": {"dim": 192, "depth": 4}}, "2 encoder layers of 96 features, not 4 of 192",
-                    "seven times the parameters take five times as long", _FULL),
+                    "seven times the parameters take longer to train", _FULL),
 }
 
 # study -> network -> variant -> change

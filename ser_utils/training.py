@@ -296,8 +296,8 @@ def compiler(config: RunConfig) -> bool | str:
     """Whether a run's steps are compiled by XLA: always on JAX and on accelerators, on TensorFlow's CPU hardly ever.
 
     There it takes longer to compile, its convolutions take twice as long as oneDNN's, and bfloat16 gains nothing.
-    What gains is a long training of the Transformer in float32, whose many small operations become few: a quarter
-    less time an epoch, for 15 seconds of compilation.
+    What gains is a long training of the Transformer in float32, whose many small operations become few, for
+    some seconds of compilation.
     """
     if keras.backend.backend() == "jax" or device() != "cpu":
         return "auto"

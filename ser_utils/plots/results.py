@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from ser_utils import evaluation
 from ser_utils.evaluation import EMOTIONS
-from ser_utils.paper import HUMAN, MODEL_NAMES
+from ser_utils.paper import HUMAN, MODEL_NAMES, TABLE2
 from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
 
 PROTOCOL_TITLES = {
@@ -306,8 +306,8 @@ def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
             lines = 100 * pd.DataFrame({fold: history[column] for fold, history in histories.items()})
             axis.plot(lines, color=color, linewidth=0.6, alpha=0.35)
             axis.plot(lines.mean(axis=1), color=color, linewidth=1.6)
-        if model in evaluation.TABLE2:
-            axis.plot(part.epochs.max(), evaluation.TABLE2[model][0], "D", color="white", markeredgecolor=INK,
+        if model in TABLE2:
+            axis.plot(part.epochs.max(), TABLE2[model][0], "D", color="white", markeredgecolor=INK,
                       markersize=6, zorder=5, clip_on=False)
         folds = f"{len(part)} fold" + "s" * (len(part) > 1)
         axis.set_title(f"{_name(model)}, {folds}", fontsize=10)
