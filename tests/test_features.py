@@ -69,8 +69,8 @@ def test_extract_pads_and_keeps_each_clip(corpus, tmp_path):
     for row, path in enumerate(corpus.index.path):
         logmel, mfcc = features.clip_features(path, CONFIG)
         length = store.lengths[row]
-        np.testing.assert_array_equal(store.logmel[row, :length], logmel)
-        np.testing.assert_array_equal(store.mfcc[row, :length], mfcc)
+        np.testing.assert_allclose(store.logmel[row, :length], logmel, atol=1e-3)  # sums of other numbers of threads
+        np.testing.assert_allclose(store.mfcc[row, :length], mfcc, atol=1e-3)
         assert (store.logmel[row, length:] == PAD_DB).all() and (store.mfcc[row, length:] == 0).all()
     assert store.seconds()[0] == pytest.approx(store.lengths[0] * 0.02)
 
