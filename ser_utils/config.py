@@ -137,6 +137,7 @@ class Profile:
 
 
 _NARROW = {"width": 0.25}
+_HALF = {"width": 0.5, "dropout": 0.2}
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
         name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
@@ -150,10 +151,14 @@ PROFILES: dict[str, Profile] = {
         "lstm": {"options": _NARROW | {"stack": 4}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
-    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {}, {
-        **{name: {"options": {"dropout": 0.2}} for name in ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19")},
-        "lstm": {"options": {"stack": 4}},
-        "transformer": {"frames": 128, "epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
+    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 80}, {
+        "alexnet": {"options": _HALF | {"stem_stride": 4}},
+        "resnet": {"options": _HALF | {"stem_pool": True}},
+        "inceptionnet": {"options": _HALF | {"stem_pool": True}},
+        "vgg16": {"options": _HALF | {"stem_stride": 2}},
+        "vgg19": {"options": _HALF | {"stem_stride": 2}},
+        "lstm": {"options": {"units": 128, "stack": 4}},
+        "transformer": {"epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),
 }

@@ -29,6 +29,10 @@ LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]
 PATIENCE = 2  # seconds between two looks at the clock and at runs under way elsewhere
 QUIET = 20  # seconds between two lines of progress in a log
 PROBE = 3  # epochs that measure a network's speed; the first, which compiles, does not count
+MALLOC = {  # for glibc: keep freed memory, in steps of 256 MiB, rather than have the system clear it anew at every step
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2 ** 32), "MALLOC_TRIM_THRESHOLD_": str(2 ** 34),
+    "MALLOC_TOP_PAD_": str(2 ** 28),
+}
 WORTH_PROBING = 8  # a network is measured beforehand if so many times the epochs of a probe are ahead
 
 
@@ -55,7 +59,7 @@ def child(config: RunConfig, recordings: Path, root: Path, threads: int | None =
 
     ``threads`` of computation, or as many as the environment says.
     """
-    environment = dict(os.environ)
+    environment = MALLOC | dict(os.environ)
     if threads:
         environment |= {name: str(threads) for name in (
             "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
