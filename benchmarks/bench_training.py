@@ -1,4 +1,4 @@
-"""Training speed at full size: this project's training step against plain Keras, network by network.
+"""Training speed in the profile full: this project's training step against plain Keras, network by network.
 
 Plain Keras is ``model.fit`` in float32, with Keras's own batch normalisation and LSTM and the same augmentation
 written in NumPy in a Python generator. Both train the same architecture on the same made-up clips with the same
@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 
+from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, run_configs
 from ser_utils.paper import MODEL_NAMES
 
@@ -120,10 +121,11 @@ def child(kind: str, name: str, steps: int) -> None:
 
 def compare(name: str, steps: int, rounds: int) -> tuple[float, float, float]:
     """Clips per second, ours and plain, and the median ratio of the rounds."""
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    environments = {"ours": machine.environment(), "plain": dict(os.environ)}
     workers = {kind: subprocess.Popen(
         [sys.executable, __file__, "--child", kind, "--models", name, "--steps", str(steps)], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) for kind in ("ours", "plain")}
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+        for kind, environment in environments.items()}
     try:
         for worker in workers.values():
             if worker.stdout.readline() != "ready\n":

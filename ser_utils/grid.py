@@ -18,7 +18,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_utils import config as configuration
-from ser_utils import estimate
+from ser_utils import estimate, machine
 from ser_utils.config import RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.paths import RUNS
@@ -29,10 +29,6 @@ LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]
 PATIENCE = 2  # seconds between two looks at the clock and at runs under way elsewhere
 QUIET = 20  # seconds between two lines of progress in a log
 PROBE = 3  # epochs that measure a network's speed; the first, which compiles, does not count
-MALLOC = {  # for glibc: keep freed memory, in steps of 256 MiB, rather than have the system clear it anew at every step
-    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2 ** 32), "MALLOC_TRIM_THRESHOLD_": str(2 ** 34),
-    "MALLOC_TOP_PAD_": str(2 ** 28),
-}
 WORTH_PROBING = 8  # a network is measured beforehand if so many times the epochs of a probe are ahead
 
 
@@ -59,17 +55,12 @@ def child(config: RunConfig, recordings: Path, root: Path, threads: int | None =
 
     ``threads`` of computation, or as many as the environment says.
     """
-    environment = MALLOC | dict(os.environ)
-    if threads:
-        environment |= {name: str(threads) for name in (
-            "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     task = json.dumps({"config": dataclasses.asdict(config), "corpus": str(recordings), "root": str(root)})
     directory = config.run_directory(root)
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / LOG, "w") as log:
         return subprocess.Popen([sys.executable, "-m", "ser_utils.grid", "--task", task],
-                                stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+                                stdout=subprocess.PIPE, stderr=log, text=True, env=machine.environment(threads))
 
 
 def tail(directory: Path) -> str:

@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from ser_utils import config as configuration
+from ser_utils import machine
 from ser_utils.config import RunConfig
 from ser_utils.paths import RESULTS, RUNS, atomic_write
 
@@ -213,8 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
         work(options)
         return 0
     study = open_study(options.study, options.store)
-    threads = str(max((os.cpu_count() or 1) // options.jobs, 1))
-    environment = os.environ | {name: threads for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    environment = machine.environment(max((os.cpu_count() or 1) // options.jobs, 1))
     command = [sys.executable, "-m", "ser_utils.search", "--worker", *(arguments or sys.argv[1:])]
     workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]
     began = time.monotonic()

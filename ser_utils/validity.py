@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS, audio, evaluation, features, frontend, ravdess, training
+from ser_utils import EMOTIONS, FOLDS, audio, evaluation, features, frontend, machine, ravdess, training
 from ser_utils import config as configuration
 from ser_utils import corpus as corpora
 from ser_utils.augment import Augment
@@ -336,15 +336,12 @@ def _in_child(job: Job, corpus: Corpus, root: Path, threads: int, bar: tqdm, chi
     """Train one job in a child process, moving the bar on; the end of its log if it failed."""
     directory = job.directory(root)
     directory.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {name: str(threads) for name in (
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     task = json.dumps({"shortcut": job.shortcut, "config": dataclasses.asdict(job.config),
                        "corpus": str(corpus.root), "root": str(root)})
     seen = 0
     with open(directory / "train.log", "w") as log:
         child = subprocess.Popen([sys.executable, "-m", "ser_utils.validity", "--task", task],
-                                 stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+                                 stdout=subprocess.PIPE, stderr=log, text=True, env=machine.environment(threads))
         children.append(child)
         for line in child.stdout:
             try:

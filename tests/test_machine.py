@@ -1,4 +1,5 @@
 import subprocess
+import sys
 
 from ser_utils import machine
 
@@ -31,3 +32,14 @@ def test_the_revision_is_that_of_the_checkout(tmp_path, monkeypatch):
     assert len(clean) == 12
     code.write_text("2\n")
     assert machine.revision() == clean + "+"
+
+
+def test_a_training_process_keeps_its_memory_and_what_the_user_set(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    found = machine.environment()
+    assert found["MALLOC_ARENA_MAX"] == "3" and found["MALLOC_TOP_PAD_"] == "268435456"
+    assert found["OMP_NUM_THREADS"] == "7" and machine.environment(2)["OMP_NUM_THREADS"] == "2"
+    code = "import os; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
+    child = subprocess.run([sys.executable, "-c", code], env=machine.environment(2), capture_output=True, text=True)
+    assert child.stdout.strip() == "2"
