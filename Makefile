@@ -65,7 +65,7 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 	$(BIN)/python -m ser_utils.ravdess download
 
 grid: PROFILE = full
-grid: $(STAMP)  ## train many full-size runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER); resumes where it stopped
+grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER); resumes where it stopped
 	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \
@@ -97,7 +97,7 @@ validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MO
 	$(BIN)/python -m ser_utils.validity --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS))
 
-publish: $(STAMP)  ## finished full-size runs to results/, figures and README redrawn from them
+publish: $(STAMP)  ## finished full runs to results/, figures and README redrawn from them
 	$(BIN)/python -m ser_utils.publish
 
 table2: $(STAMP)  ## print Table 2 from the published results

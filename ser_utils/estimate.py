@@ -296,7 +296,7 @@ def gather(runs: Path, results: Path = RESULTS) -> None:
 
 
 def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:
-    """(device, runs side by side on it) -> network -> mean seconds of a full-size run.
+    """(device, runs side by side on it) -> network -> mean seconds of a full run.
 
     By the times in ``timings.csv``, networks without them by their published runs; likewise devices.
     """
@@ -318,7 +318,7 @@ def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:
 
 
 def study(root: Path = RESULTS, devices: tuple[int, ...] = DEVICES) -> pd.DataFrame:
-    """Seconds that the full study takes, by the full-size runs that were timed: a row a device and study.
+    """Seconds that the full study takes, by the full runs that were timed: a row a device and study.
 
     Columns: device, at_once (runs side by side on one device), study, and a column for each number of devices at
     work. The studies are the full profile's runs, the same with five seeds, and a search of 200 trials dealt out
@@ -348,7 +348,7 @@ def study_markdown(root: Path = RESULTS) -> str:
     """:func:`study` as a Markdown table, in words; it says what was not timed."""
     table = study(root)
     if table.empty:
-        return ("No device has timed a full-size run yet, so there is nothing to go by: `make grid` and `make publish` "
+        return ("No device has timed a full run yet, so there is nothing to go by: `make grid` and `make publish` "
                 "fill this in.\n")
     lines = ["| device | runs side by side on each | study | " + " | ".join(
         f"{count} device{'s' if count > 1 else ''}" for count in DEVICES) + " |",

@@ -1,4 +1,4 @@
-"""Finished full-size runs become the published results: checked, copied without weights, tables redrawn."""
+"""Finished full runs become the published results: checked, copied without weights, tables redrawn."""
 
 import json
 import re
@@ -21,7 +21,7 @@ class PublishError(ValueError):
 
 
 def check(directory: Path, expected: dict[str, str]) -> None:
-    """Raise :class:`PublishError` unless a folder holds a full-size run on RAVDESS with today's settings.
+    """Raise :class:`PublishError` unless a folder holds a full run on RAVDESS with today's settings.
 
     ``expected`` is what :func:`expected_runs` returns.
     """
@@ -109,7 +109,7 @@ def readme_table(results: Path = RESULTS) -> str:
     table = evaluation.table2(results)
     table = table[table.groupby("protocol").folds.transform("sum") > 0]
     if table.empty:
-        return "No full-size run is published yet.\n"
+        return "No full run is published yet.\n"
     return evaluation.table2_markdown(table)
 
 
@@ -124,7 +124,7 @@ def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> 
 
 
 def main() -> int:
-    """``python -m ser_utils.publish``: publish finished full-size runs, redraw figures and the README's table."""
+    """``python -m ser_utils.publish``: publish finished full runs, redraw figures and the README's table."""
     try:
         new = publish()
     except (PublishError, evaluation.ResultsError) as error:

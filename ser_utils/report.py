@@ -353,7 +353,7 @@ def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULT
     from ser_utils.plots import style
 
     own = f"The {profile} profile's runs on their test clips, beside the paper's figures, in per cent."
-    published = "Full-size runs, recomputed from the per-clip predictions that come with the project."
+    published = "Full runs, recomputed from the per-clip predictions that come with the project."
     style.use_style()
     sections = []
     for title, text, root, kind in (("Table 2, this report's runs", own, run_root, corpus.kind),

@@ -9,7 +9,7 @@ from ser_utils.paths import RESULTS, ROOT
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two made-up full-size runs that claim today's settings."""
+    """Two made-up full runs that claim today's settings."""
     root = tmp_path / "runs"
     for model in ("lstm", "transformer"):
         fake_run(root, "random", model, 0)
