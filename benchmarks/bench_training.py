@@ -6,6 +6,7 @@ batch size. The two run in processes of their own and are timed in turns, one wh
 whatever else the machine does hits both. Printed: clips per second of each, the median of the turns' ratios.
 
     python benchmarks/bench_training.py --models alexnet lstm --steps 6 --rounds 3
+    python benchmarks/bench_training.py --against malloc    # what keeping memory is worth, ``machine.environment``
 """
 
 import argparse
@@ -20,6 +21,8 @@ import numpy as np
 from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, run_configs
 from ser_utils.paper import MODEL_NAMES
+
+OTHERS = {"plain": "plain Keras", "malloc": "usual malloc"}
 
 
 def clips(config, count: int = 240):
@@ -119,13 +122,13 @@ def child(kind: str, name: str, steps: int) -> None:
         print(steps * config.batch_size / (time.perf_counter() - began), flush=True)
 
 
-def compare(name: str, steps: int, rounds: int) -> tuple[float, float, float]:
-    """Clips per second, ours and plain, and the median ratio of the rounds."""
-    environments = {"ours": machine.environment(), "plain": dict(os.environ)}
-    workers = {kind: subprocess.Popen(
-        [sys.executable, __file__, "--child", kind, "--models", name, "--steps", str(steps)], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-        for kind, environment in environments.items()}
+def compare(name: str, other: str, steps: int, rounds: int) -> tuple[float, float, float]:
+    """Clips per second, ours and the other's (``plain`` or ``malloc``), and the median ratio of the rounds."""
+    environments = {"ours": machine.environment(), other: dict(os.environ)}
+    command = [sys.executable, __file__, "--models", name, "--steps", str(steps), "--child"]
+    workers = {kind: subprocess.Popen([*command, "plain" if kind == "plain" else "ours"], env=environment, text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+               for kind, environment in environments.items()}
     try:
         for worker in workers.values():
             if worker.stdout.readline() != "ready\n":
@@ -139,13 +142,15 @@ def compare(name: str, steps: int, rounds: int) -> tuple[float, float, float]:
     finally:
         for worker in workers.values():
             worker.kill()
-    ratios = [a / b for a, b in zip(turns["ours"], turns["plain"], strict=True)]
-    return statistics.median(turns["ours"]), statistics.median(turns["plain"]), statistics.median(ratios)
+    ratios = [a / b for a, b in zip(turns["ours"], turns[other], strict=True)]
+    return statistics.median(turns["ours"]), statistics.median(turns[other]), statistics.median(ratios)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="*", default=list(MODEL_NAMES))
+    parser.add_argument("--against", choices=OTHERS, default="plain",
+                        help="plain Keras, or ours with glibc's malloc as it comes")
     parser.add_argument("--steps", type=int, default=6, help="training steps in a turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -153,9 +158,9 @@ def main() -> None:
     if options.child:
         child(options.child, options.models[0], options.steps)
         return
-    print(f"{'network':14s}{'ours':>12s}{'plain Keras':>14s}{'ratio':>8s}   clips per second")
+    print(f"{'network':14s}{'ours':>12s}{OTHERS[options.against]:>14s}{'ratio':>8s}   clips per second")
     for name in options.models:
-        mine, theirs, ratio = compare(name, options.steps, options.rounds)
+        mine, theirs, ratio = compare(name, options.against, options.steps, options.rounds)
         print(f"{name:14s}{mine:12.1f}{theirs:14.1f}{ratio:8.2f}", flush=True)
 
 
