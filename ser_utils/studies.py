@@ -42,11 +42,13 @@ class Change:
     profiles: tuple[str, ...] = tuple(configuration.PROFILES)
 
 
-def _options(what: str, why: str, **options) -> Change:
+def _options(what: str, why: str, profiles: tuple[str, ...] = Change.profiles, **options) -> Change:
     """A change of options of the network's builder."""
-    return Change({"options": options}, what, why)
+    return Change({"options": options}, what, why, profiles)
 
 
+_REDUCED = ("smoke", "quick")  # where strides depart from the published ones
+_FULL = ("full",)
 _SEED = Change({"seed": 1}, "for scale: nothing but the seed of the random numbers",
                "a difference no larger than this one may be chance")
 _BANDS = _options("three frequency bands apart up to the classifier, not one mean over all frequencies",
@@ -63,7 +65,6 @@ _VGG = {
     "seed": _SEED,
 }
 
-_FULL = ("full",)
 _RECIPE = {
     # With the recipe minus one ingredient ...
     "smoothing": Change({"label_smoothing": 0.0}, "smoothed labels (0.1), not plain ones",
@@ -80,10 +81,10 @@ _RECIPE = {
     "stripes": Change({"augment": {"frequency_masks": 0, "time_masks": 0}}, "blanked stripes (SpecAugment)",
                       "no single band or moment should decide", _FULL),
     # ... and with something else in its place.
-    "epochs": Change({"epochs": 300, "patience": 120}, "100 epochs, not 300",
+    "epochs": Change({"epochs": 240, "patience": 120}, "80 epochs, not 240",
                      "three times the training costs three times as much", _FULL),
     "batch": Change({"batch_size": 16}, "32 clips to a batch, not 16", "fewer, steadier steps", _FULL),
-    "rate": Change({"learning_rate": 5e-4}, "a learning rate of 0.001, not half of it", "it gets further in 100 epochs",
+    "rate": Change({"learning_rate": 5e-4}, "a learning rate of 0.001, not half of it", "it gets further in 80 epochs",
                    _FULL),
     "decay": Change({"weight_decay": 0.1}, "a weight decay of 0.02, not 0.1", "light regularisation", _FULL),
     "average": Change({"ema": 0.995}, "the weights themselves, not their running average", "one thing less", _FULL),
@@ -91,8 +92,12 @@ _RECIPE = {
                     _FULL),
     "strong": Change({"augment": {"stretch": 0.2, "warp": 0.08, "noise_probability": 0.5, "frequency_masks": 2,
                                   "time_masks": 2}}, "mild augmentation, not twice as much",
-                     "100 epochs are few", _FULL),
+                     "a short training has little use for more", _FULL),
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
+}
+_RECIPE_OF_CONVOLUTIONS = _RECIPE | {
+    "wide": Change({"options": {"width": 1.0}}, "half of the published channels, not all of them",
+                   "all of them cost four times as much", _FULL),
 }
 _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
     "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
@@ -113,7 +118,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     # Each variant takes one difference of a tailored network back to the network as published.
     "canonical": {
         "alexnet": {
-            "stem": _options("conv1 steps by 2, not by 4", "a spectrogram is small beside a photograph", stem_stride=4),
+            "stem": _options("conv1 steps by 2, not by 4", "a spectrogram is small beside a photograph", _REDUCED,
+                             stem_stride=4),
             "norm": _options("batch normalisation, not local response normalisation",
                              "it allows a higher learning rate and has displaced the older one", batch_norm=False),
             "head": _FLAT,
@@ -121,7 +127,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
         "resnet": {
             "stem": _options("conv1 alone lowers the resolution, without a pooling behind it",
-                             "one reduction is enough for an input this small", stem_stride=2, stem_pool=True),
+                             "one reduction is enough for an input this small", _REDUCED, stem_stride=2, stem_pool=True),
             "bands": _BANDS,
             "average": _AVERAGE,
             "skip": _options("kept from the original: x is added to F(x)", "it is the idea of the network", skip=False),
@@ -129,7 +135,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
         "inceptionnet": {
             "stem": _options("one pooling in the stem, not two", "a spectrogram is small beside a photograph",
-                             stem_pool=True),
+                             _REDUCED, stem_pool=True),
             "modules": Change({"options": {"modules": (3, 4, 2)}}, "in this profile fewer modules on each grid",
                               "a short training has little time", profiles=("quick",)),
             "bands": _BANDS,
@@ -159,7 +165,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
     },
     # The recipe of the full profile, one ingredient at a time.
-    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE) | {"transformer": _RECIPE_OF_TRANSFORMER},
+    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
+        "lstm": _RECIPE, "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
@@ -169,7 +176,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
                                   ("imagenet", "the tailored network from scratch, not the published layers with "
                                                "their ImageNet weights"))
         } for model, options in (
-            ("resnet", {"depth": 50, "stem_stride": 2}), ("inceptionnet", {"modules": (3, 4, 2)}),
+            ("resnet", {"depth": 50, "stem_stride": 2, "stem_pool": False}),
+            ("inceptionnet", {"modules": (3, 4, 2), "stem_pool": False}),
             ("vgg16", {"stem_stride": 1}), ("vgg19", {"stem_stride": 1}))
     },
 }

@@ -94,11 +94,12 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
     for c in found["imagenet"]:
         shape = (c.frames // c.pool, c.features.n_mels // c.pool, 1)
         pretrained.check(c.model, shape, c.options, models.options(c.model))
-        assert c.options["weights"] == "imagenet" and shape == (160, 80, 1)
+        assert c.options["weights"] == "imagenet" and shape == ({"quick": 160, "full": 128}[profile], 80, 1)
 
 
 @pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
-    ("lstm", {"epochs": 100, "learning_rate": 0.001, "ema": 0.0}),
+    ("lstm", {"epochs": 80, "learning_rate": 0.001, "ema": 0.0}),
+    ("alexnet", {"epochs": 80, "learning_rate": 0.001, "ema": 0.0}),
     ("transformer", {"epochs": 150, "learning_rate": 0.002, "ema": 0.995})])
 def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     found = studies.run_configs("recipe", "full", "ravdess", [model])
@@ -129,7 +130,9 @@ def test_studies_are_narrowed_down():
 
 def test_a_variant_that_changes_nothing_is_left_out():
     assert "modules" in quick(["inceptionnet"])
-    assert "modules" not in studies.run_configs("canonical", "full", "ravdess", ["inceptionnet"])
+    assert "stem" in quick(["alexnet", "resnet", "inceptionnet"])
+    full = studies.run_configs("canonical", "full", "ravdess", ["alexnet", "resnet", "inceptionnet"])
+    assert not {"modules", "stem"} & set(full) and "bands" in full
 
 
 @pytest.mark.parametrize(("name", "narrowed", "message"), [
