@@ -127,7 +127,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
         "resnet": {
             "stem": _options("conv1 alone lowers the resolution, without a pooling behind it",
-                             "one reduction is enough for an input this small", _REDUCED, stem_stride=2, stem_pool=True),
+                             "one reduction is enough for an input this small", _REDUCED,
+                             stem_stride=2, stem_pool=True),
             "bands": _BANDS,
             "average": _AVERAGE,
             "skip": _options("kept from the original: x is added to F(x)", "it is the idea of the network", skip=False),
