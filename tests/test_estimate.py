@@ -191,7 +191,9 @@ def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
         estimate.gather(runs / "ravdess-full", results)
         table = estimate.study(results)
     lstm = json.loads((results / "random" / "lstm" / "fold0" / "run.json").read_text())["wall_seconds"]
-    seconds = 18 * (5 * (14 + 200) + 14 + 3 * config.epochs + lstm)
+    epochs = {c.model: c.epochs for c in configuration.run_configs("full", "ravdess")}
+    others = sum(14 + 2 * epochs[name] for name in epochs if name not in ("lstm", "transformer"))
+    seconds = 18 * (others + 14 + 3 * epochs["transformer"] + lstm)
     assert set(table.at_once) == {2}
     assert table.set_index("study").loc["126 runs", 1] == pytest.approx(seconds / 2, rel=0.03)
     assert "| CPU | 2 | 126 runs |" in estimate.study_markdown(results)
