@@ -21,7 +21,8 @@ def environment(threads: int | None = None) -> dict[str, str]:
     """The environment variables of a process that trains with ``threads`` threads, or with as many as are set.
 
     Left to itself, glibc gives the memory of feature maps back to the system and is handed cleared pages in the
-    next step, which takes a third of the time of a convolutional network on a CPU. What the user has set stays.
+    next step; ``benchmarks/bench_training.py --against malloc`` measures what that costs. What the user has set
+    stays.
     """
     found = KEEP_MEMORY | {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}

@@ -97,7 +97,7 @@ _RECIPE = {
 }
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "half of the published channels, not all of them",
-                   "all of them cost four times as much", _FULL),
+                   "all of them take four times the products", _FULL),
 }
 _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
     "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
