@@ -181,6 +181,11 @@ def test_confusion_grid(predictions):
     part = predictions[predictions.model == "lstm"]
     assert f"LSTM: {100 * (part.label == part.prediction).mean():.1f} %" in titles
     assert np.asarray(images[0].get_array()).sum(axis=1) == pytest.approx(np.full(8, 100))
+    assert not any("folds" in title for title in titles)
+    uneven = predictions[(predictions.model != "lstm") | (predictions.fold == 0)]
+    titles = [axis.get_title(loc="left") for axis in results.confusion_grid(uneven).axes]
+    assert any(title.startswith("LSTM, 1/6 folds: ") for title in titles)
+    assert any(title.startswith("VGG16, 2/6 folds: ") for title in titles)
     single = results.confusion_grid(predictions[predictions.model == "vgg16"])
     assert sum(bool(axis.images) for axis in single.axes) == 1
 
@@ -259,6 +264,9 @@ def test_class_recall_vs_people(predictions):
     part = predictions[predictions.model == "alexnet"]
     recall = 100 * evaluation.per_class_recall(part.label, part.prediction)
     assert fig.axes[0].lines[0].get_ydata() == pytest.approx(recall)
+    uneven = predictions[(predictions.model != "lstm") | (predictions.fold == 0)]
+    names = [text.get_text() for text in results.class_recall_vs_people(uneven).legends[0].get_texts()]
+    assert "LSTM, 1/6 folds" in names and "VGG16, 2/6 folds" in names
 
 
 def test_cost_accuracy(root):

@@ -47,6 +47,13 @@ def _models(predictions: pd.DataFrame) -> list[str]:
     return [m for m in MODEL_NAMES if m in present] + [m for m in present if m not in MODEL_NAMES]
 
 
+def _labels(predictions: pd.DataFrame) -> dict[str, str]:
+    """model -> its name, with the number of its folds where the models do not have equally many."""
+    folds = predictions.groupby("model").fold.nunique()
+    return {model: _name(model) if folds.nunique() == 1 else f"{_name(model)}, {folds[model]}/{evaluation.FOLDS} folds"
+            for model in _models(predictions)}
+
+
 def learning_curves(
     histories: pd.DataFrame | Mapping[int, pd.DataFrame],
     best_epochs: int | Mapping[int, int] | None = None,
@@ -176,16 +183,19 @@ def _small_multiples(panels: int, width: float, height: float, sharex: bool) -> 
 
 
 def confusion_grid(predictions: pd.DataFrame, title: str | None = None) -> Figure:
-    """The confusion matrices of all models as small multiples, in per cent of each true emotion's clips."""
-    models = _models(predictions)
-    fig, axes = _small_multiples(len(models), 3.1, 3.5, sharex=False)
-    for number, (axis, model) in enumerate(zip(axes.flat, models, strict=False)):
+    """The confusion matrices of all models as small multiples, in per cent of each true emotion's clips.
+
+    Where the models do not have equally many folds, each title says how many.
+    """
+    labels = _labels(predictions)
+    fig, axes = _small_multiples(len(labels), 3.1, 3.5, sharex=False)
+    for number, (axis, model) in enumerate(zip(axes.flat, labels, strict=False)):
         part = predictions[predictions.model == model]
         matrix = evaluation.confusion(part.label, part.prediction)
         image = _draw_confusion(axis, matrix, counts=False, fontsize=6.5)
         axis.tick_params(labelsize=8)
-        axis.set_title(f"{_name(model)}: {100 * matrix.trace() / matrix.sum():.1f} %", fontsize=10)
-        if number + axes.shape[1] < len(models):
+        axis.set_title(f"{labels[model]}: {100 * matrix.trace() / matrix.sum():.1f} %", fontsize=10)
+        if number + axes.shape[1] < len(labels):
             axis.set_xticklabels([])
     fig.supxlabel("Recognised as", fontsize=10)
     fig.supylabel("True emotion", fontsize=10)
@@ -363,7 +373,7 @@ def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) 
 
     Listeners chose among seven options, neutral and calm counted as one; the networks among eight.
     """
-    models = _models(predictions)
+    labels = _labels(predictions)
     fig, axis = plt.subplots(figsize=(10, 5), layout="constrained")
     places = np.arange(len(EMOTIONS))
     axis.bar(
@@ -373,8 +383,8 @@ def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) 
         color="#DADADA",
         label=f"people ({HUMAN['options']} options)",
     )
-    offsets = np.linspace(-0.33, 0.33, len(models)) if len(models) > 1 else [0.0]
-    for model, offset in zip(models, offsets, strict=True):
+    offsets = np.linspace(-0.33, 0.33, len(labels)) if len(labels) > 1 else [0.0]
+    for model, offset in zip(labels, offsets, strict=True):
         part = predictions[predictions.model == model]
         recall = 100 * evaluation.per_class_recall(part.label, part.prediction)
         axis.plot(
@@ -386,7 +396,7 @@ def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) 
             markersize=8,
             clip_on=False,
             zorder=3,
-            label=_name(model),
+            label=labels[model],
         )
         axis.vlines(places + offset, 0, recall, color=model_color(model), linewidth=1.2)
     axis.axhline(CHANCE, color=GREY, linewidth=1, linestyle=":", label="chance (8 classes)")
