@@ -137,7 +137,6 @@ class Profile:
 
 
 _NARROW = {"width": 0.25}
-_HALF = {"width": 0.5, "dropout": 0.2}
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
         name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
@@ -152,11 +151,11 @@ PROFILES: dict[str, Profile] = {
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 80}, {
-        "alexnet": {"options": _HALF | {"stem_stride": 4}},
-        "resnet": {"options": _HALF | {"stem_pool": True}},
-        "inceptionnet": {"options": _HALF | {"stem_pool": True}},
-        "vgg16": {"options": _HALF | {"stem_stride": 2}},
-        "vgg19": {"options": _HALF | {"stem_stride": 2}},
+        "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
+        "resnet": {"options": _NARROW | {"stem_pool": True, "dropout": 0.2}},
+        "inceptionnet": {"options": _NARROW | {"stem_pool": True, "dropout": 0.2}},
+        "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.2}},
+        "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.2}},
         "lstm": {"options": {"units": 128, "stack": 4}},
         "transformer": {"epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},

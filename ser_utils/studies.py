@@ -96,8 +96,8 @@ _RECIPE = {
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
 }
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
-    "wide": Change({"options": {"width": 1.0}}, "half of the published channels, not all of them",
-                   "all of them take four times the products", _FULL),
+    "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
+                   "all of them take four to sixteen times the products", _FULL),
 }
 _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
     "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
