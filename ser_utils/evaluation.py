@@ -25,6 +25,11 @@ from ser_utils.paths import RESULTS
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 ENSEMBLE_NAMES = {"ensemble": "Ensemble, mean", "greedy": "Ensemble, weighed"}  # of the networks
+PROTOCOL_TITLES = {
+    "random": "Random split (the paper's)",
+    "twins": "Twins kept together",
+    "actors": "Unseen actors",
+}
 REFERENCE_NAMES = {  # what the networks are held against (ser_utils.reference); never counted among them
     "majority": "Most frequent class",
     "logistic": "Logistic regression",
@@ -1022,6 +1027,49 @@ def _table2_notes(table: pd.DataFrame) -> list[str]:
             f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results."
         )
     return notes
+
+
+def describe(table: pd.DataFrame) -> list[str]:
+    """What :func:`table2` says, in sentences (Markdown): one paragraph a protocol, and what knowing a voice is worth.
+
+    The best network is sought among those with the most finished folds; of the others the number of folds is said.
+    """
+    said = []
+    for protocol, part in table[table.folds > 0].groupby("protocol", sort=False):
+        networks = part[part.group == "network"]
+        if networks.empty:
+            continue
+        most = networks.folds.max()
+        best = networks.loc[networks.accuracy.where(networks.folds == most).idxmax()]
+        joint = part[part.group == "ensemble"].nlargest(1, "accuracy")
+        together = "".join(f" {_with_folds(row)}: {_with_interval(row)}." for _, row in joint.iterrows())
+        meets = networks.accuracy >= networks.paper_accuracy
+        over = [_with_folds(row) for _, row in networks[meets].iterrows()]
+        short = [f"{_with_folds(row)} by {-row.difference:.1f}" for _, row in networks[~meets].iterrows()]
+        inside = networks.paper_accuracy.between(networks.accuracy_low, networks.accuracy_high).sum()
+        title = PROTOCOL_TITLES.get(protocol, protocol)
+        said.append(f"**{title}.** The highest accuracy is {_with_folds(best)}'s: {_with_interval(best)}.{together} "
+                    f"At or above the paper's accuracy: {', '.join(over) or 'none'}. Below it, in points: "
+                    f"{', '.join(short) or 'none'}. {inside} of {len(networks)} of the paper's accuracies lie inside "
+                    "our intervals.")
+    ours = table[(table.group == "network") & (table.folds == FOLDS)].pivot(
+        index="model", columns="protocol", values="accuracy").reindex(columns=["random", "actors"]).dropna()
+    if len(ours):
+        change = ours.actors - ours.random
+        said.append(f"From a random split to unseen actors, the accuracy of the {len(ours)} networks with all folds of "
+                    f"both changes by {change.min():+.1f} to {change.max():+.1f} points, **{change.mean():+.1f}** on "
+                    "average: what knowing the voice is worth." if len(ours) > 1 else
+                    f"From a random split to unseen actors, {MODEL_NAMES[ours.index[0]]}'s accuracy changes by "
+                    f"**{change.iloc[0]:+.1f}** points: what knowing the voice is worth.")
+    return said
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"**{row.accuracy:.1f} %** ({row.accuracy_low:.1f} to {row.accuracy_high:.1f})"
+
+
+def _with_folds(row: pd.Series) -> str:
+    return row["name"] if row.folds == FOLDS else f"{row['name']} ({row.folds} of {FOLDS} folds)"
 
 
 def table2_markdown(table: pd.DataFrame) -> str:

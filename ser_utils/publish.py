@@ -105,12 +105,19 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
 
 
 def readme_table(results: Path = RESULTS) -> str:
-    """The README's results section: Table 2 of the published runs, protocols that were run."""
+    """The README's results section: the figure, what Table 2 says, its rows that were run, and what was not."""
     table = evaluation.table2(results)
-    table = table[table.groupby("protocol").folds.transform("sum") > 0]
-    if table.empty:
+    ran, missing = table[table.folds > 0], table[table.folds == 0]
+    if ran.empty:
         return "No full run is published yet.\n"
-    return evaluation.table2_markdown(table)
+    waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
+               for protocol, names in missing.groupby("protocol", sort=False)["name"]]
+    return "\n".join([
+        "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
+        *(f"- {sentence}" for sentence in evaluation.describe(table)), "",
+        evaluation.table2_markdown(ran),
+        *([f"Not run yet. {'; '.join(waiting)}.\n"] if waiting else []),
+    ])
 
 
 def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> None:

@@ -525,6 +525,36 @@ def test_table2_text(results):
     assert html.count("<tr") == 26 and f"<td>{row.accuracy:.1f}</td>" in html and "nan" not in html.lower()
 
 
+def row_of_table2(protocol, model, group, accuracy, folds, paper=np.nan):
+    names = ev.MODEL_NAMES | ev.ENSEMBLE_NAMES
+    return {"protocol": protocol, "group": group, "model": model, "name": names[model], "paper_accuracy": paper,
+            "accuracy": accuracy, "accuracy_low": accuracy - 2, "accuracy_high": accuracy + 2,
+            "difference": accuracy - paper, "folds": folds}
+
+
+def test_describe_says_what_table2_says():
+    table = pd.DataFrame([
+        row_of_table2("random", "alexnet", "network", 79.0, 6, 78.4),
+        row_of_table2("random", "vgg16", "network", 90.0, 1, 85.0),  # one lucky fold is not the best network
+        row_of_table2("random", "lstm", "network", 78.0, 6, 79.8),
+        row_of_table2("random", "resnet", "network", np.nan, 0, 83.6),
+        row_of_table2("random", "ensemble", "ensemble", 81.0, 1),
+        row_of_table2("twins", "resnet", "network", np.nan, 0, 83.6),
+        row_of_table2("actors", "alexnet", "network", 50.0, 6, 78.4),
+        row_of_table2("actors", "lstm", "network", 60.0, 6, 79.8),
+    ])
+    random, actors, change = ev.describe(table)
+    assert random == (
+        "**Random split (the paper's).** The highest accuracy is AlexNet's: **79.0 %** (77.0 to 81.0). Ensemble, mean "
+        "(1 of 6 folds): **81.0 %** (79.0 to 83.0). At or above the paper's accuracy: AlexNet, VGG16 (1 of 6 folds). "
+        "Below it, in points: LSTM by 1.8. 2 of 3 of the paper's accuracies lie inside our intervals.")
+    assert "LSTM's: **60.0 %**" in actors and "AlexNet by 28.4, LSTM by 19.8. 0 of 2" in actors
+    assert "2 networks" in change and "by -29.0 to -18.0 points, **-23.5** on average" in change
+    (alone,) = [text for text in ev.describe(table[table.model != "lstm"]) if text.startswith("From")]
+    assert "AlexNet's accuracy changes by **-29.0** points" in alone
+    assert ev.describe(table[table.folds == 0]) == []
+
+
 def test_table2_warns_of_synthetic_and_reduced_runs(tmp_path):
     from ser_utils.corpus import BANNER
 

@@ -53,7 +53,10 @@ def test_the_readme_gets_the_table_between_its_marks(runs, tmp_path):
     publish.write_readme(runs, readme)
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale words" not in text
-    assert publish.readme_table(runs) in text and "Transformer" in text
+    assert publish.readme_table(runs) in text
+    assert "| random | Transformer |" in text and "(figures/table2.png)" in text
+    assert "| ResNet |" not in text
+    assert "Random split (the paper's): AlexNet, ResNet, InceptionNet, VGG16, VGG19;" in text
 
 
 def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):

@@ -14,15 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ser_utils import evaluation
-from ser_utils.evaluation import EMOTIONS
+from ser_utils.evaluation import EMOTIONS, PROTOCOL_TITLES
 from ser_utils.paper import HUMAN, MODEL_NAMES, TABLE2
 from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
 
-PROTOCOL_TITLES = {
-    "random": "Random split (the paper's)",
-    "twins": "Twins kept together",
-    "actors": "Unseen actors",
-}
 TRAIN_COLOR, VAL_COLOR = "#56B4E9", "#882255"
 CHANCE = 100 / len(EMOTIONS)
 LABEL_WIDTH = 15  # points of accuracy: the room that a number needs at the left end of its bar
