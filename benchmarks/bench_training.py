@@ -7,6 +7,7 @@ whatever else the machine does hits both. Printed: clips per second of each, the
 
     python benchmarks/bench_training.py --models alexnet lstm --steps 6 --rounds 3
     python benchmarks/bench_training.py --against malloc    # what keeping memory is worth, ``machine.environment``
+    python benchmarks/bench_training.py --against eigen     # what oneDNN is worth where TensorFlow leaves it off
 """
 
 import argparse
@@ -22,7 +23,7 @@ from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, run_configs
 from ser_utils.paper import MODEL_NAMES
 
-OTHERS = {"plain": "plain Keras", "malloc": "usual malloc"}
+OTHERS = {"plain": "plain Keras", "malloc": "usual malloc", "eigen": "no oneDNN"}
 
 
 def clips(config, count: int = 240):
@@ -123,8 +124,11 @@ def child(kind: str, name: str, steps: int) -> None:
 
 
 def compare(name: str, other: str, steps: int, rounds: int) -> tuple[float, float, float]:
-    """Clips per second, ours and the other's (``plain`` or ``malloc``), and the median ratio of the rounds."""
-    environments = {"ours": machine.environment(), other: dict(os.environ)}
+    """Clips per second, ours and the other's (see ``OTHERS``), and the median ratio of the rounds."""
+    mine = machine.environment()
+    theirs = {"plain": dict(os.environ), "eigen": mine | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+              "malloc": {name: value for name, value in mine.items() if name not in machine.KEEP_MEMORY}}
+    environments = {"ours": mine, other: theirs[other]}
     command = [sys.executable, __file__, "--models", name, "--steps", str(steps), "--child"]
     workers = {kind: subprocess.Popen([*command, "plain" if kind == "plain" else "ours"], env=environment, text=True,
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -150,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="*", default=list(MODEL_NAMES))
     parser.add_argument("--against", choices=OTHERS, default="plain",
-                        help="plain Keras, or ours with glibc's malloc as it comes")
+                        help="plain Keras, ours with glibc's malloc as it comes, or ours without oneDNN")
     parser.add_argument("--steps", type=int, default=6, help="training steps in a turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -40,6 +41,23 @@ def test_a_training_process_keeps_its_memory_and_what_the_user_set(monkeypatch):
     found = machine.environment()
     assert found["MALLOC_ARENA_MAX"] == "3" and found["MALLOC_TOP_PAD_"] == "268435456"
     assert found["OMP_NUM_THREADS"] == "7" and machine.environment(2)["OMP_NUM_THREADS"] == "2"
+    assert found["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert machine.environment()["TF_ENABLE_ONEDNN_OPTS"] == "0"
     code = "import os; print(os.environ['TF_NUM_INTRAOP_THREADS'])"
     child = subprocess.run([sys.executable, "-c", code], env=machine.environment(2), capture_output=True, text=True)
     assert child.stdout.strip() == "2"
+
+
+def test_memory_is_kept_whatever_threshold_a_library_sets():
+    code = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_ssize_t]
+libc.mallopt(-3, 2 ** 16)  # M_MMAP_THRESHOLD, as TensorFlow sets it
+print(libc.malloc(2 ** 24) < libc.sbrk(0))  # on the heap, which is never given back
+"""
+    for environment, kept in ((machine.environment(), "True"), (dict(os.environ), "False")):
+        child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert child.stdout.strip() == kept, child.stderr
