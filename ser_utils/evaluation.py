@@ -581,17 +581,18 @@ def greedy_ensemble(predictions: pd.DataFrame, name: str = "greedy") -> pd.DataF
 def _ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     """Test predictions of the two ensembles of one protocol's networks, where there are two networks or more.
 
-    All seven networks take part if they share a finished fold, before that those that were run; only folds that
+    The networks with the most finished folds take part, or all that were run if that is one alone; only folds that
     all of them finished count.
     """
     finished = predictions.groupby("fold").model.unique()
-    models = max(finished, key=len, default=())
-    if len(models) < len(MODEL_NAMES):
-        models = predictions.model.unique()
+    done = predictions.groupby("model").fold.nunique()
+    models = done.index[done == done.max()]
+    if len(models) < 2:
+        models = done.index
     folds = [fold for fold, present in finished.items() if set(models) <= set(present)]
     if len(models) < 2 or not folds:
         return predictions.head(0)
-    shared = predictions[predictions.fold.isin(folds)]
+    shared = predictions[predictions.fold.isin(folds) & predictions.model.isin(models)]
     return pd.concat([ensemble(shared[shared.subset == "test"]), greedy_ensemble(shared)])
 
 

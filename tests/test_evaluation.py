@@ -634,6 +634,14 @@ def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
     assert mixed.paper_accuracy.isna().all()
 
 
+def test_a_network_with_fewer_folds_does_not_cost_the_ensemble_its_own(tmp_path):
+    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
+    before = ev.table2(tmp_path).set_index("model").loc[["ensemble", "greedy"]]
+    fake_results(tmp_path, models=("vgg16",), protocols=("random",), folds=(0,))
+    after = ev.table2(tmp_path).set_index("model").loc[["ensemble", "greedy"]]
+    assert set(after.folds) == {2} and (after.accuracy == before.accuracy).all()
+
+
 # how a model stands, and whether a run can be trusted
 
 
