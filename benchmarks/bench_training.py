@@ -127,7 +127,7 @@ def compare(name: str, other: str, steps: int, rounds: int) -> tuple[float, floa
     """Clips per second, ours and the other's (see ``OTHERS``), and the median ratio of the rounds."""
     mine = machine.environment()
     theirs = {"plain": dict(os.environ), "eigen": mine | {"TF_ENABLE_ONEDNN_OPTS": "0"},
-              "malloc": {name: value for name, value in mine.items() if name not in machine.KEEP_MEMORY}}
+              "malloc": {key: mine[key] for key in mine.keys() - machine.KEEP_MEMORY.keys()}}
     environments = {"ours": mine, other: theirs[other]}
     command = [sys.executable, __file__, "--models", name, "--steps", str(steps), "--child"]
     workers = {kind: subprocess.Popen([*command, "plain" if kind == "plain" else "ours"], env=environment, text=True,

@@ -137,6 +137,7 @@ class Profile:
 
 
 _NARROW = {"width": 0.25}
+_QUARTER = _NARROW | {"dropout": 0.2}
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
         name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
@@ -152,10 +153,10 @@ PROFILES: dict[str, Profile] = {
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 80}, {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
-        "resnet": {"options": _NARROW | {"stem_pool": True, "dropout": 0.2}},
-        "inceptionnet": {"options": _NARROW | {"stem_pool": True, "dropout": 0.2}},
-        "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.2}},
-        "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.2}},
+        "resnet": {"options": _QUARTER | {"stem_pool": True}},
+        "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
+        "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
+        "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
         "lstm": {"options": {"units": 128, "stack": 4}},
         "transformer": {"epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},

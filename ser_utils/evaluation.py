@@ -1033,7 +1033,8 @@ def _table2_notes(table: pd.DataFrame) -> list[str]:
 def describe(table: pd.DataFrame) -> list[str]:
     """What :func:`table2` says, in sentences (Markdown): one paragraph a protocol, and what knowing a voice is worth.
 
-    The best network is sought among those with the most finished folds; of the others the number of folds is said.
+    The best network is sought among those with the most finished folds. Where the folds differ, each row's are said,
+    else the protocol's.
     """
     said = []
     for protocol, part in table[table.folds > 0].groupby("protocol", sort=False):
@@ -1041,36 +1042,33 @@ def describe(table: pd.DataFrame) -> list[str]:
         if networks.empty:
             continue
         most = networks.folds.max()
-        best = networks.loc[networks.accuracy.where(networks.folds == most).idxmax()]
-        joint = part[part.group == "ensemble"].nlargest(1, "accuracy")
-        together = "".join(f" {_with_folds(row)}: {_with_interval(row)}." for _, row in joint.iterrows())
+        shown = part[part.group != "reference"]
+        uneven = shown.folds.nunique() > 1
+        names = shown["name"] + [f" ({n} of {FOLDS} folds)" if uneven and n < most else "" for n in shown.folds]
+        figures = shown.apply(lambda row: f"**{row.accuracy:.1f} %** ({row.accuracy_low:.1f} to "
+                                          f"{row.accuracy_high:.1f})", axis=1)
+        best = networks.accuracy.where(networks.folds == most).idxmax()
         meets = networks.accuracy >= networks.paper_accuracy
-        over = [_with_folds(row) for _, row in networks[meets].iterrows()]
-        short = [f"{_with_folds(row)} by {-row.difference:.1f}" for _, row in networks[~meets].iterrows()]
+        over = names[networks.index[meets]]
+        short = names[networks.index[~meets]] + [f" by {-points:.1f}" for points in networks.difference[~meets]]
         inside = networks.paper_accuracy.between(networks.accuracy_low, networks.accuracy_high).sum()
-        title = PROTOCOL_TITLES.get(protocol, protocol)
-        said.append(f"**{title}.** The highest accuracy is {_with_folds(best)}'s: {_with_interval(best)}.{together} "
-                    f"At or above the paper's accuracy: {', '.join(over) or 'none'}. Below it, in points: "
-                    f"{', '.join(short) or 'none'}. {inside} of {len(networks)} of the paper's accuracies lie inside "
-                    "our intervals.")
-    ours = table[(table.group == "network") & (table.folds == FOLDS)].pivot(
-        index="model", columns="protocol", values="accuracy").reindex(columns=["random", "actors"]).dropna()
-    if len(ours):
-        change = ours.actors - ours.random
-        said.append(f"From a random split to unseen actors, the accuracy of the {len(ours)} networks with all folds of "
-                    f"both changes by {change.min():+.1f} to {change.max():+.1f} points, **{change.mean():+.1f}** on "
-                    "average: what knowing the voice is worth." if len(ours) > 1 else
-                    f"From a random split to unseen actors, {MODEL_NAMES[ours.index[0]]}'s accuracy changes by "
-                    f"**{change.iloc[0]:+.1f}** points: what knowing the voice is worth.")
+        said.append(" ".join([
+            f"**{PROTOCOL_TITLES.get(protocol, protocol)}**, {most} of {FOLDS} folds. The highest accuracy of a "
+            f"network is {names[best]}'s: {figures[best]}.",
+            *(f"{names[row]}: {figures[row]}." for row in part.index[part.group == "ensemble"]),
+            f"At or above the paper's accuracy: {', '.join(over) or 'none'}. Below it, in points: "
+            f"{', '.join(short) or 'none'}. {inside} of {len(networks)} of the paper's accuracies lie inside our "
+            "intervals."]))
+    networks = table[(table.group == "network") & (table.folds > 0) & table.protocol.isin(["random", "actors"])]
+    pairs = networks.pivot(index="name", columns="protocol", values=["accuracy", "folds"]).dropna()
+    if pairs.columns.get_level_values("protocol").nunique() == 2:
+        pairs = pairs[pairs.folds.random == pairs.folds.actors]
+        change = (pairs.accuracy.actors - pairs.accuracy.random).rename("change")
+        if len(change):
+            said.append("From a random split to unseen actors, accuracy changes by " + ", ".join(
+                f"{points:+.1f} ({name})" for name, points in change.items()) + " points: what knowing the voice is "
+                "worth, by the networks with equally many folds of both.")
     return said
-
-
-def _with_interval(row: pd.Series) -> str:
-    return f"**{row.accuracy:.1f} %** ({row.accuracy_low:.1f} to {row.accuracy_high:.1f})"
-
-
-def _with_folds(row: pd.Series) -> str:
-    return row["name"] if row.folds == FOLDS else f"{row['name']} ({row.folds} of {FOLDS} folds)"
 
 
 def table2_markdown(table: pd.DataFrame) -> str:

@@ -297,8 +297,7 @@ def compiled(config: RunConfig, data: Data) -> keras.Model:
 def compiler() -> bool | str:
     """Whether steps are compiled by XLA: on JAX and on accelerators, but not on TensorFlow's CPU.
 
-    There it takes longer to compile and to train than oneDNN's kernels: the Transformer 29 against 12 s and 2.2
-    against 1.9 s an epoch, convolutions twice as long.
+    There it takes longer to compile, and to train, than oneDNN's kernels.
     """
     return "auto" if keras.backend.backend() == "jax" or device() != "cpu" else False
 

@@ -545,13 +545,17 @@ def test_describe_says_what_table2_says():
     ])
     random, actors, change = ev.describe(table)
     assert random == (
-        "**Random split (the paper's).** The highest accuracy is AlexNet's: **79.0 %** (77.0 to 81.0). Ensemble, mean "
-        "(1 of 6 folds): **81.0 %** (79.0 to 83.0). At or above the paper's accuracy: AlexNet, VGG16 (1 of 6 folds). "
-        "Below it, in points: LSTM by 1.8. 2 of 3 of the paper's accuracies lie inside our intervals.")
+        "**Random split (the paper's)**, 6 of 6 folds. The highest accuracy of a network is AlexNet's: **79.0 %** "
+        "(77.0 to 81.0). Ensemble, mean (1 of 6 folds): **81.0 %** (79.0 to 83.0). At or above the paper's accuracy: "
+        "AlexNet, VGG16 (1 of 6 folds). Below it, in points: LSTM by 1.8. 2 of 3 of the paper's accuracies lie inside "
+        "our intervals.")
     assert "LSTM's: **60.0 %**" in actors and "AlexNet by 28.4, LSTM by 19.8. 0 of 2" in actors
-    assert "2 networks" in change and "by -29.0 to -18.0 points, **-23.5** on average" in change
-    (alone,) = [text for text in ev.describe(table[table.model != "lstm"]) if text.startswith("From")]
-    assert "AlexNet's accuracy changes by **-29.0** points" in alone
+    assert "by -29.0 (AlexNet), -18.0 (LSTM) points" in change
+    quick = ev.describe(table.assign(folds=table.folds.clip(upper=1)))  # a profile of a single fold
+    assert quick[0].count("1 of 6 folds") == 1 and "VGG16's: **90.0 %**" in quick[0] and "(AlexNet)" in quick[-1]
+    assert len(ev.describe(table[table.protocol != "actors"])) == 1
+    fewer = table.assign(folds=table.folds.where(table.protocol == "random", table.folds.clip(upper=1)))
+    assert len(ev.describe(fewer)) == 2  # one fold of a protocol is not compared with six of the other
     assert ev.describe(table[table.folds == 0]) == []
 
 
