@@ -151,13 +151,13 @@ PROFILES: dict[str, Profile] = {
         "lstm": {"options": _NARROW | {"stack": 4}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
-    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 80}, {
+    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 240, "patience": 120}, {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
-        "lstm": {"options": {"units": 128, "stack": 4}},
+        "lstm": {"epochs": 80, "patience": 40, "options": {"units": 128, "stack": 4}},
         "transformer": {"epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),
