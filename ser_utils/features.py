@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.fft
 from tqdm import tqdm
 
-from ser_utils import audio
+from ser_utils import audio, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, FeatureConfig
 from ser_utils.corpus import Corpus
 from ser_utils.paths import DATA, atomic_write
@@ -150,7 +150,7 @@ def compute(paths: Iterable[str], config: FeatureConfig, clips: Iterable[str], p
 
     paths = list(paths)
     _analysis(config)  # loads librosa before the threads start
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
         jobs = pool.map(functools.partial(clip_features, config=config), paths)
         found = list(tqdm(jobs, total=len(paths), desc="Features", unit="clip", disable=not progress,
                           file=sys.stdout, mininterval=0.5))

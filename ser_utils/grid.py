@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -281,7 +280,7 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
     configs = [c for c in order(configs) if not c.is_finished(root)]
     if not configs:
         return
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     jobs = min(jobs or cores, len(configs))
     deadline = time.monotonic() + budget if budget is not None else float("inf")
     if time.monotonic() >= deadline:

@@ -30,15 +30,20 @@ def environment(threads: int | None = None) -> dict[str, str]:
     return found | {name: str(threads) for name in THREADS if threads}
 
 
+def cores() -> int:
+    """How many cores this process may use: fewer than the machine has where a batch system or a user binds it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processor() -> str:
-    """A readable name of the processor with the number of its cores."""
+    """A readable name of the processor with the number of its cores that may be used."""
     name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {cores()} cores"
 
 
 def versions() -> dict[str, str]:

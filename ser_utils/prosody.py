@@ -16,7 +16,7 @@ import scipy.fft
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ser_utils import audio
+from ser_utils import audio, machine
 from ser_utils.corpus import Corpus
 from ser_utils.features import store_path
 from ser_utils.paths import DATA, atomic_write
@@ -114,7 +114,7 @@ def compute(paths: Iterable[str], clips: Iterable[str], config: PitchConfig | No
             progress: bool = True) -> pd.DataFrame:
     """The table of :func:`measure` for some recordings, in parallel over the processor's cores."""
     paths = list(paths)
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
         jobs = pool.map(functools.partial(describe, config=config), paths)
         rows = list(tqdm(jobs, total=len(paths), desc="Prosody", unit="clip", disable=not progress,
                          file=sys.stdout, mininterval=0.5))

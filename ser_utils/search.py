@@ -7,7 +7,6 @@ trial is tried again. Test clips are never predicted here. The table of trials i
 
 import argparse
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -204,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, help="epochs of each training (default: the profile's)")
     parser.add_argument("--trials", type=int, default=40, help="stop after so many trials in all")
     parser.add_argument("--budget", type=float, help="stop after so many seconds")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at a time")
+    parser.add_argument("--jobs", type=int, default=machine.cores(), help="trials at a time")
     parser.add_argument("--store", type=Path, default=RUNS / "search.sqlite3")
     parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -214,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
         work(options)
         return 0
     study = open_study(options.study, options.store)
-    environment = machine.environment(max((os.cpu_count() or 1) // options.jobs, 1))
+    environment = machine.environment(max(machine.cores() // options.jobs, 1))
     command = [sys.executable, "-m", "ser_utils.search", "--worker", *(arguments or sys.argv[1:])]
     workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]
     began = time.monotonic()

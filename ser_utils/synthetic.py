@@ -24,7 +24,7 @@ from joblib import Parallel, delayed
 from scipy.signal import butter, lfilter, sosfilt
 from tqdm import tqdm
 
-from ser_utils import ravdess
+from ser_utils import machine, ravdess
 
 VERSION = 1  # of the synthesiser: a corpus made by another one is made anew
 MARKER = "synthetic.json"
@@ -167,7 +167,7 @@ def make_corpus(
     for actor in {name[-2:] for name in wanted}:
         (partial / f"Actor_{actor}").mkdir(parents=True)
     try:
-        jobs = jobs or min(os.cpu_count() or 1, 1 + len(wanted) // 100)
+        jobs = jobs or min(machine.cores(), 1 + len(wanted) // 100)
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
             delayed(_write)(partial, name, rate) for name in wanted
         )

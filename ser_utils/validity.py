@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -314,7 +313,7 @@ def train(waiting: Sequence[Job], corpus: Corpus, root: Path = RUNS, at_once: in
     waiting = [job for job in waiting if not job.is_finished(root)]
     if not waiting:
         return
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     at_once = min(at_once or cores, len(waiting))
     children: list[subprocess.Popen] = []
     with tqdm(total=sum(job.epochs for job in waiting), desc=f"Training {len(waiting)} runs", unit="epoch",
@@ -491,7 +490,7 @@ def surface(corpus: Corpus, folder: Path = DATA / "features") -> pd.DataFrame:
         stored = pd.read_csv(path)
         if list(stored.columns) == columns and list(stored["clip"]) == list(corpus.index["clip"]):
             return stored
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
         rows = list(pool.map(_surface_of, corpus.index.path))
     table = pd.DataFrame(rows, columns=columns[1:])
     table.insert(0, "clip", corpus.index["clip"].to_numpy())

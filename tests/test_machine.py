@@ -2,12 +2,21 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from ser_utils import machine
 
 
 def test_the_processor_is_named_with_its_cores(monkeypatch):
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(machine, "cores", lambda: 5)
     assert machine.processor().endswith(", 5 cores") and len(machine.processor()) > len(", 5 cores")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
+def test_only_cores_that_may_be_used_count():
+    one = min(os.sched_getaffinity(0))
+    ask = f"import os; os.sched_setaffinity(0, {{{one}}}); from ser_utils import machine; print(machine.cores())"
+    assert subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_versions_name_what_is_installed_and_leave_out_what_is_not(monkeypatch):
