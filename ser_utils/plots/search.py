@@ -1,5 +1,7 @@
 """Figures of the search for a recipe: every trial and which settings mattered, and what each choice is worth."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -64,21 +66,26 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     ``table`` is that of :func:`ser_utils.studies.table` for the study ``name``, one protocol; 95 % intervals.
     """
     table = table[table.variant != studies.BASELINE]
-    models, variants = list(dict.fromkeys(table.model)), list(dict.fromkeys(table.variant))
-    changes = [studies.study(name)[model] for model in models]
-    what = {variant: " / ".join(dict.fromkeys(own[variant].what for own in changes if variant in own))
-            for variant in variants}
-    step = 0.6 / len(models)
-    fig, axis = plt.subplots(figsize=(9.5, 1.3 + (0.3 + 0.16 * len(models)) * len(variants)), layout="constrained")
+    changes = studies.study(name)
+    what = [changes[row.model][row.variant].what for row in table.itertuples()]
+    choices = [part for _, variant in table.assign(what=what).groupby("variant", sort=False)
+               for _, part in variant.groupby("what", sort=False)]  # networks may have made opposite choices
+    height = len(table) + 0.8 * len(choices)
+    fig, axis = plt.subplots(figsize=(9.5, 1.5 + 0.22 * height), layout="constrained")
     axis.axvline(0, color=GREY, linewidth=1)
-    for row in table.itertuples():
-        y = variants.index(row.variant) + step * (models.index(row.model) - (len(models) - 1) / 2)
-        axis.hlines(y, -row.high, -row.low, color=model_color(row.model), linewidth=2)
-        axis.plot(-row.difference, y, "o", color=model_color(row.model), markersize=6, markeredgecolor="white")
-    axis.set_yticks(range(len(variants)), [what[variant] for variant in variants])
-    axis.set(ylim=(len(variants) - 0.5, -0.5), xlabel="Worth in points of validation accuracy, with 95 % interval")
+    ticks, y = {}, 0.0
+    for part in choices:
+        ticks[y + (len(part) - 1) / 2] = textwrap.fill(part.what.iloc[0], 46)
+        for row in part.itertuples():
+            axis.hlines(y, -row.high, -row.low, color=model_color(row.model), linewidth=2)
+            axis.plot(-row.difference, y, "o", color=model_color(row.model), markersize=6, markeredgecolor="white")
+            y += 1
+        y += 0.8
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.set(ylim=(height - 0.9, -0.9), xlabel="Worth in points of validation accuracy, with 95 % interval")
     axis.grid(axis="y", visible=False)
-    handles = [Line2D([], [], color=model_color(m), marker="o", markersize=6, label=MODEL_NAMES[m]) for m in models]
+    handles = [Line2D([], [], color=model_color(model), marker="o", markersize=6, label=MODEL_NAMES[model])
+               for model in table.model.unique()]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     fig.suptitle(title)
     return finish(fig)
