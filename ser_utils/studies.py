@@ -92,7 +92,7 @@ _RECIPE = {
                     _FULL),
     "strong": Change({"augment": {"stretch": 0.2, "warp": 0.08, "noise_probability": 0.5, "frequency_masks": 2,
                                   "time_masks": 2}}, "mild augmentation, not twice as much",
-                     "a short training has little use for more", _FULL),
+                     "more of it takes longer to learn", _FULL),
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
 }
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {

@@ -70,7 +70,8 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     what = [changes[row.model][row.variant].what for row in table.itertuples()]
     choices = [part for _, variant in table.assign(what=what).groupby("variant", sort=False)
                for _, part in variant.groupby("what", sort=False)]  # networks may have made opposite choices
-    height = len(table) + 0.8 * len(choices)
+    gap = 0.8  # between two choices, in rows
+    height = len(table) + gap * len(choices)
     fig, axis = plt.subplots(figsize=(9.5, 1.5 + 0.22 * height), layout="constrained")
     axis.axvline(0, color=GREY, linewidth=1)
     ticks, y = {}, 0.0
@@ -80,7 +81,7 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
             axis.hlines(y, -row.high, -row.low, color=model_color(row.model), linewidth=2)
             axis.plot(-row.difference, y, "o", color=model_color(row.model), markersize=6, markeredgecolor="white")
             y += 1
-        y += 0.8
+        y += gap
     axis.set_yticks(list(ticks), list(ticks.values()))
     axis.set(ylim=(height - 0.9, -0.9), xlabel="Worth in points of validation accuracy, with 95 % interval")
     axis.grid(axis="y", visible=False)
