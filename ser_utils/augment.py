@@ -6,6 +6,7 @@ clips pass unchanged because Keras calls the layers with ``training=False`` ther
 """
 
 import dataclasses
+import itertools
 import math
 
 import keras
@@ -58,27 +59,40 @@ class Augment(_Random):
     def call(self, logmel, training: bool = False):
         if not training:
             return logmel
-        logmel = self.move_in_time(logmel)
+        batch = ops.shape(logmel)[0]
+        logmel = self.move_in_time(logmel, self.uniform((batch, 1)), self.uniform((batch, 1)))
         speech = ops.any(logmel > PAD_DB, axis=2, keepdims=True)
-        varied = self.add_noise(self.filter(self.warp(logmel)), speech)
+        varied = self.add_noise(self.filter(self.warp(logmel, self.uniform((batch, 1)))), speech)
         return ops.where(speech, varied, PAD_DB)
 
-    def move_in_time(self, logmel):
-        """Another speed and another start; what leaves the window at either end is lost."""
-        batch, frames = ops.shape(logmel)[0], logmel.shape[1]
+    def versions(self, logmel, count: int):
+        """The same clips at ``count`` speeds, starts and warps each: yields count³ log-mels of the shape given.
+
+        The range that training draws from is cut into ``count`` parts, whose middles are taken.
+        """
+        middles = [(2 * part + 1) / count - 1 for part in range(count)]
+        for speed, start, warp in itertools.product(middles, repeat=3):
+            speed, start, warp = (ops.full((ops.shape(logmel)[0], 1), value) for value in (speed, start, warp))
+            moved = self.move_in_time(logmel, speed, start)
+            speech = ops.any(moved > PAD_DB, axis=2, keepdims=True)
+            yield ops.where(speech, self.warp(moved, warp), PAD_DB)
+
+    def move_in_time(self, logmel, speed, start):
+        """Another speed and another start, (batch, 1), -1 to 1; what leaves the window at either end is lost."""
+        frames = logmel.shape[1]
         length = ops.sum(ops.cast(ops.any(logmel > PAD_DB, axis=2, keepdims=True), "float32"), axis=1)
-        speed = ops.exp(self.uniform((batch, 1)) * math.log1p(self.config.stretch))
-        start = self.uniform((batch, 1), -0.5, 1.0) * self.config.shift
+        speed = ops.exp(speed * math.log1p(self.config.stretch))
+        start = (0.25 + 0.75 * start) * self.config.shift  # half as far ahead as behind
         source = (ops.arange(frames, dtype="float32") - start) * speed
         inside = ops.logical_and(source >= 0, source <= length - 1)
         moved = ops.matmul(interpolation(source, frames), logmel)
         return ops.where(ops.expand_dims(inside, -1), moved, PAD_DB)
 
-    def warp(self, logmel):
-        """Stretch the frequency axis, as a longer or shorter vocal tract would."""
-        batch, bands = ops.shape(logmel)[0], logmel.shape[2]
-        factor = 1.0 + self.uniform((batch, 1)) * self.config.warp
-        source = ops.clip(ops.arange(bands, dtype="float32") * factor, 0, bands - 1)
+    def warp(self, logmel, factor):
+        """Stretch the frequency axis by ``factor`` (batch, 1), -1 to 1, as another vocal tract would."""
+        bands = logmel.shape[2]
+        source = ops.arange(bands, dtype="float32") * (1.0 + factor * self.config.warp)
+        source = ops.clip(source, 0, bands - 1)
         return ops.matmul(logmel, ops.transpose(interpolation(source, bands), (0, 2, 1)))
 
     def curve(self, batch, bands: int):

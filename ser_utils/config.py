@@ -12,13 +12,17 @@ PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the fl
 POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
+_LATER = {"mixup": 0.0, "keep": "best", "versions": 1}  # defaults of settings that older runs know nothing of
+
+
 def _hash(config) -> str:
     """Twelve hexadecimal digits that change when any setting of a configuration changes.
 
-    ``variant`` says where a run lies and not how it is trained, so it doesn't count; ``mixup`` counts if it is on.
+    ``variant`` says where a run lies and not how it is trained, so it doesn't count; the settings of ``_LATER``
+    count if they depart from their defaults.
     """
     values = {name: value for name, value in dataclasses.asdict(config).items()
-              if name != "variant" and (name != "mixup" or value)}
+              if name != "variant" and (name not in _LATER or value != _LATER[name])}
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -83,6 +87,8 @@ class RunConfig:
     ema: float = 0.0                  # decay of the running average of the weights; 0 switches it off
     patience: int = 40                # epochs without a better validation accuracy before training stops
     mixup: float = 0.0                # a of the Beta(a, a) that mixes each clip with another; 0 switches it off
+    keep: str = "best"                # the epoch whose weights are kept: "best" on validation clips, or "last"
+    versions: int = 1                 # speeds, warps and starts, each so many, over which a clip's answer is averaged
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
 
     @property
@@ -151,14 +157,15 @@ PROFILES: dict[str, Profile] = {
         "lstm": {"options": _NARROW | {"stack": 4}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
-    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {"frames": 128, "epochs": 240, "patience": 120}, {
-        "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
-        "resnet": {"options": _QUARTER | {"stem_pool": True}},
+    "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {
+        "frames": 128, "epochs": 240, "patience": 240, "keep": "last", "versions": 3}, {
+        "alexnet": {"patience": 120, "keep": "best", "options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
+        "resnet": {"patience": 120, "keep": "best", "options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
-        "lstm": {"epochs": 80, "patience": 40, "options": {"units": 128, "stack": 4}},
-        "transformer": {"epochs": 150, "patience": 60, "learning_rate": 2e-3, "ema": 0.995,
+        "lstm": {"epochs": 80, "patience": 40, "keep": "best", "options": {"units": 128, "stack": 4}},
+        "transformer": {"epochs": 150, "patience": 60, "keep": "best", "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),
 }

@@ -69,7 +69,7 @@ _RECIPE = {
     # With the recipe minus one ingredient ...
     "smoothing": Change({"label_smoothing": 0.0}, "smoothed labels (0.1), not plain ones",
                         "no clip is a pure emotion, and no verdict should be certain", _FULL),
-    "plain": Change({"augment": None}, "augmented clips, not always the same ones",
+    "plain": Change({"augment": None, "versions": 1}, "clips augmented in training and when judged, not as they are",
                     "960 clips are soon learnt by heart", _FULL),
     "speed": Change({"augment": {"stretch": 0.0}}, "clips sped up and slowed down", "nobody speaks at one speed",
                     _FULL),
@@ -80,8 +80,10 @@ _RECIPE = {
                     "recordings elsewhere have some", _FULL),
     "stripes": Change({"augment": {"frequency_masks": 0, "time_masks": 0}}, "blanked stripes (SpecAugment)",
                       "no single band or moment should decide", _FULL),
+    "single": Change({"versions": 1}, "a clip judged by 27 versions of it, not as it is",
+                     "what a network makes of one version is partly chance", _FULL),
     # ... and with something else in its place.
-    "epochs": Change({"epochs": 80, "patience": 40}, "240 epochs, not 80",
+    "epochs": Change({"epochs": 80, "patience": 80}, "240 epochs, not 80",
                      "validation still rises when the training clips are nearly learnt", _FULL),
     "batch": Change({"batch_size": 16}, "32 clips to a batch, not 16", "fewer, steadier steps", _FULL),
     "rate": Change({"learning_rate": 5e-4}, "a learning rate of 0.001, not half of it", "it gets further",
@@ -98,6 +100,9 @@ _RECIPE = {
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
                    "all of them take four to sixteen times the products", _FULL),
+}
+_RECIPE_OF_STOPPED = _RECIPE_OF_CONVOLUTIONS | {  # where the best epoch is kept, not the last
+    "epochs": dataclasses.replace(_RECIPE["epochs"], settings={"epochs": 80, "patience": 40}),
 }
 _RECIPE_OF_LSTM = _RECIPE | {
     "epochs": Change({"epochs": 240, "patience": 120}, "80 epochs, not 240",
@@ -171,6 +176,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
+        "alexnet": _RECIPE_OF_STOPPED, "resnet": _RECIPE_OF_STOPPED,
         "lstm": _RECIPE_OF_LSTM, "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {

@@ -65,6 +65,16 @@ class Run:
                                     "Train the run first (make grid).")
         return keras.saving.load_model(path, compile=False)
 
+    def predict(self, logmel: np.ndarray) -> np.ndarray:
+        """Probabilities (N, 8) of log-mels (N, frames, bands) in dB, judged as the run's own test clips were.
+
+        Raises
+        ------
+        FileNotFoundError
+            See :meth:`model`.
+        """
+        return judged(self.model(), logmel, self.info["config"].get("versions", 1))
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -149,6 +159,18 @@ def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)[: len(x)]
 
 
+def judged(model: keras.Model, x: np.ndarray, versions: int = 1) -> np.ndarray:
+    """Probabilities (N, 8) of log-mels (N, frames, bands): the mean over ``versions`` cubed versions of each clip.
+
+    Test-time augmentation: the versions differ in speed, start and frequency warp, see ``Augment.versions``. With
+    one version a clip is judged as it is.
+    """
+    if versions == 1:
+        return probabilities(model, x)
+    different = model.get_layer("augment").versions(x, versions)
+    return np.mean([probabilities(model, keras.ops.convert_to_numpy(version)) for version in different], axis=0)
+
+
 def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Mean cross-entropy in nats of probabilities (N, 8) against labels (N,)."""
     return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
@@ -160,7 +182,7 @@ def copies(variables) -> list[np.ndarray]:
 
 
 class Keeper(keras.callbacks.Callback):
-    """Validate, remember the best epoch, stop early and write a state to continue from after every epoch.
+    """Validate, remember the epoch to keep, stop early and write a state to continue from after every epoch.
 
     Where epochs take a fraction of a second, on a GPU, ``SER_SAVE_EVERY`` seconds lie between two states.
 
@@ -193,7 +215,8 @@ class Keeper(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
                                      "lower the learning rate.")
         self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
-        if (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"]):
+        better = (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
+        if better or self.config.keep == "last":
             self.best = {key: row[key] for key in self.best}
             self.best_weights = copies(self.model.weights)
         if raw is not None:
@@ -312,9 +335,10 @@ def run(config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUN
     """Train one run, or return it if it is finished; continue it where it was killed.
 
     Writes ``run.json``, ``history.csv``, ``predictions.csv`` and ``model.keras`` to
-    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the one with the best
-    validation accuracy (ties: the lower validation loss); test clips are predicted once, with that epoch's
-    weights. A finished run of another configuration is moved aside, not overwritten.
+    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the last one or, as ``keep``
+    says, the one with the best validation accuracy (ties: the lower validation loss); validation and test clips
+    are judged once, with that epoch's weights, see :func:`judged`. A finished run of another configuration is moved
+    aside, not overwritten.
 
     Parameters
     ----------
@@ -363,7 +387,7 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
 
     Returns
     -------
-    The model with the weights of the best epoch, and the keeper with the history (``rows``).
+    The model with the weights of the epoch kept, and the keeper with the history (``rows``).
     """
     keras.backend.clear_session()
     model = compiled(config, data)
@@ -399,8 +423,8 @@ def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Pa
 
 def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, directory: Path,
            parts: dict[str, np.ndarray]) -> None:
-    """Predict validation and test clips with the best weights and write the run, ``run.json`` last."""
-    tables = {part: prediction_table(data, rows, part, probabilities(model, data.logmel[rows]))
+    """Predict validation and test clips with the weights kept and write the run, ``run.json`` last."""
+    tables = {part: prediction_table(data, rows, part, judged(model, data.logmel[rows], config.versions))
               for part, rows in parts.items()}
     write_csv(pd.concat(tables.values()), directory / "predictions.csv")
     write_csv(pd.DataFrame(keeper.rows), directory / "history.csv")

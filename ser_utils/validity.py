@@ -212,7 +212,10 @@ def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.r
 
 
 class Watcher(training.Keeper):
-    """Follow both the validation and the test clips, and keep the epoch that is best on either one of them."""
+    """Follow both the validation and the test clips, and keep the epoch that is best on either one of them.
+
+    Where an honest run keeps its last epoch, so does a leaky one, unless its leak is to choose on test clips.
+    """
 
     def __init__(self, config: RunConfig, data: Data, batches: training.Batches, chosen_on: str, report):
         super().__init__(config, None, None, batches, None, report)
@@ -229,7 +232,8 @@ class Watcher(training.Keeper):
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.rows.append({key: round(float(value), 6) for key, value in row.items()})
         loss, accuracy = row[f"{self.chosen_on}_loss"], row[f"{self.chosen_on}_accuracy"]
-        if (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
+        better = (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"])
+        if better or (self.config.keep == "last" and self.chosen_on == "val"):
             self.best = {"epoch": epoch + 1, "val_accuracy": accuracy, "val_loss": loss}
             self.best_weights = training.copies(self.model.weights)
         if raw is not None:

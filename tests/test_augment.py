@@ -58,14 +58,14 @@ def test_interpolation_reads_between_steps():
 
 def test_speed_changes_the_length_within_its_bounds(logmel):
     layer = Augment(AugmentConfig(stretch=0.2, shift=0))
-    factors = [real(values(layer.move_in_time(logmel))).sum(axis=1) / real(logmel).sum(axis=1) for _ in range(20)]
-    factors = np.concatenate(factors)
+    factors = np.concatenate([real(values(layer(logmel, training=True))).sum(axis=1) / real(logmel).sum(axis=1)
+                              for _ in range(20)])
     assert factors.min() > 1 / 1.2 - 0.05 and factors.max() < 1.2 + 0.05
     assert factors.min() < 0.92 and factors.max() > 1.08
 
 
 def test_the_start_moves_and_the_speech_stays_whole_when_there_is_room(logmel):
-    moved = values(Augment(AugmentConfig(stretch=0, shift=8)).move_in_time(logmel))
+    moved = values(Augment(AugmentConfig(stretch=0, shift=8))(logmel, training=True))
     starts = real(moved).argmax(axis=1)
     assert starts.max() > 0 and starts.max() <= 8
     row = starts.argmax()
@@ -101,8 +101,24 @@ def test_noise_touches_only_the_chosen_share(logmel):
 def test_warp_moves_a_peak_in_frequency_by_its_bound():
     x = np.full((64, 4, 41), -60, np.float32)
     x[:, :, 20] = 0
-    peaks = values(Augment(AugmentConfig(warp=0.1)).warp(x)).argmax(axis=2)[:, 0]
+    factors = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    peaks = values(Augment(AugmentConfig(warp=0.1)).warp(x, factors)).argmax(axis=2)[:, 0]
     assert peaks.min() >= 18 and peaks.max() <= 23 and peaks.min() < 20 < peaks.max()
+
+
+def test_versions_are_the_middles_of_the_parts_of_the_training_range(logmel):
+    layer = Augment(AugmentConfig(stretch=0.2, shift=8, warp=0.1))
+    found = [values(version) for version in layer.versions(logmel, 2)]
+    assert len(found) == 8 and all(version.shape == logmel.shape for version in found)
+    middles = [np.full((len(logmel), 1), value, np.float32) for value in (-0.5, 0.5)]
+    slow, early = layer.move_in_time(logmel, middles[0], middles[0]), layer.move_in_time(logmel, middles[1], middles[0])
+    assert real(values(slow)).sum() > real(logmel).sum() > real(values(early)).sum()
+    for number, (moved, factor) in {0: (slow, middles[0]), 1: (slow, middles[1]), 4: (early, middles[0])}.items():
+        expected = np.where(real(values(moved))[:, :, None], values(layer.warp(moved, factor)), PAD_DB)
+        np.testing.assert_array_equal(found[number], expected)
+    still = Augment(AugmentConfig(stretch=0, shift=0, warp=0))
+    for version in still.versions(logmel, 3):
+        np.testing.assert_allclose(values(version), logmel, atol=1e-4)
 
 
 def test_level_changes_within_its_bound(logmel):

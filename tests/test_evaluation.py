@@ -688,6 +688,22 @@ def test_an_epoch_that_validation_did_not_choose_is_refused(run):
         ev.check_run(run)
 
 
+def test_a_run_that_keeps_its_last_epoch_must_have_kept_it(run):
+    info = json.loads((run / "run.json").read_text())
+    kept = {"config": {"keep": "last", "versions": 3, "epochs": 30}, "best_epoch": 30}
+    (run / "run.json").write_text(json.dumps(info | kept))
+    ev.check_run(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"best_epoch": 27}))
+    with pytest.raises(ev.ResultsError, match="epoch 27 was kept, but epoch 30 is the last one"):
+        ev.check_run(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 40}}))
+    with pytest.raises(ev.ResultsError, match="keeps the last of 40 epochs, but ended after 30"):
+        ev.check_run(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 30}}))
+    with pytest.raises(ev.ResultsError, match="are not those of the kept epoch"):
+        ev.check_run(run)
+
+
 def test_holm_is_the_step_down_of_holm_1979():
     rng = np.random.default_rng(3)
     for size in (1, 2, 21):

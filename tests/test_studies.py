@@ -106,7 +106,7 @@ def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     hashes = {configs[0].hash for configs in found.values()}
     assert len(hashes) == len(found) == 1 + len(studies.study("recipe")[model])
     base = found.pop("baseline")[0]
-    named |= {"batch_size": 32, "weight_decay": 0.02, "label_smoothing": 0.1, "mixup": 0.0}
+    named |= {"batch_size": 32, "weight_decay": 0.02, "label_smoothing": 0.1, "mixup": 0.0, "versions": 3}
     assert {name: getattr(base, name) for name in named} == named and base.augment.noise_probability == 0.25
     for variant, (config,) in found.items():
         differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}

@@ -73,6 +73,22 @@ def test_the_saved_model_gives_the_written_predictions(finished, made_up):
     np.testing.assert_allclose(predicted, written, atol=2e-3)
 
 
+def test_a_run_that_keeps_its_last_epoch_judges_versions_of_its_clips(finished, made_up, tmp_path):
+    config = dataclasses.replace(CONFIG, keep="last", versions=2)
+    run = training.run(config, *made_up, root=tmp_path, progress=False)
+    np.testing.assert_allclose(run.history.to_numpy(), finished[0].history.to_numpy(), atol=2e-3)
+    assert run.info["best_epoch"] == len(run.history) == 4 != finished[0].info["best_epoch"]
+    evaluation.check_run(run.dir)
+    data = training.prepare(config, *made_up)
+    model, clips = run.model(), data.logmel[data.rows["test"]]
+    by_hand = np.mean([training.probabilities(model, training.copies([version])[0])
+                       for version in model.get_layer("augment").versions(clips, 2)], axis=0)
+    written = run.predictions.query("subset == 'test'")[evaluation.PROBABILITIES].to_numpy()
+    np.testing.assert_allclose(by_hand, written, atol=2e-3)
+    np.testing.assert_allclose(run.predict(clips), written, atol=2e-3)
+    assert np.abs(training.probabilities(model, clips) - written).max() > 0.01
+
+
 def test_a_finished_run_is_not_trained_again(finished, made_up, monkeypatch):
     run, root = finished
     monkeypatch.setattr(training, "compiled", lambda *a: pytest.fail("trained again"))
