@@ -15,7 +15,6 @@ from ser_utils.plots.style import GREY, finish, model_color
 
 TITLES = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size",
           "label_smoothing": "label smoothing", "dropout": "dropout", "ema": "weight average (decay)",
-          "keep": "epoch kept",
           "variation": "augmentation (factor)", "masks": "SpecAugment stripes"}
 
 
