@@ -92,7 +92,7 @@ def framework(config: FeatureConfig | None = None) -> Figure:
     for y in lanes.values():
         arrow((61.5, y), (66, y))
 
-    for part, text in (("train", "Learning\nloss, AdamW"), ("val", "Every epoch judged\nbest or last kept"),
+    for part, text in (("train", "Learning\nloss, AdamW"), ("val", "Epoch by epoch\nbest or last kept"),
                        ("test", "Predictions\none a test clip")):
         box(95, lanes[part], text, width=16, color="white", edge=PART_EDGES[part])
         arrow((82, lanes[part]), (87, lanes[part]))
