@@ -160,7 +160,7 @@ PROFILES: dict[str, Profile] = {
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {
         "frames": 128, "epochs": 240, "patience": 240, "keep": "last", "versions": 3}, {
         "alexnet": {"patience": 120, "keep": "best", "options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
-        "resnet": {"patience": 120, "keep": "best", "options": _QUARTER | {"stem_pool": True}},
+        "resnet": {"options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": {"options": _QUARTER | {"stem_stride": 2}},

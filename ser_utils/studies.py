@@ -101,7 +101,7 @@ _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
                    "all of them take four to sixteen times the products", _FULL),
 }
-_RECIPE_OF_STOPPED = _RECIPE_OF_CONVOLUTIONS | {  # where the best epoch is kept, not the last
+_RECIPE_OF_ALEXNET = _RECIPE_OF_CONVOLUTIONS | {  # which keeps its best epoch, not the last
     "epochs": dataclasses.replace(_RECIPE["epochs"], settings={"epochs": 80, "patience": 40}),
 }
 _RECIPE_OF_LSTM = _RECIPE | {
@@ -176,8 +176,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
-        "alexnet": _RECIPE_OF_STOPPED, "resnet": _RECIPE_OF_STOPPED,
-        "lstm": _RECIPE_OF_LSTM, "transformer": _RECIPE_OF_TRANSFORMER},
+        "alexnet": _RECIPE_OF_ALEXNET, "lstm": _RECIPE_OF_LSTM, "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
