@@ -215,10 +215,7 @@ class Keeper(keras.callbacks.Callback):
             raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
                                      "lower the learning rate.")
         self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
-        better = (row["val_accuracy"], -row["val_loss"]) > (self.best["val_accuracy"], -self.best["val_loss"])
-        if better or self.config.keep == "last":
-            self.best = {key: row[key] for key in self.best}
-            self.best_weights = copies(self.model.weights)
+        self.consider(epoch + 1, row["val_accuracy"], row["val_loss"], self.config.keep == "last")
         if raw is not None:
             self.assign_trainable(raw)
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
@@ -229,6 +226,12 @@ class Keeper(keras.callbacks.Callback):
             self.save()
             self.saved = time.monotonic()
         self.report(self)
+
+    def consider(self, epoch: int, accuracy: float, loss: float, last: bool) -> None:
+        """Keep the weights of this epoch if they are the best so far or, with ``last``, in any case."""
+        if last or (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
+            self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
+            self.best_weights = copies(self.model.weights)
 
     def swap_in_average(self) -> list[np.ndarray] | None:
         """Put the running average of the weights in place; returns the weights it replaced (None without one)."""

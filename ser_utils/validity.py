@@ -231,11 +231,8 @@ class Watcher(training.Keeper):
             row[f"{part}_accuracy"] = float((predicted.argmax(axis=1) == self.data.labels[rows]).mean())
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.rows.append({key: round(float(value), 6) for key, value in row.items()})
-        loss, accuracy = row[f"{self.chosen_on}_loss"], row[f"{self.chosen_on}_accuracy"]
-        better = (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"])
-        if better or (self.config.keep == "last" and self.chosen_on == "val"):
-            self.best = {"epoch": epoch + 1, "val_accuracy": accuracy, "val_loss": loss}
-            self.best_weights = training.copies(self.model.weights)
+        self.consider(epoch + 1, row[f"{self.chosen_on}_accuracy"], row[f"{self.chosen_on}_loss"],
+                      self.config.keep == "last" and self.chosen_on == "val")
         if raw is not None:
             self.assign_trainable(raw)
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
