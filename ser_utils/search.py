@@ -28,7 +28,7 @@ from ser_utils.paths import RESULTS, RUNS, atomic_write
 
 SPACE = {
     "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
-    "weight_decay": FloatDistribution(1e-3, 0.2, log=True),
+    "weight_decay": FloatDistribution(1e-2, 3.0, log=True),
     "batch_size": CategoricalDistribution((16, 32, 64)),
     "label_smoothing": FloatDistribution(0.0, 0.2, step=0.05),
     "dropout": FloatDistribution(0.0, 0.5, step=0.1),

@@ -10,7 +10,7 @@ def made_up(n=20):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({
         "state": ["complete"] * n + ["pruned"], "learning_rate": 10 ** rng.uniform(-3.5, -2.6, n + 1),
-        "weight_decay": 10 ** rng.uniform(-3, -0.8, n + 1), "batch_size": rng.choice([16, 32, 64], n + 1),
+        "weight_decay": 10 ** rng.uniform(-2, 0.4, n + 1), "batch_size": rng.choice([16, 32, 64], n + 1),
         "label_smoothing": rng.choice([0, 0.1], n + 1), "dropout": rng.choice([0.1, 0.3], n + 1),
         "ema": rng.choice([0.0, 0.99], n + 1), "variation": rng.choice([0.5, 1.0], n + 1),
         "masks": rng.choice([0, 1, 2], n + 1)})
