@@ -159,12 +159,12 @@ PROFILES: dict[str, Profile] = {
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {
         "frames": 128, "epochs": 240, "patience": 240, "keep": "last", "versions": 3}, {
-        "alexnet": {"patience": 120, "keep": "best", "options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
+        "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
-        "lstm": {"epochs": 80, "patience": 40, "keep": "best", "options": {"units": 128, "stack": 4}},
+        "lstm": {"options": {"units": 128, "stack": 4}},
         "transformer": {"epochs": 150, "patience": 60, "keep": "best", "learning_rate": 2e-3, "ema": 0.995,
                         "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),

@@ -102,13 +102,6 @@ _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
                    "all of them take four to sixteen times the products", _FULL),
 }
-_RECIPE_OF_ALEXNET = _RECIPE_OF_CONVOLUTIONS | {  # which keeps its best epoch, not the last
-    "epochs": dataclasses.replace(_RECIPE["epochs"], settings={"epochs": 80, "patience": 40}),
-}
-_RECIPE_OF_LSTM = _RECIPE | {
-    "epochs": Change({"epochs": 240, "patience": 120}, "80 epochs, not 240",
-                     "three times the training costs three times as much", _FULL),
-}
 _RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
     "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
                      _FULL),
@@ -177,7 +170,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
-        "alexnet": _RECIPE_OF_ALEXNET, "lstm": _RECIPE_OF_LSTM, "transformer": _RECIPE_OF_TRANSFORMER},
+        "lstm": _RECIPE, "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
