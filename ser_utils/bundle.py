@@ -218,7 +218,7 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
     ----------
     models, protocols, folds : lists that narrow the profile's runs down; None takes all of them.
     study, variants : train a study (see :mod:`ser_utils.studies`, also for its usual protocols and folds) or some of
-        its variants, and their baseline, instead of the profile's runs.
+        its variants, and their baseline, instead of the profile's runs. Variants of other features are left out.
     budget : seconds in which it should be over, archives included.
     jobs : runs at a time.
     weights : whether to write the trained weights too.
@@ -246,6 +246,10 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
         chosen = [c for configs in variants.values() for c in configs]
     else:
         chosen = config.run_configs(note["profile"], note["corpus"], models, protocols, folds)
+    other = [c.name for c in chosen if c.features.hash != note["features_hash"]]
+    if other:
+        print(f"Left out, as they need other features than the bundle holds: {', '.join(other)}.", flush=True)
+    chosen = [c for c in chosen if c.name not in other]
     wanted = [c for c in chosen if note["finished"].get(c.name) != c.hash]
     print(f"{len(chosen)} runs, of which {len(chosen) - len(wanted)} were finished before packing.", flush=True)
     found, runs = corpus.at(root / CORPUS, note["corpus"]), root / "runs"

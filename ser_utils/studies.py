@@ -31,8 +31,8 @@ PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
 class Change:
     """One variant of a network's runs.
 
-    ``settings`` are those of ``RunConfig``; under "options" and "augment" only the keys that change are named
-    (``"augment": None`` switches augmentation off). ``what`` says what the baseline has in their place, ``why``
+    ``settings`` are those of ``RunConfig``; under "options", "augment" and "features" only the keys that change are
+    named (``"augment": None`` switches augmentation off). ``what`` says what the baseline has in their place, ``why``
     the reason for it. ``profiles`` are those in which it changes something.
     """
 
@@ -83,6 +83,11 @@ _RECIPE = {
     "single": Change({"versions": 1}, "a clip judged by 27 versions of it, not as it is",
                      "what a network makes of one version is partly chance", _FULL),
     # ... and with something else in its place.
+    "mels": Change({"features": {"n_fft": 1600, "n_mels": 128}}, "80 mel bands of 50 ms windows, not 128 of 100 ms",
+                   "longer windows tell a voice's harmonics apart, and blur its changes", _FULL),
+    "treble": Change({"features": {"sample_rate": 32_000, "n_fft": 1600, "hop_length": 640, "n_mels": 96,
+                                   "fmax": 16_000.0}},
+                     "sound up to 8 kHz, not up to 16 kHz", "little of a voice lies above", _FULL),
     "epochs": Change({"epochs": 80, "patience": 80}, "240 epochs, not 80",
                      "validation still rises when the training clips are nearly learnt", _FULL),
     "batch": Change({"batch_size": 16}, "32 clips to a batch, not 16", "fewer, steadier steps", _FULL),
@@ -188,7 +193,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
 
 
 def changed(config: RunConfig, settings: dict) -> RunConfig:
-    """A configuration with some settings changed; within options and augmentation the others are kept.
+    """A configuration with some settings changed; within options, augmentation and features the others are kept.
 
     Raises
     ------
@@ -202,8 +207,9 @@ def changed(config: RunConfig, settings: dict) -> RunConfig:
     settings = dict(settings)
     if "options" in settings:
         settings["options"] = config.options | settings["options"]
-    if settings.get("augment"):
-        settings["augment"] = dataclasses.replace(config.augment, **settings["augment"])
+    for name in ("augment", "features"):
+        if settings.get(name):
+            settings[name] = dataclasses.replace(getattr(config, name), **settings[name])
     return dataclasses.replace(config, **settings)
 
 
@@ -447,10 +453,11 @@ def main(arguments: list[str] | None = None) -> int:
         found = corpus.for_profile(options.profile)
         configs = run_configs(options.study, options.profile, found.kind, options.models, options.variants,
                               options.protocols, options.folds)
-        features.extract(found, configuration.PROFILES[options.profile].features)
+        wanted = [c for variant in configs.values() for c in variant]
+        for settings in dict.fromkeys(c.features for c in wanted):
+            features.extract(found, settings)
         try:
-            grid.train([c for wanted in configs.values() for c in wanted], found, options.runs, options.jobs,
-                       options.budget)
+            grid.train(wanted, found, options.runs, options.jobs, options.budget)
         except grid.GridError as error:  # what is finished is shown all the same
             print(error, file=sys.stderr)
             failed = True

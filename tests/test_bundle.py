@@ -230,6 +230,19 @@ def test_a_study_is_trained_there_and_comes_home(unpacked, tmp_path, monkeypatch
         bundle.run(tmp_path / "out", study="luck", root=unpacked)
 
 
+def test_variants_of_other_features_are_left_out_of_a_bundle(unpacked, tmp_path, monkeypatch, capsys):
+    from ser_utils import grid, studies
+
+    finer = studies.Change({"features": {"n_mels": 128}}, "80 bands, not 128", "fewer")
+    monkeypatch.setitem(studies.STUDIES, "made up", {"alexnet": {"finer": finer}})
+    trained = []
+    monkeypatch.setattr(grid, "train", lambda configs, *args, **kwargs: trained.extend(c.name for c in configs))
+    bundle.run(tmp_path / "out", ["alexnet"], study="made up", root=unpacked)
+    assert trained == ["actors/alexnet/fold0"]
+    assert "need other features than the bundle holds: studies/made up/finer/actors/alexnet/fold0" in (
+        capsys.readouterr().out)
+
+
 def test_a_missing_package_is_named_before_anything_starts(unpacked, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "NEEDED", ("numpy", "no_such_package"))
     with pytest.raises(bundle.BundleError, match=r"Not installed here: no_such_package.*\n?.*pip install --no-index"):

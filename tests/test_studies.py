@@ -59,6 +59,8 @@ def test_a_change_keeps_the_other_settings():
     assert new.augment == dataclasses.replace(AugmentConfig(), shift=0)
     assert dataclasses.replace(new, epochs=BASE.epochs, options=BASE.options, augment=BASE.augment) == BASE
     assert studies.changed(BASE, {"augment": None}).augment is None
+    finer = studies.changed(BASE, {"features": {"n_mels": 128}})
+    assert finer.features == dataclasses.replace(BASE.features, n_mels=128) and finer.hash != BASE.hash
     with pytest.raises(ValueError, match="no setting 'epoch'; it has .*epochs"):
         studies.changed(BASE, {"epoch": 7})
 
