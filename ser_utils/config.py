@@ -158,7 +158,8 @@ PROFILES: dict[str, Profile] = {
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {
-        "frames": 128, "epochs": 240, "patience": 240, "keep": "last", "versions": 3}, {
+        "augment": AugmentConfig(gain_db=0.0, tilt_db=0.0), "frames": 128, "epochs": 240, "patience": 240,
+        "keep": "last", "versions": 3}, {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},

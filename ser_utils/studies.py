@@ -74,8 +74,6 @@ _RECIPE = {
     "speed": Change({"augment": {"stretch": 0.0}}, "clips sped up and slowed down", "nobody speaks at one speed",
                     _FULL),
     "warp": Change({"augment": {"warp": 0.0}}, "a warped frequency axis", "other vocal tracts, other voices", _FULL),
-    "level": Change({"augment": {"gain_db": 0.0, "tilt_db": 0.0}}, "another level and colour for every clip",
-                    "the loudness of a recording is an accident", _FULL),
     "noise": Change({"augment": {"noise_probability": 0.0}}, "noise in a quarter of the clips",
                     "recordings elsewhere have some", _FULL),
     "stripes": Change({"augment": {"frequency_masks": 0, "time_masks": 0}}, "blanked stripes (SpecAugment)",
@@ -85,6 +83,9 @@ _RECIPE = {
     # ... and with something else in its place.
     "mels": Change({"features": {"n_fft": 1600, "n_mels": 128}}, "80 mel bands of 50 ms windows, not 128 of 100 ms",
                    "longer windows tell a voice's harmonics apart, and blur its changes", _FULL),
+    "level": Change({"augment": {"gain_db": 6.0, "tilt_db": 6.0}},
+                    "every clip as loud and as bright as recorded, not at random",
+                    "in one studio, loudness tells emotions apart", _FULL),
     "treble": Change({"features": {"sample_rate": 32_000, "n_fft": 1600, "hop_length": 640, "n_mels": 96,
                                    "fmax": 16_000.0}},
                      "sound up to 8 kHz, not up to 16 kHz", "little of a voice lies above", _FULL),
