@@ -142,6 +142,7 @@ class Profile:
     features: FeatureConfig = FeatureConfig()
 
 
+_LEVEL_VARIED = {"augment": AugmentConfig()}  # profile full: networks not trained anew since this was dropped
 _NARROW = {"width": 0.25}
 _QUARTER = _NARROW | {"dropout": 0.2}
 PROFILES: dict[str, Profile] = {
@@ -162,12 +163,13 @@ PROFILES: dict[str, Profile] = {
         "keep": "last", "versions": 3}, {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
-        "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
+        "inceptionnet": _LEVEL_VARIED | {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
-        "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
+        "vgg19": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
         "lstm": {"options": {"units": 128, "stack": 4}},
-        "transformer": {"epochs": 150, "patience": 60, "keep": "best", "learning_rate": 2e-3, "ema": 0.995,
-                        "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
+        "transformer": _LEVEL_VARIED | {
+            "epochs": 150, "patience": 60, "keep": "best", "learning_rate": 2e-3, "ema": 0.995,
+            "options": {"downsample": 4, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }),
 }
 
@@ -198,10 +200,14 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
 
 
 def differing(profile: str) -> dict[str, dict]:
-    """network -> its values of those settings in which the networks of a profile differ; options as one text."""
+    """network -> its values of those settings in which the networks of a profile differ; options as one text.
+
+    Those of the augmentation come one by one.
+    """
     rows = {}
     for config in run_configs(profile, "ravdess", protocols=["random"], folds=[0]):
         row = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        row |= dataclasses.asdict(row.pop("augment"))
         row["options"] = ", ".join(f"{name} {value}" for name, value in config.options.items())
         rows[row.pop("model")] = row
     first = next(iter(rows.values()))

@@ -108,7 +108,11 @@ _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
                    "all of them take four to sixteen times the products", _FULL),
 }
-_RECIPE_OF_TRANSFORMER = _RECIPE | {  # where its recipe is another
+_LEVEL_VARIED = {  # networks not trained anew since the level is as recorded
+    "level": Change({"augment": {"gain_db": 0.0, "tilt_db": 0.0}}, "another level and colour for every clip",
+                    "elsewhere the loudness of a recording is an accident", _FULL),
+}
+_RECIPE_OF_TRANSFORMER = _RECIPE | _LEVEL_VARIED | {  # where its recipe is another
     "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
                      _FULL),
     "rate": Change({"learning_rate": 1e-3}, "a learning rate of 0.002, not half of it", "it gets further",
@@ -176,7 +180,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
-        "lstm": _RECIPE, "transformer": _RECIPE_OF_TRANSFORMER},
+        "lstm": _RECIPE, "transformer": _RECIPE_OF_TRANSFORMER,
+        "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "vgg19": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
