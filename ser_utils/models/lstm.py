@@ -50,7 +50,7 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
         mask = MaskPooling(stack, name="mask_pool")(mask)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
-        layer = LSTM(LSTMCell(units), return_sequences=True, name=f"lstm{number}")
+        layer = LSTM(LSTMCell(units, dtype="float32"), return_sequences=True, name=f"lstm{number}")
         if bidirectional:
             layer = layers.Bidirectional(layer, name=f"lstm{number}")
         x = layer(x, mask=mask)
@@ -60,7 +60,11 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class LSTMCell(layers.LSTMCell):
-    """Keras's cell, told what the input gives to the gates, x W + b, instead of the input x."""
+    """Keras's cell, told what the input gives to the gates, x W + b, instead of the input x.
+
+    In float32 under mixed precision, too: its products are small, and rounding U to bfloat16 before each of them
+    takes longer than they do.
+    """
 
     def call(self, gates, states, training=False):
         h, c = states
