@@ -257,6 +257,12 @@ def run_configs(name: str, profile: str, corpus: str, models=None, variants=None
     return {variant: found for variant, found in configs.items() if found}
 
 
+def _weights_serve(base: RunConfig, other: RunConfig, runs: Path) -> bool:
+    """Whether a run has, or will have, the weights of another one: both differ in the versions judged alone."""
+    without = base.is_finished(runs) and not (base.run_directory(runs) / "model.keras").exists()
+    return not without and dataclasses.replace(other, versions=base.versions).hash == base.hash
+
+
 def _folder(name: str, variant: str) -> str:
     """Where a variant's runs lie among all; the baseline's are the profile's own, trained once for both."""
     return "" if variant == BASELINE else f"studies/{name}/{variant}"
@@ -451,7 +457,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where they are published (default: results/)")
     options = parser.parse_args(arguments)
 
-    from ser_utils import corpus, features
+    from ser_utils import corpus, features, training
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     failed = False
@@ -462,11 +468,17 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = [c for variant in configs.values() for c in variant]
         for settings in dict.fromkeys(c.features for c in wanted):
             features.extract(found, settings)
+        base = {c.place: c for c in configs[BASELINE]}
+        judged = [c for c in wanted if c.variant and _weights_serve(base[c.place], c, options.runs)]
         try:
-            grid.train(wanted, found, options.runs, options.jobs, options.budget)
+            grid.train([c for c in wanted if c not in judged], found, options.runs, options.jobs, options.budget)
         except grid.GridError as error:  # what is finished is shown all the same
             print(error, file=sys.stderr)
             failed = True
+        for c in judged:
+            if base[c.place].is_finished(options.runs) and not c.is_finished(options.runs):
+                training.judge_anew(training.Run(base[c.place].run_directory(options.runs)), c, found,
+                                    features.extract(found, c.features), options.runs)
         print(text(table(options.study, folders(options.study, options.profile, found.kind, options.runs))))
         if options.publish:
             new = publish(options.study, configs, options.runs, options.results)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -427,13 +428,10 @@ def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Pa
 def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, directory: Path,
            parts: dict[str, np.ndarray]) -> None:
     """Predict validation and test clips with the weights kept and write the run, ``run.json`` last."""
-    tables = {part: prediction_table(data, rows, part, judged(model, data.logmel[rows], config.versions))
-              for part, rows in parts.items()}
-    write_csv(pd.concat(tables.values()), directory / "predictions.csv")
+    metrics = _write_predictions(config, data, model, directory, parts)
     write_csv(pd.DataFrame(keeper.rows), directory / "history.csv")
     with atomic_write(directory / "model.keras") as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
-    names = [f"p_{emotion}" for emotion in EMOTIONS]
     seen = len(keeper.rows) * len(keeper.batches) * keeper.batches.batch_size
     info = {
         "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
@@ -442,15 +440,52 @@ def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, di
         "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
         "parameters": model.get_layer(config.model).count_params(),
         "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
-        "metrics": {part: evaluation.metrics(table.label.to_numpy(), table[names].to_numpy())
-                    for part, table in tables.items()},
+        "metrics": metrics,
         "wall_seconds": round(keeper.seconds, 2), "samples_per_second": round(seen / keeper.seconds, 2),
         "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
         "precision": precision(), "versions": machine.versions(), "revision": machine.revision(),
     }
+    _write_info(info, directory)
+    (directory / "state.npz").unlink(missing_ok=True)
+
+
+def judge_anew(trained: Run, config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -> Run:
+    """The run of a configuration that differs from a finished one in ``versions`` alone: the same weights judge anew.
+
+    Writes the same files as :func:`run`; the costs are those of the training that gave the weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        The finished run holds no weights.
+    LeakError, ValueError
+        See :func:`prepare`.
+    """
+    directory = config.run_directory(root)
+    data, model = prepare(config, corpus, store), trained.model()
+    directory.mkdir(parents=True, exist_ok=True)
+    metrics = _write_predictions(config, data, model, directory, {part: data.rows[part] for part in ("val", "test")})
+    for file in ("history.csv", "model.keras"):
+        with atomic_write(directory / file) as temporary:
+            shutil.copyfile(trained.dir / file, temporary)
+    _write_info(trained.info | {"config": dataclasses.asdict(config), "config_hash": config.hash, "metrics": metrics},
+                directory)
+    return Run(directory)
+
+
+def _write_predictions(config: RunConfig, data: Data, model: keras.Model, directory: Path,
+                       parts: dict[str, np.ndarray]) -> dict[str, dict]:
+    """Write ``predictions.csv`` and return the metrics of each part."""
+    tables = {part: prediction_table(data, rows, part, judged(model, data.logmel[rows], config.versions))
+              for part, rows in parts.items()}
+    write_csv(pd.concat(tables.values()), directory / "predictions.csv")
+    return {part: evaluation.metrics(table.label.to_numpy(), table[evaluation.PROBABILITIES].to_numpy())
+            for part, table in tables.items()}
+
+
+def _write_info(info: dict, directory: Path) -> None:
     with atomic_write(directory / "run.json") as temporary:
         temporary.write_text(json.dumps(info, indent=1) + "\n")
-    (directory / "state.npz").unlink(missing_ok=True)
 
 
 def prediction_table(data: Data, rows: np.ndarray, part: str, predicted: np.ndarray) -> pd.DataFrame:

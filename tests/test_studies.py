@@ -317,6 +317,32 @@ def test_published_studies_are_whole(name):
 
 # The command line
 
+def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_path, monkeypatch):
+    def train(configs, *rest):
+        for c in configs:
+            if c.is_finished(tmp_path):
+                continue
+            trained.append(c.name)
+            put(c, tmp_path, 0.6)
+
+    trained, judged = [], []
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: Corpus(None, "ravdess", None))
+    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr(studies.grid, "train", train)
+    monkeypatch.setattr("ser_utils.training.judge_anew", lambda run, config, *rest: judged.append((run.dir, config)))
+    words = ["recipe", "--profile", "full", "--models", "resnet", "--variants", "single", "epochs", "--protocols",
+             "random", "--runs", str(tmp_path)]
+    assert studies.main(words) == 0
+    base = studies.run_configs("recipe", "full", "ravdess", ["resnet"], [], ["random"])["baseline"][0]
+    assert trained == ["random/resnet/fold0", "studies/recipe/epochs/random/resnet/fold0"]
+    ((where, config),) = judged
+    assert where == base.run_directory(tmp_path) and config.name == "studies/recipe/single/random/resnet/fold0"
+    (where / "model.keras").unlink()  # trained elsewhere: its weights did not come home
+    trained.clear()
+    studies.main(words)
+    assert trained == ["studies/recipe/single/random/resnet/fold0"] and len(judged) == 1
+
+
 @pytest.fixture
 def command(trained, tmp_path, monkeypatch):
     """The command on made-up runs of AlexNet; nothing is trained."""

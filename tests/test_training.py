@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import filelock
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from ser_utils import evaluation, training
@@ -85,6 +86,22 @@ def test_versions_of_each_clip_are_judged(made_up, tmp_path):
     np.testing.assert_allclose(by_hand, written, atol=2e-3)
     np.testing.assert_allclose(run.predict(clips), written, atol=2e-3)
     assert np.abs(training.probabilities(model, clips) - written).max() > 0.01
+
+
+def test_the_same_weights_judge_anew(made_up, tmp_path, monkeypatch):
+    config = dataclasses.replace(CONFIG, keep="last", epochs=2, warmup_epochs=1, versions=2)
+    trained = training.run(config, *made_up, root=tmp_path, progress=False)
+    single = dataclasses.replace(config, versions=1, variant="studies/recipe/single")
+    monkeypatch.setattr(training, "fit", lambda *a: pytest.fail("trained again"))
+    run = training.judge_anew(trained, single, *made_up, root=tmp_path)
+    assert run.dir == single.run_directory(tmp_path) and single.is_finished(tmp_path) and config.is_finished(tmp_path)
+    evaluation.check_run(run.dir)  # with one version, the predictions are those of the kept epoch in the history
+    pd.testing.assert_frame_equal(run.history, trained.history)
+    assert (run.predictions != trained.predictions)[evaluation.PROBABILITIES].to_numpy().any()
+    assert run.info["config"]["versions"] == 1 and run.info["wall_seconds"] == trained.info["wall_seconds"]
+    (trained.dir / "model.keras").unlink()
+    with pytest.raises(FileNotFoundError, match="no model.keras"):
+        training.judge_anew(trained, single, *made_up, root=tmp_path)
 
 
 def test_a_finished_run_is_not_trained_again(finished, made_up, monkeypatch):
