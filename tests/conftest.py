@@ -33,6 +33,14 @@ def figures_closed():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+@pytest.fixture(autouse=True)
+def precision_restored():
+    """No test inherits the mixed precision that a training before it chose for this processor."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def clean_style():
     """The test starts with the real corpus and the report's style, and leaves no style behind."""
