@@ -452,7 +452,8 @@ def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, di
 def judge_anew(trained: Run, config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -> Run:
     """The run of a configuration that differs from a finished one in ``versions`` alone: the same weights judge anew.
 
-    Writes the same files as :func:`run`; the costs are those of the training that gave the weights.
+    Writes the same files as :func:`run`, and like it moves a run of another configuration aside; the costs are those
+    of the training that gave the weights.
 
     Raises
     ------
@@ -464,6 +465,8 @@ def judge_anew(trained: Run, config: RunConfig, corpus: Corpus, store: FeatureSt
     directory = config.run_directory(root)
     data, model = prepare(config, corpus, store), trained.model()
     directory.mkdir(parents=True, exist_ok=True)
+    if (directory / "run.json").exists():
+        move_aside(directory, Run(directory).info["config_hash"])
     metrics = _write_predictions(config, data, model, directory, {part: data.rows[part] for part in ("val", "test")})
     for file in ("history.csv", "model.keras"):
         with atomic_write(directory / file) as temporary:

@@ -99,6 +99,10 @@ def test_the_same_weights_judge_anew(made_up, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(run.history, trained.history)
     assert (run.predictions != trained.predictions)[evaluation.PROBABILITIES].to_numpy().any()
     assert run.info["config"]["versions"] == 1 and run.info["wall_seconds"] == trained.info["wall_seconds"]
+    older = dataclasses.replace(single, versions=3).hash
+    (run.dir / "run.json").write_text(json.dumps(run.info | {"config_hash": older}))
+    training.judge_anew(trained, single, *made_up, root=tmp_path)
+    assert single.is_finished(tmp_path) and (run.dir.with_name(f"fold{single.fold}-{older}") / "run.json").exists()
     (trained.dir / "model.keras").unlink()
     with pytest.raises(FileNotFoundError, match="no model.keras"):
         training.judge_anew(trained, single, *made_up, root=tmp_path)
