@@ -164,8 +164,8 @@ PROFILES: dict[str, Profile] = {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
         "inceptionnet": _LEVEL_VARIED | {"options": _QUARTER | {"stem_pool": True}},
-        "vgg16": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
-        "vgg19": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
+        "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
+        "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
         "lstm": {"options": {"units": 128, "stack": 4}},
         "transformer": _LEVEL_VARIED | {
             "epochs": 150, "patience": 60, "keep": "best", "learning_rate": 2e-3, "ema": 0.995,

@@ -179,8 +179,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         },
     },
     # The recipe of the full profile, one ingredient at a time.
-    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED) | {
-        "alexnet": _RECIPE_OF_CONVOLUTIONS, "resnet": _RECIPE_OF_CONVOLUTIONS, "lstm": _RECIPE,
+    "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
+        "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "lstm": _RECIPE,
         "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
