@@ -1009,7 +1009,7 @@ def table2_display(table: pd.DataFrame) -> pd.DataFrame:
         done = row.folds > 0
         shown = {
             "Protocol": row.protocol,
-            "Model": f"Reference: {row.name}" if row.group == "reference" else row.name,
+            "Model": row.name,
             "Accuracy, paper": number(row.paper_accuracy),
             "Accuracy, ours": number(row.accuracy) if done else "not run",
             "95 % interval": f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–",
@@ -1082,6 +1082,7 @@ def describe(table: pd.DataFrame) -> list[str]:
 def table2_markdown(table: pd.DataFrame) -> str:
     """:func:`table2` as a Markdown table, all figures in per cent."""
     shown = table2_display(table)
+    shown["Model"] = shown["Model"].where(table.group != "reference", "Reference: " + shown["Model"])
     left = ("Protocol", "Model")
     lines = [f"> **{note}**\n" for note in _table2_notes(table)]
     lines.append("| " + " | ".join(shown.columns) + " |")
@@ -1091,9 +1092,20 @@ def table2_markdown(table: pd.DataFrame) -> str:
 
 
 def table2_html(table: pd.DataFrame) -> str:
-    """:func:`table2` as an HTML table of class ``table2``, figures in per cent, notes as paragraphs."""
+    """:func:`table2` as an HTML table of class ``table2``, figures in per cent, notes as paragraphs.
+
+    Each protocol is a ``tbody`` of its own, and in it each of networks, ensembles and references.
+    """
     notes = "".join(f'<p class="banner">{note}</p>\n' for note in _table2_notes(table))
-    return notes + table2_display(table).to_html(index=False, border=0, classes="table2") + "\n"
+    html = table2_display(table).to_html(index=False, border=0, classes="table2")
+    head, *rows = html.split("    <tr>\n")
+    before = None
+    for number, row in enumerate(table[["protocol", "group"]].itertuples(index=False)):
+        if before is not None and row != before:
+            kind = "protocol" if row.protocol != before.protocol else "group"
+            rows[number - 1] += f'  </tbody>\n  <tbody class="{kind}">\n'
+        before = row
+    return notes + "    <tr>\n".join([head, *rows]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

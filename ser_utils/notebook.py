@@ -24,6 +24,7 @@ from ser_utils.plots import results as figures  # noqa: E402
 from ser_utils.plots import style  # noqa: E402
 
 PLAYER_RATE = 16_000  # Hz: keeps the embedded clips small
+FIGURE = r"[-+−±≤<]?\d|–|nan|not run"  # how a cell of a column of figures begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +66,15 @@ class Session:
         display(Image(path, width=round(100 * figure.get_figwidth()), alt=figure_id.replace("_", " ")))
 
     def table(self, table: pd.DataFrame, caption: str, **formats: str) -> None:
-        """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``."""
+        """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``.
+
+        Columns of words are aligned to the left, figures (and texts made of them) to the right.
+        """
         if self.corpus.banner:
             caption = f"{caption} — {self.corpus.banner}"
-        styled = table.style.format(formats, na_rep="–").set_caption(caption)
+        words = [name for name, column in table.items() if not column.astype(str).str.match(FIGURE).any()]
+        styled = table.style.format(formats, na_rep="–").set_caption(caption).set_table_styles(
+            {name: [{"selector": "", "props": "text-align: left"}] for name in words})
         if isinstance(table.index, pd.RangeIndex):
             styled = styled.hide(axis="index")
         display(styled)

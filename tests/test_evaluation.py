@@ -522,6 +522,9 @@ def test_table2_text(results):
     assert lines[2].startswith(f"| random | AlexNet | 78.4 | {row.accuracy:.1f} | {interval} |")
     assert lines[2].endswith("| 6/6 |") and "nan" not in text
     html = ev.table2_html(table)
+    networks, ensembles, *others = [part.count("<tr") for part in html.split("<tbody")[1:]]
+    assert networks == 7 and ensembles + sum(others) == 18 and html.count("<tbody") == html.count("</tbody")
+    assert html.count('<tbody class="protocol">') == 2
     assert html.count("<tr") == 26 and f"<td>{row.accuracy:.1f}</td>" in html and "nan" not in html.lower()
 
 

@@ -57,6 +57,14 @@ def test_tables_carry_the_banner_and_the_format(session, shown):
     assert "A table" in text and corpora.BANNER in text and "1.23<" in text and "1.2345" not in text
 
 
+def test_tables_have_words_on_the_left_and_figures_on_the_right(session, shown):
+    table = {"name": ["LSTM", "x"], "share": [1.0, None], "text": ["not run", "78.9 to 82.9"], "step": ["–", "+2.5"],
+             "order": [1, 2], "kept": ["last", "best"]}
+    session.table(pd.DataFrame(table), "A table")
+    rules = html(shown[-1]).split("</style>")[0]
+    assert [f".col{number} " in rules for number in range(6)] == [True, False, False, False, False, True]
+
+
 def test_figures_are_kept_with_their_banner(session, shown, tmp_path):
     figure = style.plt.figure()
     session.show(figure, "some_figure")
