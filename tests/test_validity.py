@@ -273,12 +273,18 @@ def test_a_scaler_fitted_on_everything_is_caught(ladder, made_up):
 
 
 def test_augmentation_at_test_time_is_caught(honest_data, monkeypatch):
-    validity.check_model(training.compiled(CONFIG, honest_data), CONFIG, honest_data)
+    validity.check_model(training.compiled(CONFIG, honest_data), honest_data)
     original = frontend.Augment.call
     monkeypatch.setattr(frontend.Augment, "call", lambda self, x, training=False: original(self, x, training=True))
     with pytest.raises(LeakError, match="augmentation is on outside training"):
-        validity.check_model(training.compiled(CONFIG, honest_data), CONFIG, honest_data)
-    keras.config.set_dtype_policy("float32")
+        validity.check_model(training.compiled(CONFIG, honest_data), honest_data)
+
+
+def test_an_honest_model_of_another_precision_is_not_accused(honest_data, monkeypatch):
+    monkeypatch.setattr(training, "precision", lambda: "mixed_bfloat16")
+    model = training.compiled(CONFIG, honest_data)
+    keras.config.set_dtype_policy("float32")  # as in a notebook that has only read the run
+    validity.check_model(model, honest_data)
 
 
 def test_an_epoch_picked_on_test_clips_is_caught(honest_copy):
