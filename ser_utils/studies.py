@@ -112,9 +112,11 @@ _LEVEL_VARIED = {  # networks not trained anew since the level is as recorded
     "level": Change({"augment": {"gain_db": 0.0, "tilt_db": 0.0}}, "another level and colour for every clip",
                     "elsewhere the loudness of a recording is an accident", _FULL),
 }
-_RECIPE_OF_TRANSFORMER = _RECIPE | _LEVEL_VARIED | {  # where its recipe is another
-    "epochs": Change({"epochs": 300, "patience": 120}, "150 epochs, not 300", "twice the training costs twice as much",
-                     _FULL),
+_RECIPE_OF_SEQUENCES = _RECIPE | {
+    "front": _options("two convolutions over frames and bands in front, not along time alone",
+                      "a pattern a little higher or lower is the same pattern", _FULL, front_2d=0),
+}
+_RECIPE_OF_TRANSFORMER = _RECIPE_OF_SEQUENCES | {  # where its recipe is another
     "rate": Change({"learning_rate": 1e-3}, "a learning rate of 0.002, not half of it", "it gets further",
                    _FULL),
     "average": Change({"ema": 0.0}, "the running average of the weights, not the weights themselves",
@@ -180,7 +182,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
-        "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "lstm": _RECIPE,
+        "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "vgg19": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED,
+        "lstm": _RECIPE_OF_SEQUENCES,
         "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {

@@ -135,6 +135,7 @@ def test_full_size_parameters():
     (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
     (("inceptionnet", (160, 40, 3)), {"canonical": True}, "at least 75 frames and 75 bins"),
     (("transformer", SHAPE), {"downsample": 3}, "downsample"),
+    (("lstm", SHAPE), {"front_2d": 8, "stack": 3}, "1, 2 or 4 frames to a step, not 3"),
     (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7"),
     (("alexnet", SHAPE), {"weights": "imagenet"}, "alexnet has no option 'weights'"),
     (("vgg16", SHAPE), {"weights": "random", "width": 0.5}, "weights needs.*leave width of vgg16 at 1.0"),
@@ -444,6 +445,10 @@ def test_silence_gives_finite_probabilities(name):
     ("transformer", {"downsample": 4}, 28),
     ("transformer", {"downsample": 4, "stem": False}, 27),
     ("transformer", {"pre_norm": False, "positions": False}, 27),
+    ("transformer", {"front_2d": 8, "downsample": 4}, 27),
+    ("transformer", {"front_2d": 8, "downsample": 2}, 28),
+    ("lstm", {"front_2d": 8, "stack": 4}, 27),
+    ("lstm", {"front_2d": 8, "stack": 1}, 28),
 ])
 def test_appended_padding_changes_nothing(name, options, frames):
     short, long = small(name, (frames, 24, 1), **options), small(name, (57, 24, 1), **options)

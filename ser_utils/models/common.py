@@ -125,6 +125,37 @@ class ApplyMask(MaskedLayer):
         return x * ops.cast(mask, x.dtype)[..., None]
 
 
+def convolve_2d(x, mask, channels: int, shorten: int, stage: str):
+    """Two 3 x 3 convolutions over frames and bands, for a network that then reads frames (Dong et al. 2018).
+
+    A convolution along time alone takes the bands as unrelated features; these two, like those of the
+    convolutional networks, know a pattern again a little higher or lower. Each halves the bands.
+
+    (batch, frames, bins, inputs) and its mask -> (batch, ceil(frames / shorten), about bins / 4 x channels) and
+    its mask; padded frames are 0. ``shorten`` is 1, 2 or 4; ``stage`` begins the names of the layers.
+
+    Raises
+    ------
+    ValueError
+        Another ``shorten``.
+    """
+    if shorten not in (1, 2, 4):
+        raise ValueError(f"Convolutions over frames and bands leave 1, 2 or 4 frames to a step, not {shorten}.")
+    for number, stride in enumerate((2 if shorten == 4 else 1, 2 if shorten > 1 else 1), start=1):
+        x = layers.ZeroPadding2D(1, name=f"{stage}_pad{number}")(x)
+        x = layers.Conv2D(channels, 3, (stride, 2), use_bias=False, name=f"{stage}_conv{number}")(x)
+        x = batch_norm(f"{stage}_bn{number}")(x)
+        x = layers.Activation("relu", name=f"{stage}_relu{number}")(x)
+        if stride > 1:
+            mask = MaskPooling(stride, name=f"{stage}_mask_pool{number}")(mask)
+        shape = x.shape[1:]
+        x = layers.Reshape((shape[0], shape[1] * shape[2]), name=f"{stage}_flatten{number}")(x)
+        x = ApplyMask(name=f"{stage}_mask{number}")(x, mask)
+        if number == 1:
+            x = layers.Reshape(shape, name=f"{stage}_plane{number}")(x)
+    return x, mask
+
+
 @keras.saving.register_keras_serializable(package="ser_utils")
 class AttentionWeights(MaskedLayer):
     """How much each frame counts: softmax over the unpadded frames of v . tanh(W h + b).

@@ -10,13 +10,14 @@ from ser_utils.models.common import (
     PaddingMask,
     batch_norm,
     classify,
+    convolve_2d,
     pool_time,
     scaled,
 )
 
 
-def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2, bidirectional=True,
-         pooling="attention", dropout=0.3) -> keras.Model:
+def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=256, depth=2,
+         bidirectional=True, pooling="attention", dropout=0.3) -> keras.Model:
     """Bidirectional LSTM layers and attention over time.
 
     ``front`` convolutions along time turn a frame and its neighbours into features; ``stack`` consecutive
@@ -29,6 +30,8 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
     input_shape : (frames, bins, channels).
     width : factor on the units and on the channels of the front.
     front : number of convolutions along time, 5 frames long; 0 feeds the frames as they are.
+    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which take the place
+        of those along time and make the clip ``stack`` times (1, 2 or 4) as short; 0 keeps those.
     stack : frames that make up one step of the LSTM.
     units : units of each direction of each LSTM layer.
     depth : number of LSTM layers.
@@ -38,16 +41,10 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
     units = scaled(units, width)
     inputs = keras.Input(input_shape, name="input")
     mask = PaddingMask(trailing=True, name="mask")(inputs)
-    x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="front_flatten")(inputs)
-    for number in range(1, front + 1):
-        convolution = layers.Conv1D(units, 5, padding="same", use_bias=False, name=f"front_conv{number}")
-        x = convolution(x)
-        x = batch_norm(f"front_bn{number}")(x, mask=mask)
-        x = layers.Activation("relu", name=f"front_relu{number}")(x)
-        x = ApplyMask(name=f"front_mask{number}")(x, mask)
-    if stack > 1:
-        x = FrameStack(stack, name="stack")(x)
-        mask = MaskPooling(stack, name="mask_pool")(mask)
+    if front_2d:
+        x, mask = convolve_2d(inputs, mask, scaled(front_2d, width), stack, "front")
+    else:
+        x, mask = _along_time(inputs, mask, units, front, stack)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
         layer = LSTM(LSTMCell(units, dtype="float32"), return_sequences=True, name=f"lstm{number}")
@@ -56,6 +53,21 @@ def lstm(input_shape, classes=8, width=1.0, front=2, stack=2, units=256, depth=2
         x = layer(x, mask=mask)
     x = pool_time(x, mask, pooling)
     return keras.Model(inputs, classify(x, classes, dropout), name="lstm")
+
+
+def _along_time(inputs, mask, channels, front, stack):
+    """``front`` convolutions along time, 5 frames long; then ``stack`` frames side by side."""
+    x = layers.Reshape((-1, inputs.shape[2] * inputs.shape[3]), name="front_flatten")(inputs)
+    for number in range(1, front + 1):
+        convolution = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")
+        x = convolution(x)
+        x = batch_norm(f"front_bn{number}")(x, mask=mask)
+        x = layers.Activation("relu", name=f"front_relu{number}")(x)
+        x = ApplyMask(name=f"front_mask{number}")(x, mask)
+    if stack > 1:
+        x = FrameStack(stack, name="stack")(x)
+        mask = MaskPooling(stack, name="mask_pool")(mask)
+    return x, mask
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")

@@ -10,6 +10,7 @@ from ser_utils.models.common import (
     PaddingMask,
     batch_norm,
     classify,
+    convolve_2d,
     pool_time,
     scaled,
 )
@@ -17,7 +18,7 @@ from ser_utils.models.lstm import FrameStack
 
 
 def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4, stem=True,
-                positions=True, pre_norm=True, pooling="attention", dropout=0.2,
+                front_2d=0, positions=True, pre_norm=True, pooling="attention", dropout=0.2,
                 stochastic_depth=0.1) -> keras.Model:
     """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
 
@@ -33,6 +34,8 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
     expansion : hidden units of the feed-forward part, in multiples of ``dim``.
     stem : False replaces the convolutions by one dense layer over each ``downsample`` frames.
+    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``) and a dense layer, which
+        take the place of the stem's convolutions along time; 0 keeps those. Scaled by ``width``, too.
     positions : False leaves out the positional encoding: the encoder can't tell the order of the frames.
     pre_norm : False normalises after each part of a layer instead of before it, as published.
     pooling, dropout : see ``common.pool_time``; dropout also inside the encoder layers.
@@ -46,12 +49,16 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
         raise ValueError(f"The width of {dim} features is no multiple of heads={heads}; change either.")
     inputs = keras.Input(input_shape, name="input")
     mask = PaddingMask(name="mask")(inputs)
-    x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")(inputs)
-    if stem:
+    frames = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")
+    if front_2d:
+        x, mask = convolve_2d(inputs, mask, scaled(front_2d, width), downsample, "stem")
+        x = ApplyMask(name="stem_mask")(layers.Dense(dim, name="stem_dense")(x), mask)
+    elif stem:
+        x = frames(inputs)
         for number, stride in enumerate((2 if downsample == 4 else 1, 2 if downsample > 1 else 1), start=1):
             x, mask = _stem(x, mask, dim, stride, number)
     else:
-        x = layers.Dense(dim, name="stem_dense")(FrameStack(downsample, name="stem_stack")(x))
+        x = layers.Dense(dim, name="stem_dense")(FrameStack(downsample, name="stem_stack")(frames(inputs)))
         mask = MaskPooling(downsample, name="mask_pool")(mask)
     if positions:
         x = PositionalEncoding(name="position")(x)
