@@ -166,7 +166,7 @@ PROFILES: dict[str, Profile] = {
         "inceptionnet": _LEVEL_VARIED | {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
-        "lstm": {"options": {"units": 128, "stack": 4, "front_2d": 32}},
+        "lstm": {"options": {"units": 128, "stack": 4}},
         "transformer": {
             "learning_rate": 2e-3, "ema": 0.995, "options": {
                 "downsample": 4, "front_2d": 32, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},

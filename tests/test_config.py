@@ -65,6 +65,6 @@ def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
 def test_differing_names_what_is_not_alike_in_all_networks():
     found = config.differing("full")
     assert list(found) == list(config.MODEL_NAMES)
-    assert {"epochs", "ema", "options"} <= set(found["lstm"]) and not {"frames", "batch_size"} & set(found["lstm"])
-    assert found["lstm"]["options"] == "units 128, stack 4" and found["transformer"]["epochs"] == 150
+    assert {"ema", "options"} <= set(found["lstm"]) and not {"frames", "epochs", "keep"} & set(found["lstm"])
+    assert found["lstm"]["options"] == "units 128, stack 4" and found["transformer"]["ema"] == 0.995
     assert set(config.differing("smoke")["vgg16"]) <= {"options"}

@@ -34,7 +34,7 @@ def test_trials_needs_finished_trials(clean_style):
 def test_worth_draws_every_variant_of_every_network(clean_style):
     rows = [(model, variant, -difference, -difference - 3, -difference + 2)
             for model in ("lstm", "transformer")
-            for variant, difference in (("baseline", 0), ("epochs", -4), ("noise", 1))]
+            for variant, difference in (("baseline", 0), ("rate", -4), ("noise", 1))]
     table = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high"])
     fig = plots.worth(table, "recipe", "Which choices pay")
     (axis,) = fig.axes
@@ -43,7 +43,8 @@ def test_worth_draws_every_variant_of_every_network(clean_style):
     spans = np.vstack([span for line in axis.collections for span in line.get_segments()])
     assert (spans[:, 0].min(), spans[:, 0].max()) == (-6, 4)
     labels = [label.get_text() for label in axis.get_yticklabels()]
-    assert labels == ["240 epochs, not 80", "150 epochs, not 300", "noise in a quarter of the clips"]
+    assert labels == ["a learning rate of 0.001, not half of it", "a learning rate of 0.002, not half of it",
+                      "noise in a quarter of the clips"]
     heights = [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"]
     assert len(set(heights)) == 4 and list(axis.get_yticks()) == [*heights[:2], sum(heights[2:]) / 2]
     assert {text.get_text() for text in fig.legends[0].texts} == {"LSTM", "Transformer"}

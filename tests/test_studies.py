@@ -102,7 +102,7 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
 @pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
     ("lstm", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
     ("alexnet", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
-    ("transformer", {"epochs": 150, "learning_rate": 0.002, "ema": 0.995})])
+    ("transformer", {"epochs": 240, "learning_rate": 0.002, "ema": 0.995})])
 def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     found = studies.run_configs("recipe", "full", "ravdess", [model])
     hashes = {configs[0].hash for configs in found.values()}
