@@ -1082,7 +1082,7 @@ def describe(table: pd.DataFrame) -> list[str]:
 def table2_markdown(table: pd.DataFrame) -> str:
     """:func:`table2` as a Markdown table, all figures in per cent."""
     shown = table2_display(table)
-    shown["Model"] = shown["Model"].where(table.group != "reference", "Reference: " + shown["Model"])
+    shown.loc[(table.group == "reference").to_numpy(), "Model"] = "Reference: " + shown["Model"]
     left = ("Protocol", "Model")
     lines = [f"> **{note}**\n" for note in _table2_notes(table)]
     lines.append("| " + " | ".join(shown.columns) + " |")
