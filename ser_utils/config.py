@@ -155,7 +155,7 @@ PROFILES: dict[str, Profile] = {
         "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1)}},
         "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
         "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
-        "lstm": {"options": _NARROW | {"stack": 4}},
+        "lstm": {"options": _NARROW | {"stack": 4, "front_2d": 32}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {
@@ -166,7 +166,7 @@ PROFILES: dict[str, Profile] = {
         "inceptionnet": _LEVEL_VARIED | {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
         "vgg19": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
-        "lstm": {"options": {"units": 128, "stack": 4}},
+        "lstm": {"options": {"units": 128, "stack": 4, "front_2d": 32}},
         "transformer": {
             "learning_rate": 2e-3, "ema": 0.995, "options": {
                 "downsample": 4, "front_2d": 32, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},

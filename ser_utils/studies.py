@@ -183,7 +183,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
         "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "vgg19": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED,
-        "lstm": _RECIPE,
+        "lstm": _RECIPE_OF_SEQUENCES,
         "transformer": _RECIPE_OF_TRANSFORMER},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {

@@ -66,5 +66,5 @@ def test_differing_names_what_is_not_alike_in_all_networks():
     found = config.differing("full")
     assert list(found) == list(config.MODEL_NAMES)
     assert {"ema", "options"} <= set(found["lstm"]) and not {"frames", "epochs", "keep"} & set(found["lstm"])
-    assert found["lstm"]["options"] == "units 128, stack 4" and found["transformer"]["ema"] == 0.995
+    assert found["lstm"]["options"] == "units 128, stack 4, front_2d 32" and found["transformer"]["ema"] == 0.995
     assert set(config.differing("smoke")["vgg16"]) <= {"options"}
