@@ -155,7 +155,7 @@ PROFILES: dict[str, Profile] = {
         "inceptionnet": {"options": _NARROW | {"modules": (1, 1, 1)}},
         "vgg16": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
         "vgg19": {"options": _NARROW | {"stem_stride": 2, "dropout": 0.3}},
-        "lstm": {"options": _NARROW | {"stack": 4, "front_2d": 32}},
+        "lstm": {"options": _NARROW | {"stack": 4}},
         "transformer": {"options": {"width": 0.5, "depth": 2, "downsample": 4}},
     }),
     "full": Profile(PROTOCOLS, tuple(range(FOLDS)), {

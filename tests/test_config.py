@@ -68,3 +68,10 @@ def test_differing_names_what_is_not_alike_in_all_networks():
     assert {"ema", "options"} <= set(found["lstm"]) and not {"frames", "epochs", "keep"} & set(found["lstm"])
     assert found["lstm"]["options"] == "units 128, stack 4, front_2d 32" and found["transformer"]["ema"] == 0.995
     assert set(config.differing("smoke")["vgg16"]) <= {"options"}
+
+
+@pytest.mark.parametrize("profile, channels", [("smoke", 0), ("quick", 0), ("full", 32)])
+def test_sequence_networks_look_over_frames_and_bands_in_the_full_profile_alone(profile, channels):
+    """Notebooks 08 and 09 describe the front that each profile has."""
+    for run in config.run_configs(profile, "ravdess", ["lstm", "transformer"]):
+        assert run.options.get("front_2d", 0) == channels
