@@ -271,11 +271,6 @@ def _folder(name: str, variant: str) -> str:
     return "" if variant == BASELINE else f"studies/{name}/{variant}"
 
 
-def folders(name: str, profile: str, corpus: str, runs: Path = RUNS) -> dict[str, Path]:
-    """variant -> folder of its own runs (``<protocol>/<model>/fold<k>``), as trained here."""
-    return {variant: runs / _folder(name, variant) / f"{corpus}-{profile}" for variant in _variants(name)}
-
-
 def published(name: str, results: Path = RESULTS) -> dict[str, Path]:
     """variant -> folder of its published runs."""
     return {variant: results / "studies" / name / variant for variant in _variants(name)}
@@ -285,12 +280,37 @@ def _variants(name: str) -> list[str]:
     return [BASELINE, *dict.fromkeys(variant for changes in study(name).values() for variant in changes)]
 
 
-def table(name: str, results: Path | dict[str, Path] = RESULTS) -> pd.DataFrame:
+def finished(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS,
+             results: Path = RESULTS) -> dict[str, dict[str, Path]]:
+    """variant -> place -> folder of a finished run: trained here or, of the baseline, published.
+
+    ``configs`` are those of :func:`run_configs`; runs of other settings don't count.
+    """
+    found = {}
+    for variant, wanted in configs.items():
+        for c in wanted:
+            places = [c.run_directory(runs)]
+            if variant == BASELINE:
+                places += [published(name, results)[BASELINE] / c.place, results / c.place]
+            there = [place for place in places if _holds(place, c)]
+            if there:
+                found.setdefault(variant, {})[c.place] = there[0]
+    return found
+
+
+def _holds(directory: Path, config: RunConfig) -> bool:
+    try:
+        return _info(directory)["config_hash"] == config.hash
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
     """What the variants of a study reach on validation clips, beside the baseline on the same clips.
 
     Parameters
     ----------
-    results : the folder of the published results, or variant -> folder of runs (:func:`folders`).
+    results : the folder of the published results, or variant -> place -> folder of runs (:func:`finished`).
 
     Returns
     -------
@@ -305,18 +325,20 @@ def table(name: str, results: Path | dict[str, Path] = RESULTS) -> pd.DataFrame:
     ResultsError
         A run's files are damaged, or a variant differs from its baseline in more than the study says.
     """
-    places = results if isinstance(results, dict) else published(name, results)
-    runs = {variant: {path.parts[-3:]: path for path in evaluation.run_dirs(places[variant])} for variant in places}
+    runs = results if isinstance(results, dict) else {
+        variant: {"/".join(path.parts[-3:]): path for path in evaluation.run_dirs(folder)}
+        for variant, folder in published(name, results).items()}
     rows = []
     for protocol in PROTOCOLS:
         for model, changes in study(name).items():
-            base = {place: path for place, path in runs[BASELINE].items() if place[:2] == (protocol, model)}
-            compared = {place for variant in changes for place in runs[variant]}
+            base = {place: path for place, path in runs.get(BASELINE, {}).items()
+                    if place.startswith(f"{protocol}/{model}/")}
+            compared = {place for variant in changes for place in runs.get(variant, ())}
             shown = {place: path for place, path in base.items() if place in compared} or base
             if base:
                 rows.append(_row(protocol, model, BASELINE, shown))
             for variant, change in changes.items():
-                both = {place: path for place, path in runs[variant].items() if place in base}
+                both = {place: path for place, path in runs.get(variant, {}).items() if place in base}
                 if both:
                     for place, path in both.items():
                         _check_only_change(base[place], path, change)
@@ -365,7 +387,7 @@ def _against(protocol: str, directories: dict, base: dict) -> dict:
             "p": evaluation.mcnemar(right, right_base)["p"]}
 
 
-def differences(model: str, results: Path | dict[str, Path] = RESULTS, name: str = "canonical",
+def differences(model: str, results: Path | dict[str, dict[str, Path]] = RESULTS, name: str = "canonical",
                 protocol: str = "actors") -> tuple[pd.DataFrame, str]:
     """What differs in a network from the network as published, why, and what the difference is worth.
 
@@ -400,8 +422,8 @@ def _signed(value: float) -> str:
 def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, results: Path = RESULTS) -> list[str]:
     """Copy a study's finished runs to ``results/studies/<study>/<variant>/``; returns the names of new ones.
 
-    A variant counts only beside its finished baseline. A published run of a variant that was trained with other
-    settings than the baseline beside it is removed.
+    A variant counts only beside its baseline, finished here or published. A published run of a variant that was
+    trained with other settings than the baseline beside it is removed.
 
     Raises
     ------
@@ -412,19 +434,20 @@ def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, r
     """
     from ser_utils import publish as publishing
 
-    based = {c.place for c in configs[BASELINE] if c.is_finished(runs)}
+    found = finished(name, configs, runs, results)
     new = []
     for variant, wanted in configs.items():
         for c in wanted:
             if c.corpus != "ravdess" or c.profile == "smoke":
                 raise publishing.PublishError(f"{c.name} is a {c.profile} run on {c.corpus}: a study is published "
                                               "from quick or full runs on ravdess.")
-            if c.place not in based:
+            if c.place not in found.get(BASELINE, ()):
                 continue
             target = published(name, results)[variant] / c.place
-            if c.is_finished(runs):
-                evaluation.check_run(c.run_directory(runs))
-                if publishing.copy_run(c.run_directory(runs), target):
+            source = found.get(variant, {}).get(c.place)
+            if source:
+                evaluation.check_run(source)
+                if publishing.copy_run(source, target):
                     new.append(f"{variant}/{c.place}")
             elif target.exists() and _info(target)["config_hash"] != c.hash:
                 shutil.rmtree(target)
@@ -445,7 +468,10 @@ def text(found: pd.DataFrame) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.studies STUDY``: train what is missing of a study and print its table."""
+    """``python -m ser_utils.studies STUDY``: train what is missing of a study and print its table.
+
+    A published baseline is not trained again, unless a variant needs its weights.
+    """
     parser = argparse.ArgumentParser(prog="ser_utils.studies", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--profile", default="quick", choices=list(configuration.PROFILES))
@@ -473,8 +499,11 @@ def main(arguments: list[str] | None = None) -> int:
             features.extract(found, settings)
         base = {c.place: c for c in configs[BASELINE]}
         judged = [c for c in wanted if c.variant and _weights_serve(base[c.place], c, options.runs)]
+        there = finished(options.study, configs, options.runs, options.results).get(BASELINE, {})
+        spared = [base[place] for place in there if place not in {c.place for c in judged}]
         try:
-            grid.train([c for c in wanted if c not in judged], found, options.runs, options.jobs, options.budget)
+            grid.train([c for c in wanted if c not in judged + spared], found, options.runs, options.jobs,
+                       options.budget)
         except grid.GridError as error:  # what is finished is shown all the same
             print(error, file=sys.stderr)
             failed = True
@@ -482,7 +511,7 @@ def main(arguments: list[str] | None = None) -> int:
             if base[c.place].is_finished(options.runs) and not c.is_finished(options.runs):
                 training.judge_anew(training.Run(base[c.place].run_directory(options.runs)), c, found,
                                     features.extract(found, c.features), options.runs)
-        print(text(table(options.study, folders(options.study, options.profile, found.kind, options.runs))))
+        print(text(table(options.study, finished(options.study, configs, options.runs, options.results))))
         if options.publish:
             new = publish(options.study, configs, options.runs, options.results)
             place = options.results / "studies" / options.study

@@ -37,6 +37,11 @@ def put(config, root, accuracy=0.5, seed=0):
     return folder
 
 
+def finished(runs, configs=None):
+    """The finished runs of the study ``canonical`` in a folder."""
+    return studies.finished("canonical", configs or quick(), runs, runs / "nowhere")
+
+
 def put_study(configs, runs, accuracies):
     """Runs of some variants of a study, trained in ``runs``."""
     for number, (variant, accuracy) in enumerate(accuracies.items()):
@@ -159,7 +164,7 @@ def test_a_study_is_trained_once(tiny_corpus, tmp_path, monkeypatch):
     grid.train(configs, tiny_corpus, tmp_path, progress=False)
     place = "synthetic-smoke/actors/alexnet/fold0/run.json"
     assert (tmp_path / place).exists() and (tmp_path / "studies/canonical/stem" / place).exists()
-    found = studies.table("canonical", studies.folders("canonical", "smoke", "synthetic", tmp_path))
+    found = studies.table("canonical", studies.finished("canonical", found, tmp_path))
     assert found.variant.tolist() == ["baseline", "stem"] and found.difference.notna().tolist() == [False, True]
     assert "Validation clips" in studies.text(found) and "smoke" in studies.text(found)
     monkeypatch.setattr(grid, "Process", lambda *a: pytest.fail("trains again"))
@@ -182,11 +187,11 @@ def validation(folder):
 
 
 def test_the_table_compares_validation_clips(trained):
-    places = studies.folders("canonical", "quick", "ravdess", trained)
+    places = finished(trained)
     found = studies.table("canonical", places).set_index("variant")
     assert found.index.tolist() == ["baseline", "stem", "norm"]
-    base, _ = validation(places["baseline"] / "actors/alexnet/fold0")
-    stem, table = validation(places["stem"] / "actors/alexnet/fold0")
+    base, _ = validation(places["baseline"]["actors/alexnet/fold0"])
+    stem, table = validation(places["stem"]["actors/alexnet/fold0"])
     assert found.accuracy["stem"] == pytest.approx(100 * stem.mean())
     predicted = table[evaluation.PROBABILITIES].to_numpy().argmax(axis=1)
     assert found.uar["stem"] == pytest.approx(100 * evaluation.metrics(table.label, predicted)["recall"])
@@ -197,7 +202,7 @@ def test_the_table_compares_validation_clips(trained):
 
 
 def test_no_test_clip_is_read_by_the_table(trained):
-    places = studies.folders("canonical", "quick", "ravdess", trained)
+    places = finished(trained)
     before = studies.table("canonical", places)
     for path in trained.rglob("predictions.csv"):
         table = pd.read_csv(path)
@@ -210,7 +215,7 @@ def test_no_test_clip_is_read_by_the_table(trained):
 def test_only_folds_that_both_have_are_compared(trained):
     configs = quick(folds=(0, 1))
     put(configs["baseline"][1], trained, 0.6)
-    found = studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained)).set_index("variant")
+    found = studies.table("canonical", finished(trained, configs)).set_index("variant")
     assert found.folds.to_dict() == {"baseline": 1, "stem": 1, "norm": 1} and found.clips["baseline"] == 240
 
 
@@ -218,8 +223,10 @@ def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
     config = dataclasses.replace(quick()["stem"][0], epochs=31)
     shutil.rmtree(config.run_directory(trained))
     put(config, trained)
+    assert list(studies.table("canonical", finished(trained)).variant) == ["baseline", "norm"]
+    places = finished(trained) | {"stem": {config.place: config.run_directory(trained)}}
     with pytest.raises(evaluation.ResultsError, match="stem.*more than its change.*stem_stride"):
-        studies.table("canonical", studies.folders("canonical", "quick", "ravdess", trained))
+        studies.table("canonical", places)
 
 
 def test_a_study_without_runs_is_an_empty_table(tmp_path):
@@ -278,13 +285,22 @@ def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
     assert evaluation.run_dirs(results) == before
     pd.testing.assert_frame_equal(evaluation.table2(results), main)
     assert studies.publish("canonical", quick(), trained, results) == []
-    pd.testing.assert_frame_equal(studies.table("canonical", results), studies.table(
-        "canonical", studies.folders("canonical", "quick", "ravdess", trained)))
+    pd.testing.assert_frame_equal(studies.table("canonical", results), studies.table("canonical", finished(trained)))
 
 
 def test_nothing_is_published_without_its_baseline(trained, tmp_path):
     shutil.rmtree(trained / "ravdess-quick")
     assert studies.publish("canonical", quick(), trained, tmp_path / "results") == []
+
+
+def test_a_published_baseline_serves_where_none_is_trained(trained, tmp_path):
+    results = tmp_path / "results"
+    studies.publish("canonical", {"baseline": quick()["baseline"]}, trained, results)
+    shutil.rmtree(trained / "ravdess-quick")
+    new = studies.publish("canonical", quick(), trained, results)
+    assert new == ["stem/actors/alexnet/fold0", "norm/actors/alexnet/fold0"]
+    other = {variant: [dataclasses.replace(c, epochs=31) for c in found] for variant, found in quick().items()}
+    assert studies.finished("canonical", other, trained, results) == {}
 
 
 def test_a_published_variant_of_an_older_baseline_is_removed(trained, tmp_path):
@@ -331,7 +347,7 @@ def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_pa
     monkeypatch.setattr(studies.grid, "train", train)
     monkeypatch.setattr("ser_utils.training.judge_anew", lambda run, config, *rest: judged.append((run.dir, config)))
     words = ["recipe", "--profile", "full", "--models", "resnet", "--variants", "single", "epochs", "--protocols",
-             "random", "--runs", str(tmp_path)]
+             "random", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
     assert studies.main(words) == 0
     base = studies.run_configs("recipe", "full", "ravdess", ["resnet"], [], ["random"])["baseline"][0]
     assert trained == ["random/resnet/fold0", "studies/recipe/epochs/random/resnet/fold0"]
@@ -342,6 +358,16 @@ def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_pa
     studies.main(words)
     assert trained == ["studies/recipe/single/random/resnet/fold0"] and len(judged) == 1
 
+
+def test_a_published_baseline_is_not_trained_again(command, tmp_path, trained, monkeypatch, capsys):
+    assert command("--models", "alexnet", "--publish") == 0
+    shutil.rmtree(trained)
+    capsys.readouterr()
+    asked = []
+    monkeypatch.setattr(studies.grid, "train", lambda configs, *rest: asked.extend(c.name for c in configs))
+    assert command("--models", "alexnet", "--variants", "stem") == 0
+    assert asked == ["studies/canonical/stem/actors/alexnet/fold0"]
+    assert "baseline" in capsys.readouterr().out
 
 @pytest.fixture
 def command(trained, tmp_path, monkeypatch):
