@@ -296,9 +296,9 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
             grid.waiting = [t for t in grid.waiting if not t.config.is_finished(root)]
             for task in [] if over else list(grid.waiting):
                 if len(grid.running) < most and ready(task.config, root):
+                    task.worker = start(task.config, events)
                     grid.waiting.remove(task)
                     grid.running.append(task)
-                    task.worker = start(task.config, events)
                     tasks[task.worker] = task
             if over:
                 for task in grid.running:

@@ -324,6 +324,22 @@ def test_a_run_that_fails_is_named_and_the_others_finish(tiny_corpus, tmp_path):
     assert list(results(tmp_path)) == ["synthetic-smoke/random/alexnet/fold0"]
 
 
+def test_a_run_that_cannot_be_started_says_why_and_the_others_are_stopped(tiny_corpus, tmp_path):
+    class Started:
+        def __init__(self, config, events):
+            if workers:
+                raise OSError("no more processes")
+            workers.append(self)
+
+        def stop(self):
+            self.stopped = True
+
+    workers = []
+    with pytest.raises(OSError, match="no more processes"):
+        grid.train([tiny(fold=0), tiny(fold=1)], tiny_corpus, tmp_path, progress=False, start=Started)
+    assert len(workers) == 1 and workers[0].stopped
+
+
 def test_a_budget_that_is_over_starts_nothing(tiny_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "Process", lambda *a: pytest.fail("started a process"))
     grid.train([tiny()], tiny_corpus, tmp_path, budget=1e-9, progress=False)
