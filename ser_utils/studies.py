@@ -108,6 +108,14 @@ _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
                    "all of them take four to sixteen times the products", _FULL),
 }
+_SEARCHED = {
+    "searched": Change({"learning_rate": 8.07e-4, "weight_decay": 0.107, "batch_size": 16, "label_smoothing": 0.2,
+                        "ema": 0.99, "options": {"dropout": 0.0},
+                        "augment": {"stretch": 0.125, "shift": 10, "warp": 0.05, "noise_probability": 0.3125,
+                                    "frequency_masks": 2, "time_masks": 2}},
+                       "the recipe of all networks, not the best of the search for ResNet",
+                       "the search trained for a quarter of the epochs only", _FULL),
+}
 _LEVEL_VARIED = {  # networks not trained anew since the level is as recorded
     "level": Change({"augment": {"gain_db": 0.0, "tilt_db": 0.0}}, "another level and colour for every clip",
                     "elsewhere the loudness of a recording is an accident", _FULL),
@@ -182,6 +190,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     },
     # The recipe of the full profile, one ingredient at a time.
     "recipe": dict.fromkeys(MODEL_NAMES, _RECIPE_OF_CONVOLUTIONS) | {
+        "resnet": _RECIPE_OF_CONVOLUTIONS | _SEARCHED,
         "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "vgg19": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED,
         "lstm": _RECIPE_OF_SEQUENCES,
         "transformer": _RECIPE_OF_TRANSFORMER},

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from fakes import fake_results, fake_run
 
-from ser_utils import evaluation, grid, models, publish, studies
+from ser_utils import evaluation, grid, models, publish, search, studies
 from ser_utils.config import AugmentConfig, RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.models import pretrained
@@ -107,6 +107,7 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
 @pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
     ("lstm", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
     ("alexnet", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
+    ("resnet", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
     ("transformer", {"epochs": 240, "learning_rate": 0.002, "ema": 0.995})])
 def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     found = studies.run_configs("recipe", "full", "ravdess", [model])
@@ -119,6 +120,17 @@ def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
         differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
         assert differing == set(studies.study("recipe")[model][variant].settings), variant
     assert list(studies.run_configs("recipe", "quick", "ravdess", [model])) == ["baseline"]
+
+
+def test_the_searched_recipe_is_one_of_the_search():
+    found = studies.run_configs("recipe", "full", "ravdess", variants=["searched"])
+    (base,) = [config for config in found["baseline"] if config.model == "resnet"]
+    (config,) = found["searched"]
+    trials = pd.read_csv(studies.RESULTS / "search" / "resnet-full.csv")
+    best = search.recipe(base, trials.loc[trials.value.idxmax()].to_dict())
+    for name in ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "ema"):
+        assert getattr(config, name) == pytest.approx(getattr(best, name), rel=0.01), name
+    assert (config.augment, config.options) == (best.augment, best.options) != (base.augment, base.options)
 
 
 def test_the_encoders_size_is_the_one_the_study_names():
