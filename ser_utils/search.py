@@ -2,11 +2,13 @@
 
 A study's trials lie in an SQLite file that several processes share: a search goes on where it stopped, a killed
 trial is tried again. Test clips are never predicted here. The table of trials is exported to
-``results/search/<study>.csv``; figures and tables of the search are drawn from it.
+``results/search/<study>.csv``; figures and tables of the search are drawn from it, and on another machine the search
+goes on from it.
 """
 
 import argparse
 import dataclasses
+import datetime
 import signal
 import subprocess
 import sys
@@ -76,6 +78,49 @@ def open_study(name: str, store: Path, seed: int | None = None) -> optuna.Study:
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=15, interval_steps=5))
 
 
+def judged_by(study: optuna.Study, folds: list[str]) -> None:
+    """Note on which folds (names as in :func:`fold_name`) a study's trials are judged.
+
+    Raises
+    ------
+    ValueError
+        Its trials so far were judged on others, so that the values can't be compared.
+    """
+    known = study.user_attrs.get("folds", folds)
+    if set(known) != set(folds):
+        raise ValueError(f"The search {study.study_name} was judged by {', '.join(known)}, not by {', '.join(folds)}: "
+                         "choose the same --protocols and --folds, or another --store and --results.")
+    study.set_user_attr("folds", folds)
+
+
+def fold_name(config: RunConfig) -> str:
+    """The column of a table of trials with the score on a run's validation clips."""
+    return f"val_{config.protocol}_fold{config.fold}"
+
+
+def go_on_from(study: optuna.Study, trials: pd.DataFrame) -> None:
+    """Fill an empty study with the trials of a table (:func:`table`), as if they had run here.
+
+    What a trial reached in the middle isn't in the table: new ones are ended early by comparison with new ones alone.
+    """
+    folds = [name for name in trials if name.startswith("val_")]
+    judged_by(study, folds)
+    for row in trials.to_dict("records"):
+        complete = row["state"] == "complete"
+        trial = optuna.create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.PRUNED, value=row["value"] if complete else None,
+            params=_parameters(row), distributions=SPACE,
+            user_attrs={"epochs": row["epochs"]} | {name: row[name] for name in folds if not np.isnan(row[name])})
+        trial.datetime_start = trial.datetime_complete - datetime.timedelta(seconds=row["seconds"])
+        study.add_trial(trial)
+
+
+def _parameters(row: dict) -> dict:
+    """The parameters in a row of a table of trials, in the types that Optuna knows them by."""
+    return {name: known.to_external_repr(known.to_internal_repr(row[name])) for name, known in SPACE.items()
+            if name in row}
+
+
 def suggest(trial: optuna.Trial) -> dict:
     """The parameters Optuna proposes for a trial, by name."""
     proposed = {}
@@ -122,7 +167,7 @@ def objective(trial: optuna.Trial, configs: list[RunConfig], corpus, store, fold
         _, keeper = (fit or training.fit)(config, training.prepare(config, corpus, store), directory,
                                           on_epoch=on_epoch)
         scores.append(score(keeper.rows))
-        trial.set_user_attr(f"val_{config.protocol}_fold{config.fold}", round(scores[-1], 5))
+        trial.set_user_attr(fold_name(config), round(scores[-1], 5))
         (directory / "state.npz").unlink(missing_ok=True)
     return float(np.mean(scores))
 
@@ -155,9 +200,7 @@ def importances(trials: pd.DataFrame) -> pd.Series:
     study = optuna.create_study(direction="maximize")
     known = {name: distribution for name, distribution in SPACE.items() if name in finished}
     for row in finished.to_dict("records"):
-        parameters = {name: distribution.to_external_repr(distribution.to_internal_repr(row[name]))
-                      for name, distribution in known.items()}
-        study.add_trial(optuna.create_trial(params=parameters, distributions=known, value=row["value"]))
+        study.add_trial(optuna.create_trial(params=_parameters(row), distributions=known, value=row["value"]))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return pd.Series(optuna.importance.get_param_importances(study, evaluator=evaluator)).sort_values(ascending=False)
 
@@ -170,15 +213,20 @@ def export(study: optuna.Study, folder: Path = RESULTS / "search") -> Path:
     return path
 
 
+def judges(options: argparse.Namespace, corpus: str = "ravdess") -> list[RunConfig]:
+    """The runs on whose validation clips each trial is judged; their settings but for the trial's own."""
+    return [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
+            for config in configuration.run_configs(options.profile, corpus, [options.model],
+                                                    options.protocols, options.folds)]
+
+
 def work(options: argparse.Namespace) -> None:
     """One process of a search: try recipes until the trials or the budget are used up."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from ser_utils import corpus, features
 
     found = corpus.for_profile(options.profile)
-    configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
-               for config in configuration.run_configs(options.profile, found.kind, [options.model],
-                                                       options.protocols, options.folds)]
+    configs = judges(options, found.kind)
     store = features.extract(found, configs[0].features, progress=False)
     study = open_study(options.study, options.store)
 
@@ -208,11 +256,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.study = f"{options.model}-{options.profile}"
+    configs = judges(options)
+    options.study = f"{options.model}-{options.profile}-{configs[0].epochs}"
     if options.worker:
         work(options)
         return 0
     study = open_study(options.study, options.store)
+    published = options.results / f"{options.study}.csv"
+    try:
+        if not study.trials and published.exists():
+            go_on_from(study, pd.read_csv(published))
+            print(f"Going on from the {len(study.trials)} trials in {published}.")
+        judged_by(study, [fold_name(config) for config in configs])
+    except ValueError as error:
+        parser.error(str(error))
     environment = machine.environment(max(machine.cores() // options.jobs, 1))
     command = [sys.executable, "-m", "ser_utils.search", "--worker", *(arguments or sys.argv[1:])]
     workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]

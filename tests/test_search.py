@@ -114,11 +114,33 @@ def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
 
 
-def test_command_line(tmp_path):
-    done = subprocess.run(
+def test_a_search_goes_on_from_a_table_on_another_machine(searched, tmp_path):
+    path = search.export(searched, tmp_path)
+    study = search.open_study("pretended", tmp_path / "other.sqlite3", seed=2)
+    search.go_on_from(study, pd.read_csv(path))
+    pd.testing.assert_frame_equal(pd.read_csv(search.export(study, tmp_path / "again")), pd.read_csv(path))
+    assert study.best_params == searched.best_params
+    study.optimize(lambda trial: abs(search.suggest(trial)["learning_rate"]), n_trials=1)  # the sampler takes them, too
+    assert len(study.trials) == 26
+    with pytest.raises(ValueError, match="val_actors_fold0, val_random_fold0, not by val_random_fold3"):
+        search.judged_by(study, ["val_random_fold3"])
+
+
+def command(folder, trials, *more):
+    return subprocess.run(
         [sys.executable, "-m", "ser_utils.search", "--profile", "smoke", "--model", "alexnet", "--protocols", "random",
-         "--epochs", "1", "--trials", "2", "--jobs", "1", "--store", tmp_path / "s.sqlite3", "--results", tmp_path],
-        cwd=ROOT, capture_output=True, text=True, timeout=300)
+         "--epochs", "1", "--trials", str(trials), "--jobs", "1", "--store", folder / "s.sqlite3",
+         "--results", folder, *more], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_command_line(tmp_path):
+    done = command(tmp_path, 2)
     assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "alexnet-smoke.csv").read_text().splitlines()
+    lines = (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()
     assert len(lines) == 3 and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
+    (tmp_path / "s.sqlite3").unlink()
+    done = command(tmp_path, 3)
+    assert done.returncode == 0 and "Going on from the 2 trials" in done.stdout, done.stderr
+    assert (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()[:3] == lines
+    done = command(tmp_path, 4, "--folds", "1")
+    assert done.returncode == 2 and "was judged by val_random_fold0, not by val_random_fold1" in done.stderr

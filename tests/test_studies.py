@@ -126,7 +126,7 @@ def test_the_searched_recipe_is_one_of_the_search():
     found = studies.run_configs("recipe", "full", "ravdess", variants=["searched"])
     (base,) = [config for config in found["baseline"] if config.model == "resnet"]
     (config,) = found["searched"]
-    trials = pd.read_csv(studies.RESULTS / "search" / "resnet-full.csv")
+    trials = pd.read_csv(studies.RESULTS / "search" / "resnet-full-60.csv")
     best = search.recipe(base, trials.loc[trials.value.idxmax()].to_dict())
     for name in ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "ema"):
         assert getattr(config, name) == pytest.approx(getattr(best, name), rel=0.01), name
