@@ -8,6 +8,7 @@ PROTOCOLS ?=
 FOLDS     ?=
 BUDGET    ?=
 SCHEDULER ?=
+MISSING   ?=
 ARCHIVES  ?=
 STUDY     ?= canonical
 MODEL     ?= transformer
@@ -65,11 +66,11 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 	$(BIN)/python -m ser_utils.ravdess download
 
 grid: PROFILE = full
-grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER); resumes where it stopped
+grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER, MISSING=1: unpublished ones alone); resumes
 	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \
-	  $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing)
 
 reference: PROFILE = full
 reference: $(STAMP)  ## the rows to hold the networks against: most frequent class, logistic regression, SVM (2 minutes)

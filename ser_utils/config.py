@@ -113,12 +113,16 @@ class RunConfig:
         return Path(root) / self.variant / f"{self.corpus}-{self.profile}" / self.place
 
     def is_finished(self, root: Path) -> bool:
-        """Whether the folder holds a finished run of this very configuration.
+        """Whether ``root``, a folder of runs such as ``runs/``, holds a finished run of this very configuration."""
+        return self.lies_in(self.run_directory(root))
+
+    def lies_in(self, directory: Path) -> bool:
+        """Whether ``directory`` is a finished run of this very configuration.
 
         ``run.json`` is written last, after everything it speaks of.
         """
         try:
-            return json.loads((self.run_directory(root) / "run.json").read_text())["config_hash"] == self.hash
+            return json.loads((Path(directory) / "run.json").read_text())["config_hash"] == self.hash
         except (OSError, ValueError, KeyError):
             return False
 

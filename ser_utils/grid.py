@@ -20,7 +20,7 @@ from ser_utils import config as configuration
 from ser_utils import estimate, machine
 from ser_utils.config import RunConfig
 from ser_utils.corpus import Corpus
-from ser_utils.paths import RUNS
+from ser_utils.paths import RESULTS, RUNS
 
 BUSY = 75  # exit code of a run that another process is training
 LOG = "train.log"
@@ -322,7 +322,7 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
 
 def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=None, budget: float | None = None,
             jobs: int | None = None, root: Path = RUNS, progress: bool = True, probe: bool = False,
-            scheduler: str | None = None) -> pd.DataFrame:
+            scheduler: str | None = None, published: Path | None = None) -> pd.DataFrame:
     """Train the missing runs of a profile and list them all.
 
     Parameters
@@ -331,6 +331,8 @@ def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=Non
     budget : seconds after which no more is trained.
     probe : see :func:`train`.
     scheduler : address of a Dask scheduler (``tcp://host:port``) whose workers train instead of this machine.
+    published : folder ``<protocol>/<model>/fold<k>`` of published runs (``results/``); the runs that it holds with
+        these very settings count as finished and are not trained again.
 
     Returns
     -------
@@ -344,14 +346,16 @@ def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=Non
         An unknown name in ``models``, ``protocols`` or ``folds``.
     """
     configs = configuration.run_configs(profile, corpus.kind, models, protocols, folds)
+    there = {c.name for c in configs if published is not None and c.lies_in(Path(published) / c.place)}
+    missing = [c for c in configs if c.name not in there]
     if scheduler:
         from ser_utils import cluster
 
-        cluster.train(configs, corpus, scheduler, root, budget, progress)
+        cluster.train(missing, corpus, scheduler, root, budget, progress)
     else:
-        train(configs, corpus, root, jobs, budget, progress, probe)
-    return pd.DataFrame([{"protocol": c.protocol, "model": c.model, "fold": c.fold, "finished": c.is_finished(root)}
-                         for c in order(configs)])
+        train(missing, corpus, root, jobs, budget, progress, probe)
+    return pd.DataFrame([{"protocol": c.protocol, "model": c.model, "fold": c.fold,
+                          "finished": c.name in there or c.is_finished(root)} for c in order(configs)])
 
 
 def _child(task: dict) -> int:
@@ -386,6 +390,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, help="stop after this many seconds")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler that trains instead (tcp://host:port)")
+    parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -399,7 +404,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = corpus.for_profile(options.profile)
         features.extract(found, configuration.PROFILES[options.profile].features)
         table = run_all(options.profile, found, options.models, options.protocols, options.folds,
-                        options.budget, options.jobs, options.runs, probe=True, scheduler=options.scheduler)
+                        options.budget, options.jobs, options.runs, probe=True, scheduler=options.scheduler,
+                        published=RESULTS if options.missing else None)
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept; a run that was under way goes on from its last epoch.")
         return 130

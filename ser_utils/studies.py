@@ -301,17 +301,10 @@ def finished(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS,
             places = [c.run_directory(runs)]
             if variant == BASELINE:
                 places += [published(name, results)[BASELINE] / c.place, results / c.place]
-            there = [place for place in places if _holds(place, c)]
+            there = [place for place in places if c.lies_in(place)]
             if there:
                 found.setdefault(variant, {})[c.place] = there[0]
     return found
-
-
-def _holds(directory: Path, config: RunConfig) -> bool:
-    try:
-        return _info(directory)["config_hash"] == config.hash
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:

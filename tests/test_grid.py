@@ -370,6 +370,27 @@ def test_run_all_lists_every_run_of_the_profile(tiny_corpus, tmp_path, monkeypat
     assert set(table.model) == {"lstm", "vgg16"} and not table.finished.any()
 
 
+def test_published_runs_are_not_trained_again(tiny_corpus, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(grid, "train", lambda configs, *a, **k: trained.extend(c.place for c in configs))
+    one, other = configuration.run_configs("smoke", "synthetic", ["lstm", "vgg16"])
+    for config, held in ((one, one), (other, dataclasses.replace(other, epochs=1))):
+        folder = tmp_path / "results" / config.place
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"config_hash": held.hash}))
+    table = grid.run_all("smoke", tiny_corpus, ["lstm", "vgg16"], root=tmp_path, published=tmp_path / "results")
+    assert trained == [other.place]  # published with other settings: not the same run
+    assert set(table.model[table.finished]) == {"lstm"} and len(table) == 2
+
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda *a, **k: tiny_corpus)
+    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr(grid, "RESULTS", tmp_path / "results")
+    for flags, expected in (([], {"lstm", "vgg16"}), (["--missing"], {"vgg16"})):
+        trained.clear()
+        assert grid.main(["--profile", "smoke", "--models", "lstm", "vgg16", "--runs", str(tmp_path), *flags]) == 0
+        assert {place.split("/")[1] for place in trained} == expected
+
+
 def test_the_command_line_refuses_unknown_names(capsys, monkeypatch, tiny_corpus, tmp_path):
     from ser_utils import corpus
 
