@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
-from ser_utils.paper import MODEL_NAMES, TABLE2
+from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
 
 METRICS = ("accuracy", "precision", "recall", "f1")
@@ -1077,6 +1077,93 @@ def describe(table: pd.DataFrame) -> list[str]:
                 f"{points:+.1f} ({name})" for name, points in change.items()) + " points: what knowing the voice is "
                 "worth, by the networks with equally many folds of both.")
     return said
+
+
+def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
+    """Our rows of the protocol ``actors`` beside what other studies report for speakers that were not trained on.
+
+    ``table`` is that of :func:`table2`. Columns: group ("ours", "scratch", "features" or "pretrained": what a system
+    knew before RAVDESS; the references are features made by hand), model (of ours), name, uar with low and high (per
+    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url. Empty without a
+    finished network under ``actors``.
+    """
+    ours = table[(table.protocol == "actors") & (table.folds > 0)]
+    if not (ours.group == "network").any():
+        ours = ours.head(0)
+    rows = [{"group": "features" if row.group == "reference" else "ours", "model": row.model,
+             "name": row.name + (" on MFCC" if row.group == "reference" else ""), "uar": row.recall,
+             "low": row.recall_low, "high": row.recall_high, "same_folds": True, "folds": f"{row.folds} of {FOLDS}",
+             "source": "here", "url": ""}
+            for row in ours[ours.model != "majority"].itertuples()]
+    for other in UNSEEN if rows else ():
+        low, high = other.interval or (np.nan, np.nan)
+        rows.append({"group": other.kind, "model": "", "name": other.system, "uar": other.uar, "low": low,
+                     "high": high, "same_folds": other.folds == SAME_FOLDS, "folds": other.folds,
+                     "source": other.source, "url": other.url})
+    return pd.DataFrame(rows)
+
+
+def describe_unseen(table: pd.DataFrame) -> list[str]:
+    """What :func:`unseen_speakers` says, in sentences (Markdown); none without a finished network under ``actors``.
+
+    The best network and the ensembles are sought among the rows with the most finished folds.
+    """
+    systems = unseen_speakers(table)
+    if systems.empty:
+        return []
+    ours = systems[(systems.group == "ours") & (systems.folds == systems.folds[systems.group == "ours"].max())]
+    best = ours[~ours.model.isin(ENSEMBLE_NAMES)].nlargest(1, "uar").iloc[0]
+    joint = ours[ours.model.isin(ENSEMBLE_NAMES)].nlargest(1, "uar")
+    elsewhere = systems[systems.source != "here"].sort_values("uar")
+
+    def listed(rows):
+        return "; ".join(
+            ", ".join(f"{row.name}: {row.uar:.1f} %" for row in part.itertuples()) + f" ([{source}]({url}))"
+            for (source, url), part in rows.groupby(["source", "url"], sort=False))
+
+    pretrained = elsewhere[elsewhere.group == "pretrained"]
+    return [
+        f"Unweighted average recall (UAR) on unseen speakers. **From scratch, here**: {best['name']} "
+        f"**{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" + "".join(
+            f"; {row.name} **{row.uar:.1f} %** ({row.low:.1f} to {row.high:.1f})" for row in joint.itertuples()) + ".",
+        f"**From scratch, elsewhere**: {listed(elsewhere[elsewhere.group == 'scratch'])}.",
+        f"**Features made by hand**: {listed(elsewhere[elsewhere.group == 'features'])}.",
+        "**Pretrained on thousands of hours of other speech**, which no network here has heard; these very folds: "
+        f"{listed(pretrained[pretrained.same_folds])}.",
+        f"**Pretrained**, with more speakers to train on: {listed(pretrained[~pretrained.same_folds])}.",
+    ]
+
+
+def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions as the listeners of RAVDESS were scored: neutral and calm are accepted for each other.
+
+    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm, and the largest
+    of the seven decides.
+    """
+    neutral, calm = EMOTIONS.index("neutral"), EMOTIONS.index("calm")
+    scored = predictions.copy()
+    scored[PROBABILITIES[calm]] += scored[PROBABILITIES[neutral]]
+    scored[PROBABILITIES[neutral]] = 0.0
+    scored["prediction"] = scored[PROBABILITIES].to_numpy().argmax(axis=1)
+    scored["label"] = scored.label.where(scored.label != neutral, calm)
+    return scored
+
+
+def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each model on the options of the listeners (:func:`on_seven_options`), best first.
+
+    ``predictions`` are of one protocol; models with fewer folds than others are left out. Columns: model, name;
+    accuracy with low and high, in per cent, mean over folds and 95 % bootstrap over actors.
+    """
+    names = MODEL_NAMES | ENSEMBLE_NAMES
+    folds = predictions.groupby("model").fold.nunique()
+    scored = on_seven_options(predictions[predictions.model.isin(folds.index[folds == folds.max()])])
+    rows = []
+    for model, part in scored.groupby("model", sort=False):
+        figures = _our_figures(part, "actors", 0.95)
+        rows.append({"model": model, "name": names.get(model, model), "accuracy": figures["accuracy"],
+                     "low": figures["accuracy_low"], "high": figures["accuracy_high"]})
+    return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
 
 
 def table2_markdown(table: pd.DataFrame) -> str:

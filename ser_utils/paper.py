@@ -1,7 +1,9 @@
-"""What the reproduced paper and the study of human listeners state: figures and equations, no logic.
+"""What the reproduced paper, the study of human listeners and other studies state: figures and equations, no logic.
 
 All percentages are percentages (0-100).
 """
+
+from typing import NamedTuple
 
 TITLE = "Advanced Deep Learning Models For Emotion Detection In Speech: Applying The Ravdess Dataset"
 AUTHORS = "Gagah Dwiki Putra Aryono, Dede Ferawati, Sigit Auliana"
@@ -62,8 +64,9 @@ EQUATION_10_AS_PRINTED = (
     r"F_1 = \frac{\mathrm{Precision} \cdot \mathrm{Recall}}{\mathrm{Precision} + \mathrm{Recall}}"
 )
 
-# Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended
-# emotion among seven options, neutral and calm counted as one: chance is 1 in 7, for the networks 1 in 8.
+# Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended emotion.
+# They chose among the eight emotions and "none of these"; neutral and calm were accepted for each other, which leaves
+# seven emotions to tell apart.
 HUMAN = {
     "source": (
         "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
@@ -85,3 +88,34 @@ HUMAN = {
     "intensity": {"normal": 58.0, "strong": 67.4},
     "gender": {"female": 66.1, "male": 58.6},
 }
+
+
+class Published(NamedTuple):
+    """What another study reports for RAVDESS speech, eight emotions, speakers that were not trained on."""
+
+    system: str
+    kind: str                     # "scratch", "features" (by hand) or "pretrained" (on other speech)
+    uar: float                    # unweighted average recall
+    interval: tuple | None        # of 95 %, over speakers, where it is given
+    folds: str                    # SAME_FOLDS if they are those of the protocol ``actors``
+    source: str
+    url: str
+
+
+SAME_FOLDS = "the same six"
+_EMOBOX = (None, SAME_FOLDS, "Ma et al. 2024 (EmoBox)", "https://doi.org/10.21437/Interspeech.2024-788")
+_ONE_OUT = "24, one speaker each"
+_SOHAIL = (_ONE_OUT, "Sohail 2026", "https://github.com/hsn07pk/ravdess-speaker-independent-ser")
+UNSEEN = (
+    Published("Residual LSTM with attention", "scratch", 62.3, None, "five",  # mean of ten trainings
+              "Krasnoproshin and Vashkevich 2026", "https://arxiv.org/abs/2606.03359"),
+    Published("Logistic regression on eGeMAPS", "features", 53.1, (49.5, 56.4), *_SOHAIL),
+    Published("Logistic regression on ComParE", "features", 63.6, (59.0, 68.4), *_SOHAIL),
+    Published("HuBERT large", "pretrained", 70.0, *_EMOBOX),
+    Published("WavLM large", "pretrained", 72.0, *_EMOBOX),
+    Published("Whisper large v3", "pretrained", 75.3, *_EMOBOX),
+    Published("Logistic regression on Whisper large", "pretrained", 79.3, None, _ONE_OUT,
+              "George and P 2025", "https://doi.org/10.1016/j.fraope.2025.100403"),
+    Published("Logistic regression on WavLM large", "pretrained", 81.3, (77.1, 85.2), *_SOHAIL),
+    Published("Logistic regression on XLS-R 300M", "pretrained", 81.9, (77.8, 85.9), *_SOHAIL),
+)

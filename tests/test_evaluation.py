@@ -12,6 +12,7 @@ from fakes import MODELS, clip_names, fake_probabilities, fake_results, fake_run
 from sklearn import metrics as sk
 
 from ser_utils import evaluation as ev
+from ser_utils import paper
 
 
 @pytest.fixture(scope="module")
@@ -533,6 +534,60 @@ def row_of_table2(protocol, model, group, accuracy, folds, paper=np.nan):
     return {"protocol": protocol, "group": group, "model": model, "name": names[model], "paper_accuracy": paper,
             "accuracy": accuracy, "accuracy_low": accuracy - 2, "accuracy_high": accuracy + 2,
             "difference": accuracy - paper, "folds": folds}
+
+
+def test_unseen_speakers_are_ours_beside_other_studies(results):
+    table = ev.table2(results)
+    systems = ev.unseen_speakers(table)
+    ours = systems[systems.group == "ours"].set_index("model")
+    assert sorted(ours.index) == sorted([*MODELS[:2], *ev.ENSEMBLE_NAMES]) and ours.same_folds.all()
+    row = table[(table.protocol == "actors") & (table.model == MODELS[0])].iloc[0]
+    assert tuple(ours.loc[MODELS[0], ["uar", "low", "high"]]) == (row.recall, row.recall_low, row.recall_high)
+    others = systems[systems.group != "ours"]
+    assert len(others) == len(paper.UNSEEN) and others.url.str.startswith("https://").all()
+    assert set(others[others.same_folds].source) == {"Ma et al. 2024 (EmoBox)"}
+    text = "\n".join(ev.describe_unseen(table))
+    best = ours.drop(index=list(ev.ENSEMBLE_NAMES)).nlargest(1, "uar").iloc[0]
+    assert f"{best['name']} **{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" in text
+    assert all(f"{other.system}: {other.uar} %" in text for other in paper.UNSEEN)
+    assert all(f"([{other.source}]({other.url}))" in text for other in paper.UNSEEN)
+    assert ev.unseen_speakers(table[table.protocol == "random"]).empty
+    assert ev.describe_unseen(table[table.protocol == "random"]) == []
+
+
+def test_references_stand_among_the_features_made_by_hand(results):
+    table = ev.table2(results)
+    svm = table[(table.protocol == "actors") & (table.folds > 0)].head(1).assign(
+        group="reference", model="svm", name="SVM (RBF kernel)", recall=44.0)
+    systems = ev.unseen_speakers(pd.concat([table, svm, svm.assign(model="majority", name="Most frequent class")]))
+    assert systems[(systems.group == "features") & (systems.source == "here")].name.tolist() == [
+        "SVM (RBF kernel) on MFCC"]
+    assert ev.unseen_speakers(svm).empty  # no network
+
+
+def test_on_seven_options_neutral_and_calm_are_accepted_for_each_other():
+    answers = pd.DataFrame(0.0, index=range(4), columns=ev.PROBABILITIES).assign(
+        label=[0, 1, 0, 3], prediction=[1, 0, 4, 4])
+    answers.loc[0, ["p_calm", "p_neutral"]] = 0.6, 0.4
+    answers.loc[1, ["p_neutral", "p_calm"]] = 0.9, 0.1
+    answers.loc[2, ["p_neutral", "p_calm", "p_angry"]] = 0.3, 0.3, 0.4  # together they outweigh angry
+    answers.loc[3, ["p_angry", "p_sad"]] = 0.8, 0.2
+    scored = ev.on_seven_options(answers)
+    assert (scored.label == scored.prediction).tolist() == [True, True, True, False]
+    assert scored[ev.PROBABILITIES].sum(axis=1).tolist() == pytest.approx([1.0] * 4)
+    assert (scored.p_neutral == 0).all() and answers.p_neutral.sum() > 0  # the table given is left alone
+
+
+def test_against_people(results):
+    answers = ev.load_predictions(results, "actors")
+    fair = ev.against_people(answers)
+    assert set(fair.model) == set(MODELS[:2]) and fair.accuracy.is_monotonic_decreasing
+    mine = ev.on_seven_options(answers[answers.model == fair.model[0]])
+    by_fold = (mine.label == mine.prediction).groupby(mine.fold).mean()
+    assert fair.accuracy[0] == pytest.approx(100 * by_fold.mean())
+    assert (fair.low < fair.accuracy).all() and (fair.accuracy < fair.high).all()
+    uneven = answers[(answers.model == MODELS[0]) | (answers.fold == 0)]
+    assert ev.against_people(uneven).model.tolist() == [MODELS[0]]
 
 
 def test_describe_says_what_table2_says():

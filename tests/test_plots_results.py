@@ -1,5 +1,7 @@
 """ser_utils.plots.style and .results: what the figures hold, their banner, how they are saved."""
 
+import shutil
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -201,6 +203,29 @@ def test_table2_bars(root):
     diamonds = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"]
     assert diamonds == [row[0] for row in paper.TABLE2.values()]
     assert any("2 of 6 folds" in text for text in texts(fig))
+
+
+def test_unseen_speakers_hold_every_system_in_its_group(tmp_path):
+    fake_results(tmp_path, protocols=["actors"], models=["alexnet", "lstm"], folds=[0, 1])
+    shutil.rmtree(tmp_path / "actors" / "lstm" / "fold1")
+    systems = evaluation.unseen_speakers(evaluation.table2(tmp_path))
+    fig = results.unseen_speakers(systems)
+    axis = fig.axes[0]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert sorted(line.get_xdata()[0] for line in points) == pytest.approx(sorted(systems.uar))
+    filled = [line for line in points if line.get_markerfacecolor() != "white"]
+    assert len(filled) == systems.same_folds.sum() < len(points)
+    heads = [text.get_text() for text in axis.texts if text.get_fontweight() == "bold"]
+    assert [head for head in heads if head[0].isalpha()] == list(results.SYSTEM_GROUPS.values())
+    assert "1 of 6 folds" in texts(fig) and "2 of 6 folds" not in texts(fig)
+    rows = dict(zip([label.get_text() for label in axis.get_yticklabels()], axis.get_yticks(), strict=True))
+    assert rows["AlexNet"] > rows["Residual LSTM with attention"] > rows["WavLM large"]
+    fig.draw_without_rendering()
+    low, high = axis.get_xlim()
+    assert low <= systems.low.min() and systems.high.max() <= high
+    assert fig.bbox.containsx(max(text.get_window_extent().x1 for text in axis.texts))
+    with pytest.raises(ValueError, match="under the protocol actors"):
+        results.unseen_speakers(systems.head(0))
 
 
 def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from fakes import fake_run
+from fakes import fake_results, fake_run
 
 from ser_utils import config, evaluation, publish
 from ser_utils.paths import RESULTS, ROOT
@@ -63,6 +63,15 @@ def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):
     publish.draw(runs, tmp_path / "figures")
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         "framework.png", "table2.png", "confusion_random.png", "recall_random.png"}
+
+
+def test_other_studies_stand_beside_networks_on_unseen_actors(runs, tmp_path):
+    assert "Beside other studies" not in publish.readme_table(runs)
+    fake_results(tmp_path / "results", protocols=["actors"], models=["alexnet"], folds=[0])
+    publish.draw(tmp_path / "results", tmp_path / "figures")
+    assert (tmp_path / "figures" / "unseen_speakers.png").exists()
+    text = publish.readme_table(tmp_path / "results")
+    assert "(figures/unseen_speakers.png)" in text and text.index("| actors |") < text.index("XLS-R")
 
 
 def test_the_projects_readme_holds_what_its_results_say():

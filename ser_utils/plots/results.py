@@ -296,6 +296,65 @@ def _draw_accuracy(axis, place: int, row) -> None:
     )
 
 
+SYSTEM_GROUPS = {
+    "ours": "from scratch, here",
+    "scratch": "from scratch, elsewhere",
+    "features": "features made by hand",
+    "pretrained": "pretrained on other speech",
+}
+
+
+def unseen_speakers(systems: pd.DataFrame) -> Figure:
+    """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.evaluation.unseen_speakers`).
+
+    A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
+    intervals where there are any. The dashed line is what people recognise.
+
+    Raises
+    ------
+    ValueError
+        If there is no system to draw.
+    """
+    if systems.empty:
+        raise ValueError("There is nothing to draw: no network is finished under the protocol actors.")
+    rows = pd.concat([systems[systems.group == group].sort_values("uar", ascending=False)
+                      for group in SYSTEM_GROUPS], ignore_index=True)
+    most = rows.folds[rows.group == "ours"].max()
+    heads = rows.index[rows.group != rows.group.shift()]
+    places = -(np.arange(len(rows)) + np.cumsum(np.isin(rows.index, heads)))  # a free line above each group
+    fig, axis = plt.subplots(figsize=(8.5, 0.27 * (len(rows) + len(heads)) + 1.4), layout="constrained")
+    axis.axvline(HUMAN["overall"], color=INK, linewidth=1, linestyle="--", zorder=1)
+    for row, place in zip(rows.itertuples(), places, strict=True):
+        color = model_color(row.model) if row.group == "ours" else INK
+        if not np.isnan(row.low):
+            axis.hlines(place, row.low, row.high, color=color, linewidth=1.6)
+        axis.plot(row.uar, place, "o", color=color if row.same_folds else "white", markeredgecolor=color,
+                  markersize=7, zorder=3)
+        axis.annotate(f"{row.uar:.1f}", (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                      textcoords="offset points", va="center", fontsize=8.5, fontweight="bold")
+        source = row.source if row.group != "ours" else "" if row.folds == most else f"{row.folds} folds"
+        axis.annotate(source, (1, place), xycoords=("axes fraction", "data"), xytext=(34, 0),
+                      textcoords="offset points", va="center", fontsize=8.5, color=GREY)
+    axis.set_yticks(places, rows.name)
+    for head in heads:
+        axis.annotate(SYSTEM_GROUPS[rows.group[head]], (0, places[head] + 1), xycoords=("axes fraction", "data"),
+                      xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontweight="bold")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="y", visible=False)
+    reach = rows[["uar", "low", "high"]].stack()
+    axis.set(xlabel="Unweighted average recall on unseen speakers (%)", ylim=(places.min() - 0.7, places.max() + 1.6),
+             xlim=(10 * np.floor(reach.min() / 10), 10 * np.ceil(reach.max() / 10)))
+    handles = [
+        Line2D([], [], color=INK, marker="o", linestyle="", label="the six folds used here"),
+        Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
+        Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers"),
+        Line2D([], [], color=INK, linestyle="--", linewidth=1,
+               label=f"people, {HUMAN['overall']} % of {HUMAN['options']} options"),
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=4)
+    return finish(fig)
+
+
 def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
     """Accuracy by epoch of all networks of one protocol as small multiples, training and validation.
 
@@ -366,7 +425,7 @@ def gaps(table: pd.DataFrame) -> Figure:
 def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) -> Figure:
     """Recall of each emotion by model, beside that of human listeners (grey blocks).
 
-    Listeners chose among seven options, neutral and calm counted as one; the networks among eight.
+    Of listeners, neutral and calm were accepted for each other, which leaves seven options; the networks have eight.
     """
     labels = _labels(predictions)
     fig, axis = plt.subplots(figsize=(10, 5), layout="constrained")
