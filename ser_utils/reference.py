@@ -53,7 +53,7 @@ class ReferenceConfig:
 
     variant = ""  # part of no study
     hash, place, name = RunConfig.hash, RunConfig.place, RunConfig.name
-    run_directory, is_finished = RunConfig.run_directory, RunConfig.is_finished
+    run_directory, is_finished, lies_in = RunConfig.run_directory, RunConfig.is_finished, RunConfig.lies_in
 
 
 def run_configs(profile: str, corpus: str) -> list[ReferenceConfig]:
