@@ -102,7 +102,7 @@ publish: $(STAMP)  ## finished full runs to results/, figures and README redrawn
 	$(BIN)/python -m ser_utils.publish
 
 table2: $(STAMP)  ## print Table 2 from the published results
-	$(BIN)/python -m ser_utils.evaluation
+	$(BIN)/python -m ser_utils.tables
 
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ser_utils import FOLDS, config, estimate, evaluation, reference
+from ser_utils import FOLDS, config, estimate, evaluation, reference, tables
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
@@ -93,10 +93,10 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
         style.save_fig(ladder(rungs, title), f"ladder_{profile}", folder)
     if not evaluation.run_dirs(results):
         return
-    table = evaluation.table2(results)
+    table = tables.table2(results)
     table = table[table.groupby("protocol").folds.transform("sum") > 0]
     style.save_fig(figures.table2_bars(table), "table2", folder)
-    if len(systems := evaluation.unseen_speakers(table)):
+    if len(systems := tables.unseen_speakers(table)):
         style.save_fig(figures.unseen_speakers(systems), "unseen_speakers", folder)
     for protocol in table.protocol.unique():
         predictions = evaluation.load_predictions(results, protocol)
@@ -108,17 +108,17 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
 
 def readme_table(results: Path = RESULTS) -> str:
     """The README's results: Table 2 as a picture, in words and in figures, what was not run, and other studies."""
-    table = evaluation.table2(results)
+    table = tables.table2(results)
     ran, missing = table[table.folds > 0], table[table.folds == 0]
     if ran.empty:
         return "No full run is published yet.\n"
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
-    others = evaluation.describe_unseen(table)
+    others = tables.describe_unseen(table)
     return "\n".join([
         "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
-        *(f"- {sentence}" for sentence in evaluation.describe(table)), "",
-        evaluation.table2_markdown(ran),
+        *(f"- {sentence}" for sentence in tables.describe(table)), "",
+        tables.table2_markdown(ran),
         *([f"Not run yet. {'; '.join(waiting)}.\n"] if waiting else []),
         *(["### Beside other studies\n",
            "![Recall on unseen speakers, ours and others'](figures/unseen_speakers.png)\n",

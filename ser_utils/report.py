@@ -348,7 +348,7 @@ def provenance(corpus, profile: str, walls: dict[str, float]) -> list[tuple[str,
 
 def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULTS) -> list[dict]:
     """Table 2 with its figure, for this report's own runs and for the published ones, where there are any."""
-    from ser_utils import evaluation
+    from ser_utils import evaluation, tables
     from ser_utils.plots import results as figures
     from ser_utils.plots import style
 
@@ -361,11 +361,11 @@ def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULT
         if not evaluation.run_dirs(root):
             continue
         style.set_corpus(kind)
-        table = evaluation.table2(root)
+        table = tables.table2(root)
         table = table[table.groupby("protocol").folds.transform("sum") > 0]  # protocols that were run
         sections.append({"title": title, "text": text, "figure": png(figures.table2_bars(table)),
                          "alt": "Accuracy of the seven networks by protocol, beside the paper's",
-                         "table": evaluation.table2_html(table)})
+                         "table": tables.table2_html(table)})
     return sections
 
 

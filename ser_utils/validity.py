@@ -430,7 +430,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     order = [name for name in SHORTCUTS if name in set(predictions.shortcut)]
-    for model in evaluation._order(predictions.model, tuple(configuration.MODEL_NAMES)):
+    for model in evaluation.in_order(predictions.model, tuple(configuration.MODEL_NAMES)):
         mine = {name: predictions[(predictions.model == model) & (predictions.shortcut == name)] for name in order}
         for name, part in mine.items():
             if part.empty:

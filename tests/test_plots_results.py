@@ -13,7 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from ser_utils import evaluation, paper, paths  # noqa: E402
+from ser_utils import evaluation, paper, paths, tables  # noqa: E402
 from ser_utils.plots import results, style  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("clean_style")
@@ -193,7 +193,7 @@ def test_confusion_grid(predictions):
 
 
 def test_table2_bars(root):
-    table = evaluation.table2(root)
+    table = tables.table2(root)
     fig = results.table2_bars(table)
     assert len(fig.axes) == 3
     bars = fig.axes[0].patches
@@ -208,7 +208,7 @@ def test_table2_bars(root):
 def test_unseen_speakers_hold_every_system_in_its_group(tmp_path):
     fake_results(tmp_path, protocols=["actors"], models=["alexnet", "lstm"], folds=[0, 1])
     shutil.rmtree(tmp_path / "actors" / "lstm" / "fold1")
-    systems = evaluation.unseen_speakers(evaluation.table2(tmp_path))
+    systems = tables.unseen_speakers(tables.table2(tmp_path))
     fig = results.unseen_speakers(systems)
     axis = fig.axes[0]
     points = [line for line in axis.lines if line.get_marker() == "o"]
@@ -246,7 +246,7 @@ def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):
 
 
 def test_gaps_show_every_mark_of_every_network(root):
-    table = evaluation.gaps(root)
+    table = tables.gaps(root)
     table = pd.concat([table, table.head(2).assign(protocol="actors")])
     fig = results.gaps(table)
     titles = [axis.get_title(loc="left") for axis in fig.axes]
@@ -260,7 +260,7 @@ def test_gaps_show_every_mark_of_every_network(root):
 @pytest.mark.parametrize("panels", [1, 2])
 def test_table2_bars_keep_their_numbers_clear_of_the_intervals(root, panels):
     """Whatever the accuracy, and where folds differ from model to model."""
-    table = evaluation.table2(root).query("protocol == 'random' and group == 'network'").copy()
+    table = tables.table2(root).query("protocol == 'random' and group == 'network'").copy()
     table[["accuracy", "accuracy_low", "accuracy_high"]] = [
         [0.0, 0.0, 2.0], [7.9, 4.0, 11.5], [12.5, 9.0, 17.0], [22.1, 17.0, 28.0], [25.0, 14.0, 33.0],
         [60.0, 48.0, 71.0], [99.0, 97.0, 100.0]]
@@ -355,7 +355,7 @@ def test_every_figure_can_be_drawn_and_carries_the_banner(root, predictions, tmp
         results.learning_curves(fake_history()),
         results.confusion_matrix(predictions.label, predictions.prediction),
         results.confusion_grid(predictions),
-        results.table2_bars(evaluation.table2(root)),
+        results.table2_bars(tables.table2(root)),
         results.class_recall_vs_people(predictions),
         results.cost_accuracy(runs),
         results.critical_difference(evaluation.critical_difference(evaluation.actor_scores(predictions))),

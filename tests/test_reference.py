@@ -9,7 +9,7 @@ import pytest
 from fakes import fake_run
 
 from ser_utils import config as configuration
-from ser_utils import evaluation, publish, reference
+from ser_utils import evaluation, publish, reference, tables
 from ser_utils.config import FeatureConfig
 from ser_utils.corpus import Corpus
 from ser_utils.features import FeatureStore
@@ -120,14 +120,14 @@ def test_references_stand_below_the_networks_and_are_never_counted_among_them(fi
     assert len(evaluation.load_runs(tmp_path, references=True)) == len(evaluation.run_dirs(tmp_path)) == 5
     assert set(evaluation.load_predictions(tmp_path, model="svm").model) == {"svm"}
 
-    table = evaluation.table2(tmp_path)
+    table = tables.table2(tmp_path)
     part = table[table.protocol == "random"]
     assert part.group.tolist() == ["network"] * 7 + ["ensemble"] * 2 + ["reference"] * 3
     assert part.model.tolist()[9:] == list(evaluation.REFERENCE_NAMES)
     assert (part.folds[part.group == "reference"] == 1).all()
     assert np.isnan(part.paper_accuracy[part.group != "network"]).all()
     assert (table[table.protocol == "actors"].group == "network").all()  # none was run there
-    assert "| Reference: SVM (RBF kernel) |" in evaluation.table2_markdown(table)
+    assert "| Reference: SVM (RBF kernel) |" in tables.table2_markdown(table)
 
     axis = figures.table2_bars(table.query("protocol == 'random'")).axes[0]
     labels = [label.get_text() for label in axis.get_yticklabels()][::-1]

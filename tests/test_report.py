@@ -305,13 +305,13 @@ def test_images_of_the_checkout_are_embedded(tmp_path):
 
 
 def test_results_become_a_table_and_a_figure(tmp_path, corpora, monkeypatch):
-    from ser_utils import evaluation
+    from ser_utils import evaluation, tables
 
-    table = evaluation.table2(tmp_path)  # nothing run: a row a protocol and network
+    table = tables.table2(tmp_path)  # nothing run: a row a protocol and network
     ran = table.protocol.eq("random") & table.model.eq("lstm")
     table.loc[ran, ["accuracy", "accuracy_low", "accuracy_high", "folds"]] = 51.5, 45.0, 58.0, 1
     monkeypatch.setattr(evaluation, "run_dirs", lambda root: [root] if root == tmp_path else [])
-    monkeypatch.setattr(evaluation, "table2", lambda root: table)
+    monkeypatch.setattr(tables, "table2", lambda root: table)
     (section,) = report.result_sections(tmp_path, "quick", corpora.ravdess, results=tmp_path / "none")
     assert "51.5" in section["table"] and "actors" not in section["table"]
     assert section["figure"].startswith("data:image/png;base64,")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from fakes import fake_results, fake_run
 
-from ser_utils import evaluation, grid, models, publish, search, studies
+from ser_utils import evaluation, grid, models, publish, search, studies, tables
 from ser_utils.config import AugmentConfig, RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.models import pretrained
@@ -289,13 +289,13 @@ def test_pairs_of_one_voice_go_together():
 
 def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
     results = fake_results(tmp_path / "results", ("actors",), ("alexnet", "lstm"), (0,))
-    before, main = evaluation.run_dirs(results), evaluation.table2(results)
+    before, main = evaluation.run_dirs(results), tables.table2(results)
     new = studies.publish("canonical", quick(), trained, results)
     assert new == [f"{variant}/actors/alexnet/fold0" for variant in ("baseline", "stem", "norm")]
     folder = results / "studies/canonical/stem/actors/alexnet/fold0"
     assert {path.name for path in folder.iterdir()} == set(publish.FILES)
     assert evaluation.run_dirs(results) == before
-    pd.testing.assert_frame_equal(evaluation.table2(results), main)
+    pd.testing.assert_frame_equal(tables.table2(results), main)
     assert studies.publish("canonical", quick(), trained, results) == []
     pd.testing.assert_frame_equal(studies.table("canonical", results), studies.table("canonical", finished(trained)))
 

@@ -1,7 +1,7 @@
 """Figures of training and results. One function a figure; each returns a finished matplotlib Figure.
 
 ``predictions`` are tables of :func:`ser_utils.evaluation.load_predictions`, ``runs`` of
-:func:`ser_utils.evaluation.load_runs`, ``table`` of :func:`ser_utils.evaluation.table2`.
+:func:`ser_utils.evaluation.load_runs`, ``table`` of :func:`ser_utils.tables.table2`.
 """
 
 from collections.abc import Mapping
@@ -305,7 +305,7 @@ SYSTEM_GROUPS = {
 
 
 def unseen_speakers(systems: pd.DataFrame) -> Figure:
-    """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.evaluation.unseen_speakers`).
+    """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.tables.unseen_speakers`).
 
     A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
     intervals where there are any. The dashed line is what people recognise.
@@ -390,7 +390,7 @@ def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
 def gaps(table: pd.DataFrame) -> Figure:
     """From training to test: each network's accuracy on training, validation and test clips, a panel a protocol.
 
-    ``table`` is that of :func:`ser_utils.evaluation.gaps`. A line joins the marks of a network: the farther apart,
+    ``table`` is that of :func:`ser_utils.tables.gaps`. A line joins the marks of a network: the farther apart,
     the more it knows of its training clips alone. Diamonds are the paper's figures.
     """
     protocols = list(dict.fromkeys(table.protocol))
