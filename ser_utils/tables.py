@@ -199,8 +199,8 @@ def describe(table: pd.DataFrame) -> list[str]:
         change = (pairs.accuracy.actors - pairs.accuracy.random).rename("change")
         if len(change):
             said.append("From a random split to unseen actors, accuracy changes by " + ", ".join(
-                f"{points:+.1f} ({name})" for name, points in change.items()) + " points: what knowing the voice is "
-                "worth, by the networks with equally many folds of both.")
+                f"{points:+.1f}".replace("-", "−") + f" ({name})" for name, points in change.items()) + " points: what "
+                "knowing the voice is worth, by the networks with equally many folds of both.")
     return said
 
 
@@ -263,14 +263,15 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
 def describe_unseen(table: pd.DataFrame) -> list[str]:
     """What :func:`unseen_speakers` says, in sentences (Markdown); none without a finished network under ``actors``.
 
-    The best network and the ensembles are sought among the rows with the most finished folds.
+    The network named and both ensembles are of the rows with the most finished folds; it is the one with the highest
+    UAR.
     """
     systems = unseen_speakers(table)
     if systems.empty:
         return []
     ours = systems[(systems.group == "ours") & (systems.folds == systems.folds[systems.group == "ours"].max())]
     best = ours[~ours.model.isin(ENSEMBLE_NAMES)].nlargest(1, "uar").iloc[0]
-    joint = ours[ours.model.isin(ENSEMBLE_NAMES)].nlargest(1, "uar")
+    joint = ours[ours.model.isin(ENSEMBLE_NAMES)]
     elsewhere = systems[systems.source != "here"].sort_values("uar")
 
     def listed(rows):

@@ -103,6 +103,8 @@ def test_unseen_speakers_are_ours_beside_other_studies(results):
     text = "\n".join(tables.describe_unseen(table))
     best = ours.drop(index=list(ev.ENSEMBLE_NAMES)).nlargest(1, "uar").iloc[0]
     assert f"{best['name']} **{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" in text
+    ensembles = ours.loc[list(ev.ENSEMBLE_NAMES)]
+    assert all(f"; {row['name']} **{row.uar:.1f} %**" in text for _, row in ensembles.iterrows())
     assert all(f"{other.system}: {other.uar} %" in text for other in paper.UNSEEN)
     assert all(f"([{other.source}]({other.url}))" in text for other in paper.UNSEEN)
     assert tables.unseen_speakers(table[table.protocol == "random"]).empty
@@ -162,7 +164,7 @@ def test_describe_says_what_table2_says():
         "AlexNet, VGG16 (1 of 6 folds). Below it, in points: LSTM by 1.8. 2 of 3 of the paper's accuracies lie inside "
         "our intervals.")
     assert "LSTM's: **60.0 %**" in actors and "AlexNet by 28.4, LSTM by 19.8. 0 of 2" in actors
-    assert "by -29.0 (AlexNet), -18.0 (LSTM) points" in change
+    assert "by −29.0 (AlexNet), −18.0 (LSTM) points" in change
     quick = tables.describe(table.assign(folds=table.folds.clip(upper=1)))  # a profile of a single fold
     assert quick[0].count("1 of 6 folds") == 1 and "VGG16's: **90.0 %**" in quick[0] and "(AlexNet)" in quick[-1]
     assert len(tables.describe(table[table.protocol != "actors"])) == 1
