@@ -66,7 +66,7 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 	$(BIN)/python -m ser_utils.ravdess download
 
 grid: PROFILE = full
-grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER, MISSING=1: unpublished ones alone); resumes
+grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER, MISSING=1: not those in results/)
 	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \

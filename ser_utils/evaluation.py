@@ -696,7 +696,7 @@ def bootstrap_difference(
 
 
 def expanded_percentiles(samples, units: int, level: float) -> tuple[float, float]:
-    """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015, section 6)."""
+    """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015)."""
     tail = (1 - level) / 2
     if units > 1:
         tail = stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, evaluation
 from ser_utils.evaluation import ENSEMBLE_NAMES, METRICS, PROBABILITIES, PROTOCOL_TITLES, REFERENCE_NAMES
-from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
+from ser_utils.paper import HUMAN, MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
 
 # ------------------------------------------------------------------------------- where accuracy is lost
@@ -281,8 +281,8 @@ def describe_unseen(table: pd.DataFrame) -> list[str]:
 
     pretrained = elsewhere[elsewhere.group == "pretrained"]
     return [
-        f"Unweighted average recall (UAR) on unseen speakers. **From scratch, here**: {best['name']} "
-        f"**{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" + "".join(
+        "Unweighted average recall (UAR) on unseen speakers. **From scratch, here**, the highest of a network: "
+        f"{best['name']} **{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" + "".join(
             f"; {row.name} **{row.uar:.1f} %** ({row.low:.1f} to {row.high:.1f})" for row in joint.itertuples()) + ".",
         f"**From scratch, elsewhere**: {listed(elsewhere[elsewhere.group == 'scratch'])}.",
         f"**Features made by hand**: {listed(elsewhere[elsewhere.group == 'features'])}.",
@@ -322,6 +322,15 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
         rows.append({"model": model, "name": names.get(model, model), "accuracy": figures["accuracy"],
                      "low": figures["accuracy_low"], "high": figures["accuracy_high"]})
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
+
+
+def describe_people(predictions: pd.DataFrame) -> str:
+    """What :func:`against_people` says of networks under ``actors``, in a sentence (Markdown)."""
+    fair = against_people(predictions)
+    best, people = fair.iloc[0], HUMAN["overall"]
+    return ("Scored as the listeners were, neutral and calm accepted for each other, the highest accuracy of a network "
+            f"is {best['name']}'s: **{best.accuracy:.1f} %** ({best.low:.1f} to {best.high:.1f}); people recognise "
+            f"{people} %. {(fair.accuracy > people).sum()} of the {len(fair)} networks lie above people.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -66,6 +66,18 @@ def tiny_corpus(tmp_path_factory):
     return Corpus(root, "synthetic", ravdess.index(root))
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Made-up runs of two protocols: all models on random fold 0, two of them on every fold and on two of actors."""
+    from fakes import MODELS, fake_results
+
+    root = tmp_path_factory.mktemp("results")
+    fake_results(root, protocols=["random"], models=MODELS[2:], folds=[0])
+    fake_results(root, protocols=["random"], models=MODELS[:2])
+    fake_results(root, protocols=["actors"], models=MODELS[:2], folds=[0, 1])
+    return root
+
+
 @pytest.fixture(scope="session")
 def made_up():
     """All 1,440 clip names with made-up features that a network can learn: (corpus, store), no audio."""

@@ -12,16 +12,6 @@ from ser_utils import evaluation as ev
 from ser_utils.paths import RESULTS
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Two protocols; all models on random fold 0, two of them on every fold; two folds of actors."""
-    root = tmp_path_factory.mktemp("results")
-    fake_results(root, protocols=["random"], models=MODELS[2:], folds=[0])
-    fake_results(root, protocols=["random"], models=MODELS[:2])
-    fake_results(root, protocols=["actors"], models=MODELS[:2], folds=[0, 1])
-    return root
-
-
 @pytest.fixture
 def run(tmp_path):
     return fake_run(tmp_path / "runs")

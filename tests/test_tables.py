@@ -14,16 +14,6 @@ from ser_utils import paper, tables
 from ser_utils.paths import ROOT
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Two protocols; all models on random fold 0, two of them on every fold; two folds of actors."""
-    root = tmp_path_factory.mktemp("results")
-    fake_results(root, protocols=["random"], models=MODELS[2:], folds=[0])
-    fake_results(root, protocols=["random"], models=MODELS[:2])
-    fake_results(root, protocols=["actors"], models=MODELS[:2], folds=[0, 1])
-    return root
-
-
 def test_table2_rows(results):
     table = tables.table2(results).set_index(["protocol", "model"])
     assert len(table) == 21 + 4  # two ensembles where networks were run
@@ -144,6 +134,9 @@ def test_against_people(results):
     assert (fair.low < fair.accuracy).all() and (fair.accuracy < fair.high).all()
     uneven = answers[(answers.model == MODELS[0]) | (answers.fold == 0)]
     assert tables.against_people(uneven).model.tolist() == [MODELS[0]]
+    said = tables.describe_people(answers)
+    assert f"{fair.name[0]}'s: **{fair.accuracy[0]:.1f} %** ({fair.low[0]:.1f} to {fair.high[0]:.1f})" in said
+    assert f"{(fair.accuracy > 62.4).sum()} of the 2 networks" in said and "people recognise 62.4 %" in said
 
 
 def test_describe_says_what_table2_says():
