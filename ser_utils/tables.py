@@ -164,7 +164,7 @@ def _table2_notes(table: pd.DataFrame) -> list[str]:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What :func:`table2` says, in sentences (Markdown): one paragraph a protocol, and what knowing a voice is worth.
+    """What :func:`table2` says, in sentences (Markdown): one paragraph a protocol, one a change from ``random``.
 
     The best network is sought among those with the most finished folds. Where the folds differ, each row's are said,
     else the protocol's.
@@ -192,15 +192,18 @@ def describe(table: pd.DataFrame) -> list[str]:
             f"At or above the paper's accuracy: {', '.join(over) or 'none'}. Below it, in points: "
             f"{', '.join(short) or 'none'}. {inside} of {len(networks)} of the paper's accuracies lie inside our "
             "intervals."]))
-    networks = table[(table.group == "network") & (table.folds > 0) & table.protocol.isin(["random", "actors"])]
-    pairs = networks.pivot(index="name", columns="protocol", values=["accuracy", "folds"]).dropna()
-    if pairs.columns.get_level_values("protocol").nunique() == 2:
-        pairs = pairs[pairs.folds.random == pairs.folds.actors]
-        change = (pairs.accuracy.actors - pairs.accuracy.random).rename("change")
-        if len(change):
-            said.append("From a random split to unseen actors, accuracy changes by " + ", ".join(
-                f"{points:+.1f}".replace("-", "−") + f" ({name})" for name, points in change.items()) + " points: what "
-                "knowing the voice is worth, by the networks with equally many folds of both.")
+    networks = table[(table.group == "network") & (table.folds > 0)].set_index(["protocol", "name"])
+    for protocol, title, worth in (("twins", "twins kept together", "what near-copies of test clips are worth"),
+                                   ("actors", "unseen actors", "what knowing the voice is worth")):
+        if not {"random", protocol} <= set(networks.index.get_level_values("protocol")):
+            continue
+        pairs = networks.loc["random"].merge(networks.loc[protocol], on="name", suffixes=("", "_strict"))
+        pairs = pairs[pairs.folds == pairs.folds_strict]
+        if len(pairs):
+            said.append(f"From a random split to {title}, accuracy changes by " + ", ".join(
+                f"{points:+.1f}".replace("-", "−") + f" ({name})"
+                for name, points in (pairs.accuracy_strict - pairs.accuracy).items()) + f" points: {worth}, by the "
+                "networks with equally many folds of both.")
     return said
 
 

@@ -164,6 +164,10 @@ def test_describe_says_what_table2_says():
     fewer = table.assign(folds=table.folds.where(table.protocol == "random", table.folds.clip(upper=1)))
     assert len(tables.describe(fewer)) == 2  # one fold of a protocol is not compared with six of the other
     assert tables.describe(table[table.folds == 0]) == []
+    kept = pd.concat([table, pd.DataFrame([row_of_table2("twins", "lstm", "network", 75.5, 6, 79.8),
+                                           row_of_table2("twins", "vgg16", "network", 70.0, 6, 85.0)])])
+    *_, copies, _ = tables.describe(kept)
+    assert "to twins kept together, accuracy changes by −2.5 (LSTM) points: what near-copies" in copies
 
 
 def test_table2_warns_of_synthetic_and_reduced_runs(tmp_path):
