@@ -87,8 +87,8 @@ study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default),
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
 
 bundle: PROFILE = full
-bundle: $(STAMP)  ## code and features for a GPU machine without recordings or network: dist/bundle.tar.gz
-	$(BIN)/python -m ser_utils.bundle pack --profile $(PROFILE)
+bundle: $(STAMP)  ## what a GPU machine without recordings or network needs (MISSING=1 as for grid): dist/bundle.tar.gz
+	$(BIN)/python -m ser_utils.bundle pack --profile $(PROFILE) $(if $(MISSING),--missing)
 
 collect: $(STAMP)  ## check runs trained from a bundle and merge them into runs/ (ARCHIVES="OUT/runs-1of1.zip")
 	@[ -n "$(ARCHIVES)" ] || { echo 'Name the archives: make collect ARCHIVES="OUT/runs-1of1.zip"'; exit 1; }

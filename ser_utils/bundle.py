@@ -75,11 +75,12 @@ def progress(state: Path) -> tuple[str, int]:
 
 
 def pack(profile: str = "full", path: Path = DIST / "bundle.tar.gz", runs: Path = paths.RUNS,
-         wheels: Path = DIST / "wheels", limit_mb: float = PACK_MB) -> Path:
+         wheels: Path = DIST / "wheels", limit_mb: float = PACK_MB, published: Path | None = None) -> Path:
     """Write the bundle of a profile: code, clip names, log-mels and a manifest with a checksum for each file.
 
-    Runs that are finished in ``runs`` are listed, so that they are not trained again; the states of those under way
-    come along, the furthest first, as far as they fit. Wheels come along if ``wheels`` holds any.
+    Runs that are finished in ``runs`` are listed, so that they are not trained again, and so are those of the same
+    settings in ``published`` (``results/``), if given; the states of those under way come along, the furthest first,
+    as far as they fit. Wheels come along if ``wheels`` holds any.
 
     Returns
     -------
@@ -108,7 +109,8 @@ def pack(profile: str = "full", path: Path = DIST / "bundle.tar.gz", runs: Path 
     configs = _every_run(profile, found.kind)
     note = {"profile": profile, "corpus": found.kind, "features": dataclasses.asdict(store.config),
             "features_hash": store.config.hash, "step_db": features.STEP_DB, "revision": machine.revision(),
-            "finished": {c.name: c.hash for c in configs if c.is_finished(runs)},
+            "finished": {c.name: c.hash for c in configs
+                         if c.is_finished(runs) or published is not None and c.lies_in(Path(published) / c.name)},
             "files": {name: sha256(data) for name, data in files.items()}}
     files[MANIFEST] = json.dumps(note, indent=1).encode()
     room = limit_mb * MEGABYTE - len(_tar(files))
@@ -516,6 +518,7 @@ def main(arguments: list[str] | None = None) -> int:
     packing.add_argument("--to", type=Path, default=DIST / "bundle.tar.gz", help="default: dist/bundle.tar.gz")
     packing.add_argument("--runs", type=Path, default=paths.RUNS, help="where finished runs lie (default: runs/)")
     packing.add_argument("--wheels", type=Path, default=DIST / "wheels", help="folder of wheels to take along")
+    packing.add_argument("--missing", action="store_true", help="train none of the runs that are published in results/")
     packing.add_argument("--limit-mb", type=float, default=PACK_MB, help=f"largest size (default: {PACK_MB})")
     running = commands.add_parser("run", help="train what an unpacked bundle lacks")
     for name, kind in (("models", str), ("protocols", str), ("folds", int)):
@@ -534,7 +537,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = options.pop("command")
     try:
         if command == "pack":
-            options["path"] = options.pop("to")
+            options |= {"path": options.pop("to"), "published": paths.RESULTS if options.pop("missing") else None}
             path = pack(**options)
             print(f"{path}: {path.stat().st_size / MEGABYTE:.1f} MB. On the other machine:\n  tar xzf {path.name} && "
                   "cd bundle\n  python3 -m ser_utils.bundle run --budget 540 --out OUT\nPackages missing there come "

@@ -124,6 +124,32 @@ def test_a_bundle_knows_what_is_finished_and_brings_states_of_today(packed):
     assert states == ["fold3"]  # that of fold 4 has other settings
 
 
+def test_what_is_published_is_not_trained_there_if_asked(packed, tiny_corpus, tmp_path, monkeypatch, capsys):
+    from ser_utils import studies
+
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
+    monkeypatch.setattr(features, "extract",
+                        functools.partial(features.extract, folder=packed[1].parent, progress=False))
+    monkeypatch.setattr(bundle.paths, "RESULTS", tmp_path / "results")
+    variant = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])["stem"][0]
+    for c, place in ((smoke("vgg16"), "actors/vgg16/fold0"), (smoke("lstm", epochs=9), "actors/lstm/fold0"),
+                     (variant, "studies/canonical/stem/actors/alexnet/fold0")):
+        finish(c, tmp_path / "there")
+        os.renames(c.run_directory(tmp_path / "there"), tmp_path / "results" / place)
+    words = ["pack", "--profile", "smoke", "--to", str(tmp_path / "b.tar.gz"), "--wheels", str(tmp_path),
+             "--runs", str(tmp_path / "none")]
+
+    def finished(*more):
+        assert bundle.main([*words, *more]) == 0
+        with tarfile.open(tmp_path / "b.tar.gz") as archive:
+            return json.load(archive.extractfile("bundle/bundle.json"))["finished"]
+
+    assert finished() == {}
+    assert finished("--missing") == {  # the published LSTM has other settings
+        "actors/vgg16/fold0": smoke("vgg16").hash, "studies/canonical/stem/actors/alexnet/fold0": variant.hash}
+    capsys.readouterr()
+
+
 def test_wheels_come_along_and_a_bundle_that_is_too_large_is_refused(packed, tiny_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
     monkeypatch.setattr(features, "extract",
