@@ -28,6 +28,8 @@ from ser_utils import machine
 from ser_utils.config import RunConfig
 from ser_utils.paths import RESULTS, RUNS, atomic_write
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 SPACE = {
     "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
     "weight_decay": FloatDistribution(1e-2, 3.0, log=True),
@@ -64,7 +66,6 @@ def open_study(name: str, store: Path, seed: int | None = None) -> optuna.Study:
 
     ``seed`` makes the proposals of a single process repeatable.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     store.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # signs of life are "experimental"
