@@ -245,6 +245,15 @@ def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):
         results.accuracy_curves(runs.head(0))
 
 
+@pytest.mark.parametrize("models", [1, 2])
+def test_accuracy_curves_of_few_networks_leave_room_for_the_legend(root, models):
+    runs = evaluation.load_runs(root)
+    fig = results.accuracy_curves(runs[runs.model.isin(runs.model.unique()[:models])], "Twins")
+    fig.canvas.draw()
+    legend = fig.legends[0].get_window_extent()
+    assert 0 <= legend.x0 and legend.x1 <= fig.bbox.x1
+
+
 def test_gaps_show_every_mark_of_every_network(root):
     table = tables.gaps(root)
     table = pd.concat([table, table.head(2).assign(protocol="actors")])

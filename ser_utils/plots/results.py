@@ -381,7 +381,9 @@ def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
     handles = [Line2D([], [], color=TRAIN_COLOR, label="training (augmented clips)"),
                Line2D([], [], color=VAL_COLOR, label="validation"),
                Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2")]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    narrow = len(models) == 1  # the legend is wider than one panel
+    fig.legend(handles=handles, loc="outside lower center", ncols=1 if narrow else len(handles))
+    fig.set_figheight(fig.get_figheight() + 0.5 * narrow)
     if title:
         fig.suptitle(title)
     return finish(fig)
