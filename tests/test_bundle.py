@@ -104,6 +104,14 @@ def packed(tiny_corpus, tmp_path_factory):
     return archive, folder / "bundle"
 
 
+@pytest.fixture
+def packing(packed, tiny_corpus, monkeypatch):
+    """`pack` takes the tiny corpus, whose features are there already."""
+    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
+    monkeypatch.setattr(features, "extract",
+                        functools.partial(features.extract, folder=packed[1].parent, progress=False))
+
+
 def test_a_bundle_holds_code_names_and_features_but_no_audio(packed, tiny_corpus):
     archive, root = packed
     assert archive.stat().st_size < 48 * 2**20
@@ -124,12 +132,9 @@ def test_a_bundle_knows_what_is_finished_and_brings_states_of_today(packed):
     assert states == ["fold3"]  # that of fold 4 has other settings
 
 
-def test_what_is_published_is_not_trained_there_if_asked(packed, tiny_corpus, tmp_path, monkeypatch, capsys):
+def test_what_is_published_is_not_trained_there_if_asked(packing, tmp_path, monkeypatch):
     from ser_utils import studies
 
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
-    monkeypatch.setattr(features, "extract",
-                        functools.partial(features.extract, folder=packed[1].parent, progress=False))
     monkeypatch.setattr(bundle.paths, "RESULTS", tmp_path / "results")
     variant = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])["stem"][0]
     for c, place in ((smoke("vgg16"), "actors/vgg16/fold0"), (smoke("lstm", epochs=9), "actors/lstm/fold0"),
@@ -147,13 +152,9 @@ def test_what_is_published_is_not_trained_there_if_asked(packed, tiny_corpus, tm
     assert finished() == {}
     assert finished("--missing") == {  # the published LSTM has other settings
         "actors/vgg16/fold0": smoke("vgg16").hash, "studies/canonical/stem/actors/alexnet/fold0": variant.hash}
-    capsys.readouterr()
 
 
-def test_wheels_come_along_and_a_bundle_that_is_too_large_is_refused(packed, tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
-    monkeypatch.setattr(features, "extract",
-                        functools.partial(features.extract, folder=packed[1].parent, progress=False))
+def test_wheels_come_along_and_a_bundle_that_is_too_large_is_refused(packing, tmp_path, monkeypatch):
     (tmp_path / "one.whl").write_bytes(np.random.default_rng(0).bytes(2**20))
     state(smoke(), tmp_path / "runs", epochs=1, size=10**7)
     archive = bundle.pack("smoke", tmp_path / "bundle.tar.gz", tmp_path / "runs", tmp_path, limit_mb=8)
@@ -645,10 +646,7 @@ def test_the_command_line_collects_and_says_what_became_of_each_run(sent, tmp_pa
     assert bundle.main(words) == 1 and "is damaged" in capsys.readouterr().err
 
 
-def test_the_command_line_packs_and_refuses_to_run_in_a_checkout(packed, tiny_corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
-    monkeypatch.setattr(features, "extract",
-                        functools.partial(features.extract, folder=packed[1].parent, progress=False))
+def test_the_command_line_packs_and_refuses_to_run_in_a_checkout(packing, tmp_path, capsys):
     words = ["pack", "--profile", "smoke", "--to", str(tmp_path / "b.tar.gz"), "--wheels", str(tmp_path),
              "--runs", str(tmp_path)]
     assert bundle.main(words) == 0 and (tmp_path / "b.tar.gz").exists()
