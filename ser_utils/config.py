@@ -12,7 +12,8 @@ PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the fl
 POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
-_LATER = {"mixup": 0.0, "keep": "best", "versions": 1}  # defaults of settings that older runs know nothing of
+# Defaults of settings that older runs know nothing of.
+_LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0}
 
 
 def _hash(config) -> str:
@@ -89,6 +90,7 @@ class RunConfig:
     mixup: float = 0.0                # a of the Beta(a, a) that mixes each clip with another; 0 switches it off
     keep: str = "best"                # the epoch whose weights are kept: "best" on validation clips, or "last"
     versions: int = 1                 # speeds, warps and starts, each so many, over which a clip's answer is averaged
+    share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
 
     @property

@@ -142,6 +142,47 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     }
 
 
+def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:
+    """A share of some training clips: what a corpus so much smaller would leave to train on.
+
+    What the protocol keeps together stays together: under ``actors`` all clips of a voice (as many women and men as
+    the share allows), under ``twins`` both repetitions, under ``random`` single clips (both emotion by emotion). A
+    smaller share is a part of every larger one; chance is that of a hash of the names, as in the fold table.
+
+    Parameters
+    ----------
+    rows : int array, positions of training clips in ``index``.
+    share : above 0, at most 1 (all of them).
+
+    Returns
+    -------
+    int array
+        ascending positions in ``index``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown protocol, a share out of range, or one that leaves nothing.
+    """
+    _known_protocol(protocol)
+    if not 0 < share <= 1:
+        raise ValueError(f"A share of {share} of the training clips: choose one above 0 and at most 1.")
+    clips = index["clip"].iloc[rows]
+    unit, kind = {
+        "random": (clips, clips.str.split("-").str[2]),
+        "twins": (clips.map(twin_key), clips.str.split("-").str[2]),
+        "actors": (clips.str[-2:], clips.str[-2:].astype(int) % 2),
+    }[protocol]
+    units = pd.DataFrame({"unit": unit, "kind": kind}).drop_duplicates("unit")
+    units["order"] = [hashlib.sha256(f"{SEED}/share/{name}".encode()).hexdigest() for name in units.unit]
+    within = units.sort_values("order").groupby("kind")
+    units["place"] = (within.cumcount() + 0.5) / within.unit.transform("size")  # 0 to 1 within its own kind
+    chosen = units.sort_values(["place", "order"]).unit[:round(share * len(units))]
+    if chosen.empty:
+        raise ValueError(f"A share of {share} of {len(units)} leaves nothing to train on.")
+    return np.sort(rows[unit.isin(chosen).to_numpy()])
+
+
 def check_split(
     index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from ser_utils.paths import RESULTS, RUNS
 
 BASELINE = "baseline"
 PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
+CLIPS = 960  # in training, of every fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +137,14 @@ _RECIPE_OF_TRANSFORMER = _RECIPE_OF_SEQUENCES | {  # where its recipe is another
                     "seven times the parameters take longer to train", _FULL),
 }
 
+def _fewer(words: str, share: float) -> Change:
+    """A part of the training clips, in as many more epochs: all else, the number of steps too, stays."""
+    epochs = round(240 / share)
+    return Change({"share": share, "epochs": epochs, "patience": epochs, "warmup_epochs": round(5 / share)},
+                  f"all training clips, not {words} of them",
+                  "what the last recordings brought tells what the next might", _FULL)
+
+
 # study -> network -> variant -> change
 STUDIES: dict[str, dict[str, dict[str, Change]]] = {
     # Each variant takes one difference of a tailored network back to the network as published.
@@ -194,6 +203,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {
         "inceptionnet": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED, "vgg19": _RECIPE_OF_CONVOLUTIONS | _LEVEL_VARIED,
         "lstm": _RECIPE_OF_SEQUENCES,
         "transformer": _RECIPE_OF_TRANSFORMER},
+    # What the number of recordings is worth.
+    "clips": {model: {"half": _fewer("half", 0.5), "quarter": _fewer("a quarter", 0.25)} for model in MODEL_NAMES},
     # The published trunk, started from photographs or at random; never among the runs trained from scratch.
     "imagenet": {
         model: {
@@ -415,6 +426,39 @@ def differences(model: str, results: Path | dict[str, dict[str, Path]] = RESULTS
     return pd.DataFrame(rows), (f"{base.clips} validation clips of the protocol {protocol}, profile {base.profile}, "
                                 f"one training each, intervals over {units}; the tailored network reaches "
                                 f"{base.accuracy:.1f} %")
+
+
+def growth(found: pd.DataFrame) -> pd.DataFrame:
+    """What more recordings bring: the validation accuracy by the number of training clips.
+
+    ``found`` is the :func:`table` of the study ``clips``.
+
+    Returns
+    -------
+    A row a protocol, network and number of clips, ascending: protocol, model, clips (in training), folds, accuracy
+    (per cent), low and high (the 95 % interval of the difference from all clips, put around the accuracy; NaN for
+    all clips themselves), gain (points more than with half as many clips; NaN where these were not tried).
+    """
+    shares = {BASELINE: 1.0} | {variant: change.settings["share"] for variant, change in _any(study("clips")).items()}
+    rows = found.assign(share=found.variant.map(shares)).sort_values("share", kind="stable")
+    own = ["protocol", "model"]
+    rows = rows[rows.folds == rows.groupby(own).folds.transform("max")]  # on the same folds as all clips
+    rows = rows[rows.groupby(own).share.transform("size") > 1]
+    halves = rows.assign(share=2 * rows.share).set_index([*own, "share"]).accuracy
+    before = halves.reindex(pd.MultiIndex.from_frame(rows[[*own, "share"]])).to_numpy()
+    all_clips = rows.accuracy - rows.difference
+    rows = pd.DataFrame({
+        "protocol": rows.protocol, "model": rows.model, "clips": (CLIPS * rows.share).round().astype(int),
+        "folds": rows.folds, "accuracy": rows.accuracy, "low": all_clips + rows.low, "high": all_clips + rows.high,
+        "gain": rows.accuracy - before})
+    order = {name: place for place, name in enumerate([*PROTOCOLS, *MODEL_NAMES])}
+    return rows.sort_values([*own, "clips"], key=lambda column: column.map(order) if column.name in own else column,
+                            ignore_index=True)
+
+
+def _any(changes: dict[str, dict[str, Change]]) -> dict[str, Change]:
+    """The variants of a study in which all networks have the same."""
+    return next(iter(changes.values()))
 
 
 def _signed(value: float) -> str:

@@ -19,7 +19,7 @@ from ser_utils import evaluation, frontend, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
 from ser_utils.corpus import Corpus
 from ser_utils.features import FeatureStore, fit_length, statistics
-from ser_utils.folds import check_split, split
+from ser_utils.folds import check_split, fewer, split
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.ravdess import EMOTIONS
 
@@ -103,6 +103,7 @@ def prepare(config: RunConfig, corpus: Corpus, store: FeatureStore) -> Data:
     if list(store.clips) != list(corpus.index["clip"]):
         raise ValueError("The feature store and the corpus hold different clips. Extract the features again.")
     rows = split(corpus.index, config.protocol, config.fold)
+    rows["train"] = fewer(corpus.index, config.protocol, rows["train"], config.share)
     check_split(corpus.index, config.protocol, rows)
     return Data(store.clips, fit_length(store.logmel, store.lengths, config.frames),
                 corpus.index.label.to_numpy(), rows)

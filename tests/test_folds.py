@@ -114,6 +114,41 @@ def test_unknown_protocol_fold_and_clip_are_named():
         folds.split(stranger, "random", 0)
 
 
+# ---------------------------------------------------------------------------- fewer training clips
+
+@pytest.mark.parametrize(("protocol", "fold"), ALL)
+def test_fewer_training_clips_keep_together_what_the_protocol_keeps(protocol, fold):
+    train = folds.split(INDEX, protocol, fold)["train"]
+    quarter, half = (folds.fewer(INDEX, protocol, train, share) for share in (0.25, 0.5))
+    assert abs(len(half) - 480) <= 1 and abs(len(quarter) - 240) <= 1  # a pair of twins may be one clip over
+    assert set(quarter) < set(half) < set(train) and (np.diff(half) > 0).all()
+    assert np.array_equal(folds.fewer(INDEX, protocol, train, 1.0), train)
+    if protocol == "actors":
+        assert INDEX.iloc[half].groupby("actor").size().tolist() == [60] * 8
+        women = (INDEX.iloc[train].actor % 2 == 0).mean() * 8
+        assert abs((INDEX.iloc[half].drop_duplicates("actor").actor % 2 == 0).sum() - women) <= 1
+        return
+    counts = INDEX.iloc[half].emotion.value_counts()
+    assert abs(counts["neutral"] - 32) <= 2 and (abs(counts.drop("neutral") - 64) <= 2).all()
+    alone = INDEX.iloc[half]["clip"].map(folds.twin_key).value_counts() == 1
+    assert alone.mean() < 0.01 if protocol == "twins" else alone.mean() > 0.3
+
+
+def test_the_clips_left_depend_on_their_names_alone():
+    train = folds.split(INDEX, "random", 0)["train"]
+    shuffled = INDEX.sample(frac=1, random_state=1).reset_index(drop=True)
+    there = folds.fewer(shuffled, "random", folds.split(shuffled, "random", 0)["train"], 0.25)
+    assert set(shuffled["clip"].iloc[there]) == set(INDEX["clip"].iloc[folds.fewer(INDEX, "random", train, 0.25)])
+
+
+@pytest.mark.parametrize(("protocol", "share", "said"), [
+    ("random", 0.0, "a share of 0.0"), ("random", 1.5, "a share of 1.5"), ("none", 0.5, "unknown protocol"),
+    ("actors", 0.01, "0.01 of 16 leaves nothing")])
+def test_a_share_that_makes_no_sense_is_refused(protocol, share, said):
+    with pytest.raises(ValueError, match=f"(?i){said}"):
+        folds.fewer(INDEX, protocol, folds.split(INDEX, "actors", 0)["train"], share)
+
+
 # ------------------------------------------------------------------------------------- planted leaks
 
 

@@ -95,6 +95,14 @@ def test_banner_only_for_the_synthetic_corpus():
         style.set_corpus("iemocap")
 
 
+def test_another_corpus_is_shown_for_a_while():
+    style.set_corpus("synthetic")
+    with pytest.raises(RuntimeError), style.corpus_shown("ravdess"):
+        assert not style.is_synthetic(style.finish(plt.figure()))
+        raise RuntimeError
+    assert style.is_synthetic(style.finish(plt.figure()))
+
+
 def test_finished_figures_are_shown_once():
     before = plt.get_fignums()
     style.finish(plt.figure())

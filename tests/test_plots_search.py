@@ -48,3 +48,18 @@ def test_worth_draws_every_variant_of_every_network(clean_style):
     heights = [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"]
     assert len(set(heights)) == 4 and list(axis.get_yticks()) == [*heights[:2], sum(heights[2:]) / 2]
     assert {text.get_text() for text in fig.legends[0].texts} == {"LSTM", "Transformer"}
+
+
+def test_growth_draws_a_line_for_each_network_and_protocol(clean_style):
+    rows = [("random", "alexnet", 480, 70.0, 66.0, 74.0), ("random", "alexnet", 960, 80.0, np.nan, np.nan),
+            ("actors", "alexnet", 480, 50.0, 45.0, 55.0), ("actors", "alexnet", 960, 60.0, np.nan, np.nan),
+            ("actors", "vgg16", 480, 40.0, 35.0, 45.0), ("actors", "vgg16", 960, 55.0, np.nan, np.nan)]
+    fig = plots.growth(pd.DataFrame(rows, columns=["protocol", "model", "clips", "accuracy", "low", "high"]))
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["Random split (the paper's)", "Unseen actors"]
+    assert [len(ax.lines) for ax in fig.axes] == [1, 2]
+    assert list(fig.axes[1].lines[1].get_ydata()) == [40, 55]
+    assert [text.get_text() for text in fig.axes[0].get_xticklabels()] == ["480", "960"]
+    assert [text.get_text() for text in fig.axes[1].get_xticklabels()] == ["480\n8 voices", "960\n16 voices"]
+    whisker = fig.axes[1].collections[1].get_segments()[0]
+    assert (whisker[0, 1], whisker[1, 1]) == (35, 45)
+    assert {text.get_text() for text in fig.legends[0].texts} == {"AlexNet", "VGG16"}

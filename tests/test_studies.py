@@ -155,7 +155,7 @@ def test_a_variant_that_changes_nothing_is_left_out():
 
 
 @pytest.mark.parametrize(("name", "narrowed", "message"), [
-    ("canon", {}, "Unknown study 'canon'; choose from canonical, recipe, imagenet"),
+    ("canon", {}, "Unknown study 'canon'; choose from canonical, recipe, clips, imagenet"),
     ("canonical", {"models": ["gru"]}, "no network 'gru'; it has alexnet"),
     ("imagenet", {"models": ["lstm"]}, "no network 'lstm'; it has resnet"),
     ("canonical", {"variants": ["bigger"]}, "no variant 'bigger'; it has stem"),
@@ -258,6 +258,48 @@ def test_differences_say_what_was_measured_and_what_not(trained, tmp_path):
     assert "240 validation clips" in source and "quick" in source
     shown, source = studies.differences("lstm", tmp_path / "results")
     assert set(shown["worth (points)"]) == {"not measured"} and source == "no run is published"
+
+
+# What more recordings bring
+
+def growing(accuracies, folds, tmp_path):
+    """The table of the study ``clips`` from made-up runs of AlexNet; ``folds`` are those of each variant."""
+    for number, (variant, accuracy) in enumerate(accuracies.items()):
+        for c in studies.run_configs("clips", "full", "ravdess", ["alexnet"], folds=folds[variant]).get(variant, ()):
+            put(c, tmp_path, accuracy, seed=number)
+    configs = studies.run_configs("clips", "full", "ravdess", ["alexnet"], folds=(0, 1))
+    return studies.table("clips", studies.finished("clips", configs, tmp_path, tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+def test_fewer_clips_are_trained_for_as_many_steps(model):
+    found = studies.run_configs("clips", "full", "ravdess", [model], ["half", "quarter"])
+    (base,) = found.pop("baseline")
+    for (c,) in found.values():
+        assert (c.share * c.epochs, c.share * c.warmup_epochs) == (base.epochs, base.warmup_epochs)
+        assert c.patience == c.epochs and c.keep == "last"
+    assert [c.share for (c,) in found.values()] == [0.5, 0.25]
+
+
+def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
+    whole = (0, 1)
+    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3}, dict.fromkeys(["baseline", "half", "quarter"],
+                                                                                  whole), tmp_path)
+    grown, accuracy = studies.growth(found), found.set_index("variant").accuracy
+    assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
+    assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
+    assert np.isnan(grown.gain[0]) and grown.gain[1:].tolist() == pytest.approx(
+        [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
+    assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
+    assert np.isnan(grown.low[2])
+
+
+def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
+    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
+                    {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path)
+    assert len(found) == 3 and studies.growth(found).clips.tolist() == [480, 960]
+    assert studies.growth(found[found.variant == "baseline"]).empty
+    assert studies.growth(studies.table("clips", tmp_path / "nowhere")).empty
 
 
 # The paired interval

@@ -188,6 +188,13 @@ def test_features_of_other_settings_or_clips_are_refused(made_up):
         training.prepare(CONFIG, corpus, other)
 
 
+def test_a_share_of_the_training_clips_leaves_the_others_alone(made_up):
+    whole, half = (training.prepare(dataclasses.replace(CONFIG, share=share), *made_up) for share in (1.0, 0.5))
+    assert len(half.rows["train"]) == len(whole.rows["train"]) // 2
+    assert all(np.array_equal(half.rows[part], whole.rows[part]) for part in ("val", "test"))
+    assert not set(half.rows["train"]) & set(np.concatenate([half.rows["val"], half.rows["test"]]))
+
+
 def test_normalisation_sees_training_clips_only(made_up):
     corpus, store = made_up
     data = training.prepare(CONFIG, corpus, store)

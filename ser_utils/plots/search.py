@@ -1,4 +1,4 @@
-"""Figures of the search for a recipe: every trial and which settings mattered, and what each choice is worth."""
+"""Figures of studies: every trial of a search and what mattered, what each choice is worth, and more clips."""
 
 import textwrap
 
@@ -6,16 +6,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, NullLocator
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ser_utils import search, studies
+from ser_utils.evaluation import PROTOCOL_TITLES
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.plots.style import GREY, finish, model_color
 
 TITLES = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size",
           "label_smoothing": "label smoothing", "dropout": "dropout", "ema": "weight average (decay)",
           "variation": "augmentation (factor)", "masks": "SpecAugment stripes"}
+CLIPS_OF_A_VOICE = 60
 
 
 def trials(table: pd.DataFrame, columns: int = 4) -> Figure:
@@ -89,4 +91,33 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
                for model in table.model.unique()]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     fig.suptitle(title)
+    return finish(fig)
+
+
+def growth(table: pd.DataFrame) -> Figure:
+    """Validation accuracy by the number of training clips, a panel for each protocol, a line for each network.
+
+    ``table`` is that of :func:`ser_utils.studies.growth`. A whisker is the 95 % interval of the difference from all
+    clips.
+    """
+    protocols = list(table.protocol.unique())
+    fig, axes = plt.subplots(1, len(protocols), figsize=(1.5 + 4 * len(protocols), 4.2), sharey=True, squeeze=False,
+                             layout="constrained")
+    for axis, protocol in zip(axes.flat, protocols, strict=True):
+        part = table[table.protocol == protocol]
+        for model, line in part.groupby("model", sort=False):
+            axis.plot(line.clips, line.accuracy, "o-", color=model_color(model), markeredgecolor="white", markersize=7)
+            axis.vlines(line.clips, line.low, line.high, color=model_color(model), linewidth=1.2)
+        axis.set_xscale("log", base=2)
+        numbers = sorted(part.clips.unique())
+        voices = protocol == "actors"
+        axis.set_xticks(numbers, [f"{n}\n{n // CLIPS_OF_A_VOICE} voices" if voices else f"{n}" for n in numbers])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.margins(x=0.12)
+        axis.set(title=PROTOCOL_TITLES[protocol], xlabel="training clips (each step doubles them)")
+    axes[0, 0].set_ylabel("validation accuracy (%)")
+    models = table.model.unique()
+    fig.legend(handles=[Line2D([], [], color=model_color(model), marker="o", label=MODEL_NAMES[model])
+                        for model in models], loc="outside lower center", ncols=len(models))
+    fig.suptitle("What more recordings bring")
     return finish(fig)

@@ -5,6 +5,7 @@ or call ``display(fig)``: :func:`finish` takes it out of pyplot's list, so that 
 twice.
 """
 
+import contextlib
 import re
 import textwrap
 from pathlib import Path
@@ -97,6 +98,17 @@ def set_corpus(kind: str) -> None:
     if kind not in ("ravdess", "synthetic"):
         raise ValueError(f"Unknown corpus {kind!r}; choose 'ravdess' or 'synthetic'.")
     _corpus = kind
+
+
+@contextlib.contextmanager
+def corpus_shown(kind: str):
+    """As :func:`set_corpus`, for the figures made within a ``with`` statement."""
+    before = _corpus
+    set_corpus(kind)
+    try:
+        yield
+    finally:
+        set_corpus(before)
 
 
 def finish(fig: Figure) -> Figure:
