@@ -216,8 +216,17 @@ class Forecast:
 
 
 def setting(jobs: int, cluster: bool = False) -> str:
-    """Where times compare: the processor, or a cluster, and the number of runs side by side on it."""
-    return f"{CLUSTER if cluster else machine.processor()}, {jobs} at a time"
+    """Where times compare: processor and precision, or a cluster, and the number of runs side by side."""
+    return f"{CLUSTER if cluster else _here()}, {jobs} at a time"
+
+
+def _here() -> str:
+    return label(machine.processor(), machine.precision())
+
+
+def label(device: str, precision: str) -> str:
+    """A device and the precision it trains in: processors of one name may or may not be fast at bfloat16."""
+    return f"{device}, {precision}"
 
 
 def keep(timing: Timing, directory: Path, where: str) -> None:
@@ -244,7 +253,7 @@ def measured(folder: Path, where: str) -> list[Timing]:
         try:
             info = json.loads((path / "run.json").read_text())
             config = configuration.from_dict(info["config"])
-            if info["device"] in (machine.processor(), "gpu"):
+            if label(info["device"], info["precision"]) == _here() or info["device"] == "gpu":
                 rough.append(Timing(kind(config), info["wall_seconds"] / info["epochs"],
                                     share=info["epochs"] / config.epochs, rough=True))
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
@@ -274,8 +283,8 @@ SEEDS, TRIALS, DEVICES = 5, 200, (1, 8, 64)
 def gather(runs: Path, results: Path = RESULTS) -> None:
     """Add the times that the grid measured in the full profile's ``runs`` to ``results/timings.csv``.
 
-    Columns: device, at_once (runs side by side on it), model, epoch, start, finish (seconds, means of the runs
-    that were timed). Rows of other devices stay.
+    Columns: device (with its precision), at_once (runs side by side on it), model, epoch, start, finish (seconds,
+    means of the runs that were timed). Rows of other devices stay.
     """
     kinds = {kind(c): c.model for c in configuration.run_configs("full", "ravdess", folds=[0], protocols=["random"])}
     found = []
@@ -304,7 +313,7 @@ def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:
     for path in evaluation.run_dirs(root):
         info = json.loads((path / "run.json").read_text())
         if info["profile"] == "full" and info["model"] in MODEL_NAMES:
-            finished[info["device"]][info["model"]].append(info["wall_seconds"])
+            finished[label(info["device"], info["precision"])][info["model"]].append(info["wall_seconds"])
     means = {device: {model: float(np.mean(seconds)) for model, seconds in networks.items()}
              for device, networks in finished.items()}
     measured = defaultdict(dict)
@@ -355,7 +364,7 @@ def study_markdown(root: Path = RESULTS) -> str:
              "|---|---:|---|" + "---:|" * len(DEVICES)]
     lines += [f"| {row.device} | {row.at_once} | {row.study} | "
               + " | ".join(words(row[count]) for count in DEVICES) + " |" for _, row in table.iterrows()]
-    if "gpu" not in set(table.device):
+    if not table.device.str.startswith("gpu").any():
         lines.append("\nNo GPU has timed all seven networks yet: these are the times of processors.")
     return "\n".join(lines) + "\n"
 

@@ -46,6 +46,15 @@ def processor() -> str:
     return f"{name}, {cores()} cores"
 
 
+def precision() -> str:
+    """``mixed_bfloat16`` where the processor has instructions for bfloat16 products, else ``float32``."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return "float32"
+    return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape a result."""
     found = {"python": platform.python_version()}

@@ -288,13 +288,7 @@ def read_state(path: Path) -> tuple[dict | None, dict]:
 @functools.cache
 def precision() -> str:
     """``mixed_bfloat16`` where bfloat16 is fast (a GPU, or a processor with instructions for it), else ``float32``."""
-    if device() != "cpu":
-        return "mixed_bfloat16"
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-        return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
-    except OSError:
-        return "float32"
+    return machine.precision() if device() == "cpu" else "mixed_bfloat16"
 
 
 @functools.cache

@@ -112,7 +112,7 @@ def fake_run(
         "metrics": scores,
         "wall_seconds": 60.0 + 45 * place,
         "samples_per_second": 900.0 - 100 * place,
-        "device": "CPU",
+        "device": "CPU", "precision": "float32",
         "backend": "tensorflow",
         "versions": {},
         "revision": "unknown",

@@ -142,7 +142,7 @@ def test_speed_depends_on_the_settings_but_not_on_protocol_fold_and_seed():
 
 def test_timings_of_this_machine_are_read_and_those_with_as_many_jobs_preferred(tmp_path):
     config, other = configuration.run_configs("quick", "ravdess", ["lstm", "vgg16"], ["random"])
-    info = {"wall_seconds": 60.0, "epochs": 20, "device": machine.processor()}
+    info = {"wall_seconds": 60.0, "epochs": 20, "device": machine.processor(), "precision": machine.precision()}
     for c in (config, other):
         folder = c.run_directory(tmp_path)
         folder.mkdir(parents=True)
@@ -155,8 +155,9 @@ def test_timings_of_this_machine_are_read_and_those_with_as_many_jobs_preferred(
     assert estimate.measured(folder, estimate.setting(4)) == rough
     assert estimate.measured(folder, estimate.setting(2, cluster=True)) == rough
     path = other.run_directory(tmp_path) / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"device": "another processor"}))
-    assert estimate.measured(folder, estimate.setting(2)) == [exact]
+    for other_place in ({"device": "another processor"}, {"device": machine.processor(), "precision": "float16"}):
+        path.write_text(json.dumps(json.loads(path.read_text()) | other_place))
+        assert estimate.measured(folder, estimate.setting(2)) == [exact]
     assert estimate.measured(tmp_path / "none", estimate.setting(2)) == []
 
 
@@ -171,7 +172,7 @@ def test_the_full_study_is_worked_out_from_timed_runs(tmp_path):
         assert row[1] / 8 <= row[8] < 1.3 * row[1] / 8, study
         assert max(seconds) <= row[64] < row[8]
     text = estimate.study_markdown(tmp_path)
-    assert "| CPU | 1 | 126 runs |" in text and "No GPU" in text
+    assert "| CPU, float32 | 1 | 126 runs |" in text and "No GPU" in text
 
 
 def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
@@ -181,12 +182,13 @@ def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
         if config.model != "lstm":
             folder = config.run_directory(runs)
             folder.mkdir(parents=True)
-            estimate.keep(Timing(estimate.kind(config), 2.0, 10.0, 4.0), folder, "CPU, 2 at a time")
-    estimate.keep(Timing("lstm-of-old-settings", 9.0), folder, "CPU, 2 at a time")  # in the place of the Transformer's
+            estimate.keep(Timing(estimate.kind(config), 2.0, 10.0, 4.0), folder, "CPU, float32, 2 at a time")
+    # in the place of the Transformer's:
+    estimate.keep(Timing("lstm-of-old-settings", 9.0), folder, "CPU, float32, 2 at a time")
     estimate.gather(runs / "ravdess-full", results)
     assert list(estimate.study(results).study) == [
         "108 of 126 runs (AlexNet, ResNet, InceptionNet, VGG16, VGG19, LSTM)"]
-    estimate.keep(Timing(estimate.kind(config), 3.0, 10.0, 4.0), folder, "CPU, 2 at a time")
+    estimate.keep(Timing(estimate.kind(config), 3.0, 10.0, 4.0), folder, "CPU, float32, 2 at a time")
     for _ in range(2):  # a second time changes nothing
         estimate.gather(runs / "ravdess-full", results)
         table = estimate.study(results)
@@ -196,7 +198,15 @@ def test_networks_that_only_the_grid_has_timed_count_by_their_epochs(tmp_path):
     seconds = 18 * (others + 14 + 3 * epochs["transformer"] + lstm)
     assert set(table.at_once) == {2}
     assert table.set_index("study").loc["126 runs", 1] == pytest.approx(seconds / 2, rel=0.03)
-    assert "| CPU | 2 | 126 runs |" in estimate.study_markdown(results)
+    assert "| CPU, float32 | 2 | 126 runs |" in estimate.study_markdown(results)
+
+
+def test_processors_of_one_name_but_another_precision_are_told_apart(tmp_path):
+    fake_results(tmp_path, protocols=["random"], folds=[0], models=["lstm", "vgg16"])
+    path = tmp_path / "random" / "lstm" / "fold0" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "mixed_bfloat16"}))
+    assert dict(estimate.study(tmp_path)[["device", "study"]].to_numpy()) == {
+        "CPU, mixed_bfloat16": "18 of 126 runs (LSTM)", "CPU, float32": "18 of 126 runs (VGG16)"}
 
 
 def test_a_device_that_timed_some_networks_counts_their_runs_and_names_them(tmp_path):
@@ -205,7 +215,7 @@ def test_a_device_that_timed_some_networks_counts_their_runs_and_names_them(tmp_
     walls = [json.loads((tmp_path / "random" / model / "fold0" / "run.json").read_text())["wall_seconds"]
              for model in ("lstm", "vgg16")]
     assert row["study"] == "36 of 126 runs (VGG16, LSTM)" and row[1] == pytest.approx(18 * sum(walls))
-    assert "| CPU | 1 | 36 of 126 runs (VGG16, LSTM) |" in estimate.study_markdown(tmp_path)
+    assert "| CPU, float32 | 1 | 36 of 126 runs (VGG16, LSTM) |" in estimate.study_markdown(tmp_path)
 
 
 def test_the_command_line_prints_the_table(tmp_path, capsys):

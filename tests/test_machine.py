@@ -12,6 +12,13 @@ def test_the_processor_is_named_with_its_cores(monkeypatch):
     assert machine.processor().endswith(", 5 cores") and len(machine.processor()) > len(", 5 cores")
 
 
+@pytest.mark.parametrize("flags, expected", [
+    ("fpu avx2 amx_bf16", "mixed_bfloat16"), ("avx512_bf16", "mixed_bfloat16"), ("avx512f amx_int8", "float32")])
+def test_bfloat16_is_chosen_where_the_processor_has_it(flags, expected, monkeypatch):
+    monkeypatch.setattr(machine.Path, "read_text", lambda self: f"model name : A\nflags : {flags}\n")
+    assert machine.precision() == expected
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_only_cores_that_may_be_used_count():
     one = min(os.sched_getaffinity(0))
