@@ -302,16 +302,16 @@ def _variants(name: str) -> list[str]:
 
 def finished(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS,
              results: Path = RESULTS) -> dict[str, dict[str, Path]]:
-    """variant -> place -> folder of a finished run: trained here or, of the baseline, published.
+    """variant -> place -> folder of a finished run: trained here or published.
 
     ``configs`` are those of :func:`run_configs`; runs of other settings don't count.
     """
     found = {}
     for variant, wanted in configs.items():
         for c in wanted:
-            places = [c.run_directory(runs)]
+            places = [c.run_directory(runs), published(name, results)[variant] / c.place]
             if variant == BASELINE:
-                places += [published(name, results)[BASELINE] / c.place, results / c.place]
+                places.append(results / c.place)
             there = [place for place in places if c.lies_in(place)]
             if there:
                 found.setdefault(variant, {})[c.place] = there[0]
@@ -516,7 +516,7 @@ def text(found: pd.DataFrame) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies STUDY``: train what is missing of a study and print its table.
 
-    A published baseline is not trained again, unless a variant needs its weights.
+    What is published is not trained again, but for a baseline of which a variant needs the weights.
     """
     parser = argparse.ArgumentParser(prog="ser_utils.studies", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
@@ -540,16 +540,16 @@ def main(arguments: list[str] | None = None) -> int:
         found = corpus.for_profile(options.profile)
         configs = run_configs(options.study, options.profile, found.kind, options.models, options.variants,
                               options.protocols, options.folds)
-        wanted = [c for variant in configs.values() for c in variant]
-        for settings in dict.fromkeys(c.features for c in wanted):
-            features.extract(found, settings)
         base = {c.place: c for c in configs[BASELINE]}
-        judged = [c for c in wanted if c.variant and _weights_serve(base[c.place], c, options.runs)]
-        there = finished(options.study, configs, options.runs, options.results).get(BASELINE, {})
-        spared = [base[place] for place in there if place not in {c.place for c in judged}]
+        there = finished(options.study, configs, options.runs, options.results)
+        missing = [c for variant, wanted in configs.items() for c in wanted if c.place not in there.get(variant, ())]
+        judged = [c for c in missing if c.variant and _weights_serve(base[c.place], c, options.runs)]
+        wanted = dict.fromkeys([*(base[c.place].name for c in judged), *(c.name for c in missing if c not in judged)])
+        for settings in dict.fromkeys(c.features for c in missing):
+            features.extract(found, settings)
         try:
-            grid.train([c for c in wanted if c not in judged + spared], found, options.runs, options.jobs,
-                       options.budget)
+            grid.train([c for variant in configs.values() for c in variant if c.name in wanted], found, options.runs,
+                       options.jobs, options.budget)
         except grid.GridError as error:  # what is finished is shown all the same
             print(error, file=sys.stderr)
             failed = True

@@ -413,15 +413,16 @@ def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_pa
     assert trained == ["studies/recipe/single/random/resnet/fold0"] and len(judged) == 1
 
 
-def test_a_published_baseline_is_not_trained_again(command, tmp_path, trained, monkeypatch, capsys):
+def test_what_is_published_is_not_trained_again(command, tmp_path, trained, monkeypatch, capsys):
     assert command("--models", "alexnet", "--publish") == 0
     shutil.rmtree(trained)
     capsys.readouterr()
     asked = []
     monkeypatch.setattr(studies.grid, "train", lambda configs, *rest: asked.extend(c.name for c in configs))
-    assert command("--models", "alexnet", "--variants", "stem") == 0
-    assert asked == ["studies/canonical/stem/actors/alexnet/fold0"]
-    assert "baseline" in capsys.readouterr().out
+    assert command("--models", "alexnet", "--variants", "stem", "head") == 0
+    assert asked == ["studies/canonical/head/actors/alexnet/fold0"]
+    out = capsys.readouterr().out
+    assert "baseline" in out and "stem" in out and "norm" not in out
 
 @pytest.fixture
 def command(trained, tmp_path, monkeypatch):
