@@ -581,11 +581,11 @@ def greedy_ensemble(predictions: pd.DataFrame, name: str = "greedy") -> pd.DataF
     return pd.concat(parts, ignore_index=True)
 
 
-def ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Test predictions of the two ensembles of one protocol's networks, where there are two networks or more.
+def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Test predictions of the two ensembles of one protocol's networks, and how many networks they join.
 
     The networks with the most finished folds take part, or all that were run if that is one alone; only folds that
-    all of them finished count.
+    all of them finished count. No predictions and 0 where there are not two networks or more.
     """
     finished = predictions.groupby("fold").model.unique()
     done = predictions.groupby("model").fold.nunique()
@@ -594,9 +594,9 @@ def ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
         models = done.index
     folds = [fold for fold, present in finished.items() if set(models) <= set(present)]
     if len(models) < 2 or not folds:
-        return predictions.head(0)
+        return predictions.head(0), 0
     shared = predictions[predictions.fold.isin(folds) & predictions.model.isin(models)]
-    return pd.concat([ensemble(shared[shared.subset == "test"]), greedy_ensemble(shared)])
+    return pd.concat([ensemble(shared[shared.subset == "test"]), greedy_ensemble(shared)]), len(models)
 
 
 # --------------------------------------------------------------------------------------------- intervals

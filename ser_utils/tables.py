@@ -58,11 +58,11 @@ def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
 def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
-    Columns: protocol, group ("network", or below them "ensemble" for ``ENSEMBLE_NAMES`` where several networks
-    were run, and "reference" for those of ``REFERENCE_NAMES`` that were run), model, name; paper_accuracy,
-    paper_precision, paper_recall, paper_f1; accuracy, precision, recall, f1 with <metric>_low and
-    <metric>_high; difference (our accuracy less the paper's, points); folds (finished of 6); profile, corpus. A
-    model without a finished run has folds 0 and NaN.
+    Columns: protocol, group ("network", or below them "ensemble" for ``ENSEMBLE_NAMES`` where several networks were
+    run, and "reference" for those of ``REFERENCE_NAMES`` that were run), model, name (an ensemble's says of how many
+    networks, unless of all seven); paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
+    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds
+    (finished of 6); profile, corpus. A model without a finished run has folds 0 and NaN.
 
     Our figures are means over the finished folds of the metrics of each fold. The interval is a bootstrap
     over the test clips of all finished folds pooled: over actors for ``actors`` (a new voice is what that
@@ -82,7 +82,8 @@ def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
     for protocol in evaluation.in_order({*PROTOCOLS, *runs.protocol}, PROTOCOLS):
         ran = runs[runs.protocol == protocol]
         done = predictions[predictions.protocol == protocol]
-        joint = evaluation.ensembles(done[~done.model.isin(REFERENCE_NAMES)])
+        joint, count = evaluation.ensembles(done[~done.model.isin(REFERENCE_NAMES)])
+        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
         test = pd.concat([done[done.subset == "test"], joint])
         for group, members in (("network", models), ("ensemble", ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES)):
             for model in members:
@@ -91,7 +92,10 @@ def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
                     continue
                 sources = ran[ran.model == model] if group != "ensemble" else ran[~ran.model.isin(REFERENCE_NAMES)]
                 paper = TABLE2.get(model, (np.nan,) * len(METRICS))
-                rows.append({"protocol": protocol, "group": group, "model": model, "name": names.get(model, model)}
+                name = names.get(model, model)
+                if group == "ensemble":
+                    name = name.replace("Ensemble", whole)
+                rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
                             | {f"paper_{name}": value for name, value in zip(METRICS, paper, strict=True)}
                             | {"folds": mine.fold.nunique(), "profile": _joined(sources.profile),
                                "corpus": _joined(sources.corpus)} | _our_figures(mine, protocol, level))

@@ -211,6 +211,15 @@ def test_table2_bars(root):
     diamonds = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"]
     assert diamonds == [row[0] for row in paper.TABLE2.values()]
     assert any("2 of 6 folds" in text for text in texts(fig))
+    assert not any("Ensemble of" in text for text in texts(fig))
+
+
+def test_table2_bars_say_how_many_networks_an_ensemble_joins(tmp_path):
+    fake_results(tmp_path, protocols=["random"], models=["alexnet", "lstm"], folds=[0])
+    table = tables.table2(tmp_path)
+    fig = results.table2_bars(table)
+    accuracy = table.query("protocol == 'random'").set_index("model").accuracy
+    assert f"{accuracy.ensemble:.1f} (Ensemble of 2, mean)" in texts(fig) and f"{accuracy.lstm:.1f}" in texts(fig)
 
 
 def test_unseen_speakers_hold_every_system_in_its_group(tmp_path):

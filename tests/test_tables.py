@@ -217,6 +217,7 @@ def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
     table = tables.table2(tmp_path)
     mixed = table[table.group == "ensemble"]
     assert list(mixed.model) == ["ensemble", "greedy"] and set(mixed.folds) == {1} and set(mixed.protocol) == {"random"}
+    assert mixed.name.tolist() == ["Ensemble, mean", "Ensemble, weighed"]  # of all seven
     assert mixed.accuracy.min() > table[table.folds == 1].accuracy.median()
     assert mixed.paper_accuracy.isna().all()
 
@@ -227,6 +228,7 @@ def test_a_network_with_fewer_folds_does_not_cost_the_ensemble_its_own(tmp_path)
     fake_results(tmp_path, models=("vgg16",), protocols=("random",), folds=(0,))
     after = tables.table2(tmp_path).set_index("model").loc[["ensemble", "greedy"]]
     assert set(after.folds) == {2} and (after.accuracy == before.accuracy).all()
+    assert list(after.name) == list(before.name) == ["Ensemble of 2, mean", "Ensemble of 2, weighed"]
 
 
 def test_gaps_are_means_over_folds_of_history_and_metrics(tmp_path):

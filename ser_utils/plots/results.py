@@ -287,7 +287,7 @@ def _draw_accuracy(axis, place: int, row) -> None:
     axis.text(
         2 if inside else max(row.accuracy, row.accuracy_high) + 2,
         place,
-        f"{row.accuracy:.1f}",
+        f"{row.accuracy:.1f}" + (f" ({row.name})" if row.name != _name(row.model) else ""),  # an ensemble of some
         va="center",
         fontsize=8.5,
         fontweight="bold",
