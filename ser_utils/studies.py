@@ -137,10 +137,12 @@ _RECIPE_OF_TRANSFORMER = _RECIPE_OF_SEQUENCES | {  # where its recipe is another
                     "seven times the parameters take longer to train", _FULL),
 }
 
+
 def _fewer(words: str, share: float) -> Change:
     """A part of the training clips, in as many more epochs: all else, the number of steps too, stays."""
-    epochs = round(240 / share)
-    return Change({"share": share, "epochs": epochs, "patience": epochs, "warmup_epochs": round(5 / share)},
+    epochs = round(configuration.PROFILES["full"].common["epochs"] / share)
+    warmup = round(RunConfig.warmup_epochs / share)
+    return Change({"share": share, "epochs": epochs, "patience": epochs, "warmup_epochs": warmup},
                   f"all training clips, not {words} of them",
                   "what the last recordings brought tells what the next might", _FULL)
 
@@ -439,26 +441,19 @@ def growth(found: pd.DataFrame) -> pd.DataFrame:
     (per cent), low and high (the 95 % interval of the difference from all clips, put around the accuracy; NaN for
     all clips themselves), gain (points more than with half as many clips; NaN where these were not tried).
     """
-    shares = {BASELINE: 1.0} | {variant: change.settings["share"] for variant, change in _any(study("clips")).items()}
-    rows = found.assign(share=found.variant.map(shares)).sort_values("share", kind="stable")
-    own = ["protocol", "model"]
+    changes, own = study("clips"), ["protocol", "model"]
+    rows = found.assign(share=[1.0 if row.variant == BASELINE else changes[row.model][row.variant].settings["share"]
+                               for row in found.itertuples()], line=found.groupby(own, sort=False).ngroup())
+    rows = rows.sort_values(["line", "share"], ignore_index=True)
     rows = rows[rows.folds == rows.groupby(own).folds.transform("max")]  # on the same folds as all clips
     rows = rows[rows.groupby(own).share.transform("size") > 1]
     halves = rows.assign(share=2 * rows.share).set_index([*own, "share"]).accuracy
     before = halves.reindex(pd.MultiIndex.from_frame(rows[[*own, "share"]])).to_numpy()
     all_clips = rows.accuracy - rows.difference
-    rows = pd.DataFrame({
+    return pd.DataFrame({
         "protocol": rows.protocol, "model": rows.model, "clips": (CLIPS * rows.share).round().astype(int),
         "folds": rows.folds, "accuracy": rows.accuracy, "low": all_clips + rows.low, "high": all_clips + rows.high,
-        "gain": rows.accuracy - before})
-    order = {name: place for place, name in enumerate([*PROTOCOLS, *MODEL_NAMES])}
-    return rows.sort_values([*own, "clips"], key=lambda column: column.map(order) if column.name in own else column,
-                            ignore_index=True)
-
-
-def _any(changes: dict[str, dict[str, Change]]) -> dict[str, Change]:
-    """The variants of a study in which all networks have the same."""
-    return next(iter(changes.values()))
+        "gain": rows.accuracy - before}).reset_index(drop=True)
 
 
 def _signed(value: float) -> str:
@@ -544,7 +539,7 @@ def main(arguments: list[str] | None = None) -> int:
         there = finished(options.study, configs, options.runs, options.results)
         missing = [c for variant, wanted in configs.items() for c in wanted if c.place not in there.get(variant, ())]
         judged = [c for c in missing if c.variant and _weights_serve(base[c.place], c, options.runs)]
-        wanted = dict.fromkeys([*(base[c.place].name for c in judged), *(c.name for c in missing if c not in judged)])
+        wanted = {base[c.place].name for c in judged} | {c.name for c in missing if c not in judged}
         for settings in dict.fromkeys(c.features for c in missing):
             features.extract(found, settings)
         try:
