@@ -6,10 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from ser_utils import FOLDS, config, estimate, evaluation, reference, tables
+import pandas as pd
+
+from ser_utils import FOLDS, config, estimate, evaluation, reference, studies, tables
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
+from ser_utils.plots import search as recipes
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last: it makes a folder count as a run
 MARKS = ("<!-- table2:begin -->", "<!-- table2:end -->")
@@ -91,6 +94,8 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
         rungs = scores[scores.shortcut.isin(validity.LADDER + validity.APART)]
         title = f"Profile {profile}, {rungs.folds.max()} of {FOLDS} folds"
         style.save_fig(ladder(rungs, title), f"ladder_{profile}", folder)
+    if len(grown := _growth(results)):
+        style.save_fig(recipes.growth(grown), "growth", folder)
     if not evaluation.run_dirs(results):
         return
     table = tables.table2(results)
@@ -107,14 +112,14 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
 
 
 def readme_table(results: Path = RESULTS) -> str:
-    """The README's results: Table 2 as a picture, in words and in figures, what was not run, and other studies."""
+    """The README's results: Table 2 as a picture, in words and figures, what was not run, other studies, more clips."""
     table = tables.table2(results)
     ran, missing = table[table.folds > 0], table[table.folds == 0]
     if ran.empty:
         return "No full run is published yet.\n"
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
-    others = tables.describe_unseen(table)
+    others, grown = tables.describe_unseen(table), studies.describe_growth(_growth(results))
     return "\n".join([
         "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
         *(f"- {sentence}" for sentence in tables.describe(table)), "",
@@ -123,7 +128,16 @@ def readme_table(results: Path = RESULTS) -> str:
         *(["### Beside other studies\n",
            "![Recall on unseen speakers, ours and others'](figures/unseen_speakers.png)\n",
            *(f"- {sentence}" for sentence in others), ""] if others else []),
+        *(["### What more recordings would bring\n",
+           "![Validation accuracy by the number of training clips](figures/growth.png)\n",
+           "The same training with fewer clips and as many steps, judged on validation clips"
+           " (`make study STUDY=clips PROFILE=full`):\n",
+           *(f"- {sentence}" for sentence in grown), ""] if grown else []),
     ])
+
+
+def _growth(results: Path) -> pd.DataFrame:
+    return studies.growth(studies.table("clips", results))
 
 
 def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> None:

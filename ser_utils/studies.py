@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import PROTOCOLS, evaluation, grid
+from ser_utils import FOLDS, PROTOCOLS, evaluation, grid
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
 from ser_utils.paper import MODEL_NAMES
@@ -454,6 +454,20 @@ def growth(found: pd.DataFrame) -> pd.DataFrame:
         "protocol": rows.protocol, "model": rows.model, "clips": (CLIPS * rows.share).round().astype(int),
         "folds": rows.folds, "accuracy": rows.accuracy, "low": all_clips + rows.low, "high": all_clips + rows.high,
         "gain": rows.accuracy - before}).reset_index(drop=True)
+
+
+def describe_growth(grown: pd.DataFrame) -> list[str]:
+    """What :func:`growth` says, in sentences (Markdown): one paragraph a protocol and network."""
+    said = []
+    for (protocol, model), line in grown.dropna(subset=["gain"]).groupby(["protocol", "model"], sort=False):
+        steps = "; ".join(f"from {row.clips // 2} to {row.clips} clips {_signed(row.gain)} points"
+                          for row in line.itertuples())
+        last = line.iloc[-1]
+        said.append(f"**{evaluation.PROTOCOL_TITLES[protocol]}, {MODEL_NAMES[model]}**, {last.folds} of {FOLDS} folds: "
+                    f"{steps}. With {last.clips} clips {last.accuracy:.1f} % of the validation clips are recognised; "
+                    f"if the next doubling brought as much as the last, it would be {last.accuracy + last.gain:.1f} % "
+                    f"with {2 * last.clips:,}.")
+    return said
 
 
 def _signed(value: float) -> str:

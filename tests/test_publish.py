@@ -1,5 +1,7 @@
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from fakes import fake_results, fake_run
 
@@ -72,6 +74,18 @@ def test_other_studies_stand_beside_networks_on_unseen_actors(runs, tmp_path):
     assert (tmp_path / "figures" / "unseen_speakers.png").exists()
     text = publish.readme_table(tmp_path / "results")
     assert "(figures/unseen_speakers.png)" in text and text.index("| actors |") < text.index("XLS-R")
+
+
+def test_what_more_clips_bring_is_drawn_and_said_where_it_was_measured(runs, tmp_path, monkeypatch):
+    assert "more recordings" not in publish.readme_table(runs)
+    grown = pd.DataFrame([("random", "lstm", 480, 2, 70.0, 68.0, 72.0, np.nan),
+                          ("random", "lstm", 960, 2, 78.0, np.nan, np.nan, 8.0)],
+                         columns=["protocol", "model", "clips", "folds", "accuracy", "low", "high", "gain"])
+    monkeypatch.setattr(publish.studies, "growth", lambda table: grown)
+    publish.draw(runs, tmp_path / "figures")
+    assert (tmp_path / "figures" / "growth.png").exists()
+    text = publish.readme_table(runs)
+    assert "(figures/growth.png)" in text and "from 480 to 960 clips +8.0 points" in text
 
 
 def test_the_projects_readme_holds_what_its_results_say():

@@ -292,6 +292,9 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
         [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
     assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
     assert np.isnan(grown.low[2])
+    (said,) = studies.describe_growth(grown)
+    assert "AlexNet**, 2 of 6 folds: from 240 to 480 clips +" in said and said.endswith("with 1,920.")
+    assert f"it would be {2 * accuracy.baseline - accuracy.half:.1f} %" in said
 
 
 def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
