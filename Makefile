@@ -53,8 +53,8 @@ smoke: $(STAMP)  ## the same, tiny and on the small synthetic corpus, into repor
 	$(BIN)/python -m ser_utils.report --profile smoke --output report/smoke
 
 test: export MPLBACKEND = Agg
-test: $(STAMP)  ## the tests, with coverage
-	$(BIN)/python -m pytest --cov=ser_utils --cov-fail-under=90
+test: $(STAMP)  ## the tests, a file a core at a time, with coverage
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov=ser_utils --cov-fail-under=90
 
 lint: $(STAMP)  ## ruff over the code and the notebooks
 	$(BIN)/ruff check .
