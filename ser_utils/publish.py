@@ -131,7 +131,7 @@ def readme_table(results: Path = RESULTS) -> str:
         *(["### What more recordings would bring\n",
            "![Validation accuracy by the number of training clips](figures/growth.png)\n",
            "The same training with fewer clips and as many steps, judged on validation clips"
-           " (`make study STUDY=clips PROFILE=full`):\n",
+           " (`make study STUDY=clips PROFILE=full`). Every doubling may bring less than the one before:\n",
            *(f"- {sentence}" for sentence in grown), ""] if grown else []),
     ])
 
