@@ -6,8 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from ser_utils import FOLDS, config, estimate, evaluation, reference, studies, tables
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
@@ -94,8 +92,12 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
         rungs = scores[scores.shortcut.isin(validity.LADDER + validity.APART)]
         title = f"Profile {profile}, {rungs.folds.max()} of {FOLDS} folds"
         style.save_fig(ladder(rungs, title), f"ladder_{profile}", folder)
-    if len(grown := _growth(results)):
+    if len(grown := studies.growth(results)):
         style.save_fig(recipes.growth(grown), "growth", folder)
+    for protocol, worth in studies.table("recipe", results).groupby("protocol", sort=False):
+        if worth.difference.notna().any():
+            title = evaluation.PROTOCOL_TITLES[protocol]
+            style.save_fig(recipes.worth(worth, "recipe", title), f"recipe_{protocol}", folder)
     if not evaluation.run_dirs(results):
         return
     table = tables.table2(results)
@@ -112,14 +114,15 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
 
 
 def readme_table(results: Path = RESULTS) -> str:
-    """The README's results: Table 2 as a picture, in words and figures, what was not run, other studies, more clips."""
+    """The README's results: Table 2 as a picture, in words and figures, other studies, more clips, the recipe."""
     table = tables.table2(results)
     ran, missing = table[table.folds > 0], table[table.folds == 0]
     if ran.empty:
         return "No full run is published yet.\n"
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
-    others, grown = tables.describe_unseen(table), studies.describe_growth(_growth(results))
+    others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
+    worth = studies.describe_worth(studies.table("recipe", results))
     return "\n".join([
         "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
         *(f"- {sentence}" for sentence in tables.describe(table)), "",
@@ -133,11 +136,12 @@ def readme_table(results: Path = RESULTS) -> str:
            "The same training with fewer clips and as many steps, judged on validation clips"
            " (`make study STUDY=clips PROFILE=full`). Every doubling may bring less than the one before:\n",
            *(f"- {sentence}" for sentence in grown), ""] if grown else []),
+        *(["### What the recipe's choices are worth\n",
+           "![Worth of the choices on a random split](figures/recipe_random.png)\n",
+           "One ingredient of the recipe is left out or exchanged, all else stays; judged on validation clips"
+           " (`make study STUDY=recipe PROFILE=full`).\n",
+           *(f"- {sentence}" for sentence in worth), ""] if worth else []),
     ])
-
-
-def _growth(results: Path) -> pd.DataFrame:
-    return studies.growth(studies.table("clips", results))
 
 
 def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> None:

@@ -430,10 +430,10 @@ def differences(model: str, results: Path | dict[str, dict[str, Path]] = RESULTS
                                 f"{base.accuracy:.1f} %")
 
 
-def growth(found: pd.DataFrame) -> pd.DataFrame:
-    """What more recordings bring: the validation accuracy by the number of training clips.
+def growth(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
+    """What more recordings bring, by the study ``clips``: the validation accuracy by the number of training clips.
 
-    ``found`` is the :func:`table` of the study ``clips``.
+    ``results`` are those of :func:`table`.
 
     Returns
     -------
@@ -441,7 +441,7 @@ def growth(found: pd.DataFrame) -> pd.DataFrame:
     (per cent), low and high (the 95 % interval of the difference from all clips, put around the accuracy; NaN for
     all clips themselves), gain (points more than with half as many clips; NaN where these were not tried).
     """
-    changes, own = study("clips"), ["protocol", "model"]
+    changes, own, found = study("clips"), ["protocol", "model"], table("clips", results)
     rows = found.assign(share=[1.0 if row.variant == BASELINE else changes[row.model][row.variant].settings["share"]
                                for row in found.itertuples()], line=found.groupby(own, sort=False).ngroup())
     rows = rows.sort_values(["line", "share"], ignore_index=True)
@@ -468,6 +468,31 @@ def describe_growth(grown: pd.DataFrame) -> list[str]:
                     f"if the next doubling brought as much as the last, it would be {last.accuracy + last.gain:.1f} % "
                     f"with {2 * last.clips:,}.")
     return said
+
+
+def describe_worth(found: pd.DataFrame) -> list[str]:
+    """What the :func:`table` of the study ``recipe`` says of the recipe's choices, in sentences (Markdown).
+
+    The worth of a choice is the accuracy with it less that with its alternative. It is beyond chance where the 95 %
+    interval leaves out zero and McNemar's p is below 0.05. The variant *seed* is no choice, and not counted.
+    """
+    tried = found.dropna(subset=["difference"]).query("variant != 'seed'").sort_values("difference")
+    if tried.empty:
+        return []
+    surely = tried.p < 0.05
+    worth, harm = tried[surely & (tried.high < 0)], tried[surely & (tried.low > 0)][::-1]
+    perhaps = tried[(tried.difference > 0) & ~tried.index.isin(harm.index)][::-1]
+    changes = study("recipe")
+
+    def listed(rows):
+        return "; ".join(f"{changes[row.model][row.variant].what} ({MODEL_NAMES[row.model]}, *{row.protocol}*) "
+                         f"{_signed(-row.difference)} ({_signed(-row.high)} to {_signed(-row.low)})"
+                         for row in rows.itertuples()) or "none"
+
+    return [f"**Worth something beyond chance**, {len(worth)} of {len(tried)} choices measured, in points of "
+            f"validation accuracy: {listed(worth)}.",
+            f"**Worse than the alternative beyond chance**: {listed(harm)}.",
+            f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}."]
 
 
 def _signed(value: float) -> str:

@@ -81,11 +81,25 @@ def test_what_more_clips_bring_is_drawn_and_said_where_it_was_measured(runs, tmp
     grown = pd.DataFrame([("random", "lstm", 480, 2, 70.0, 68.0, 72.0, np.nan),
                           ("random", "lstm", 960, 2, 78.0, np.nan, np.nan, 8.0)],
                          columns=["protocol", "model", "clips", "folds", "accuracy", "low", "high", "gain"])
-    monkeypatch.setattr(publish.studies, "growth", lambda table: grown)
+    monkeypatch.setattr(publish.studies, "growth", lambda results: grown)
     publish.draw(runs, tmp_path / "figures")
     assert (tmp_path / "figures" / "growth.png").exists()
     text = publish.readme_table(runs)
     assert "(figures/growth.png)" in text and "from 480 to 960 clips +8.0 points" in text
+
+
+def test_what_the_recipes_choices_are_worth_is_drawn_and_said_where_it_was_measured(runs, tmp_path, monkeypatch):
+    assert "choices are worth" not in publish.readme_table(runs)
+    nothing = publish.studies.table("recipe", runs)
+    rows = [("random", "lstm", "baseline"), ("random", "lstm", "mixup"), ("actors", "lstm", "baseline")]
+    found = pd.DataFrame(rows, columns=["protocol", "model", "variant"])
+    found[["difference", "low", "high", "p"]] = np.nan
+    found.loc[1, ["difference", "low", "high", "p"]] = -5.0, -8.0, -2.0, 0.01
+    monkeypatch.setattr(publish.studies, "table", lambda name, results: found if name == "recipe" else nothing)
+    publish.draw(runs, tmp_path / "figures")
+    assert [path.name for path in (tmp_path / "figures").glob("recipe_*")] == ["recipe_random.png"]
+    text = publish.readme_table(runs)
+    assert "(figures/recipe_random.png)" in text and "(LSTM, *random*) +5.0 (+2.0 to +8.0)" in text
 
 
 def test_the_projects_readme_holds_what_its_results_say():

@@ -263,12 +263,12 @@ def test_differences_say_what_was_measured_and_what_not(trained, tmp_path):
 # What more recordings bring
 
 def growing(accuracies, folds, tmp_path):
-    """The table of the study ``clips`` from made-up runs of AlexNet; ``folds`` are those of each variant."""
+    """Made-up runs of AlexNet, as ``studies.finished`` finds them; ``folds`` are those of each variant."""
     for number, (variant, accuracy) in enumerate(accuracies.items()):
         for c in studies.run_configs("clips", "full", "ravdess", ["alexnet"], folds=folds[variant]).get(variant, ()):
             put(c, tmp_path, accuracy, seed=number)
     configs = studies.run_configs("clips", "full", "ravdess", ["alexnet"], folds=(0, 1))
-    return studies.table("clips", studies.finished("clips", configs, tmp_path, tmp_path / "nowhere"))
+    return studies.finished("clips", configs, tmp_path, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("model", MODEL_NAMES)
@@ -285,7 +285,7 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
     whole = (0, 1)
     found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3}, dict.fromkeys(["baseline", "half", "quarter"],
                                                                                   whole), tmp_path)
-    grown, accuracy = studies.growth(found), found.set_index("variant").accuracy
+    grown, accuracy = studies.growth(found), studies.table("clips", found).set_index("variant").accuracy
     assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
     assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
     assert np.isnan(grown.gain[0]) and grown.gain[1:].tolist() == pytest.approx(
@@ -300,9 +300,27 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
 def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
     found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
                     {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path)
-    assert len(found) == 3 and studies.growth(found).clips.tolist() == [480, 960]
-    assert studies.growth(found[found.variant == "baseline"]).empty
-    assert studies.growth(studies.table("clips", tmp_path / "nowhere")).empty
+    assert len(studies.table("clips", found)) == 3 and studies.growth(found).clips.tolist() == [480, 960]
+    assert studies.growth({"baseline": found["baseline"]}).empty
+    assert studies.growth(tmp_path / "nowhere").empty
+
+
+# What the recipe's choices are worth
+
+def test_what_choices_are_worth_is_said_with_the_sign_turned_and_chance_apart():
+    rows = [("alexnet", "baseline", np.nan, np.nan, np.nan, np.nan), ("alexnet", "mixup", -6.0, -9.0, -3.0, 0.001),
+            ("alexnet", "speed", -4.0, -8.0, -0.5, 0.06), ("alexnet", "decay", 2.0, -1.0, 5.0, 0.3),
+            ("alexnet", "seed", 3.0, 1.0, 5.0, 0.01), ("transformer", "warp", 4.0, 1.0, 7.0, 0.02)]
+    found = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high", "p"]).assign(protocol="random")
+    worth, harm, perhaps = studies.describe_worth(found)
+    assert "1 of 4 choices" in worth and worth.endswith(
+        ": each clip alone, not mixed with another (AlexNet, *random*) +6.0 (+3.0 to +9.0).")
+    assert harm.endswith("chance**: a warped frequency axis (Transformer, *random*) −4.0 (−7.0 to −1.0).")
+    assert ", 1, " in perhaps and "not 1 (AlexNet, *random*) −2.0 (−5.0 to +1.0)" in perhaps
+    assert "seed" not in worth + harm + perhaps
+    worth, harm, perhaps = studies.describe_worth(found[found.variant.isin(["baseline", "speed"])])
+    assert worth.endswith(" none.") and harm.endswith(" none.") and perhaps.endswith(" none.")
+    assert studies.describe_worth(found[:1]) == []
 
 
 # The paired interval
