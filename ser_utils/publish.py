@@ -114,7 +114,7 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
 
 
 def readme_table(results: Path = RESULTS) -> str:
-    """The README's results: Table 2 as a picture, in words and figures, other studies, more clips, the recipe."""
+    """The README's results: in short, in a table, beside other studies, with more clips; what the recipe is worth."""
     table = tables.table2(results)
     ran, missing = table[table.folds > 0], table[table.folds == 0]
     if ran.empty:
@@ -124,6 +124,7 @@ def readme_table(results: Path = RESULTS) -> str:
     others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
     worth = studies.describe_worth(studies.table("recipe", results))
     return "\n".join([
+        tables.headline(table) + "\n",
         "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
         *(f"- {sentence}" for sentence in tables.describe(table)), "",
         tables.table2_markdown(ran),

@@ -347,23 +347,24 @@ def provenance(corpus, profile: str, walls: dict[str, float]) -> list[tuple[str,
 
 
 def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULTS) -> list[dict]:
-    """Table 2 with its figure, for this report's own runs and for the published ones, where there are any."""
+    """Table 2 with its figure, for the published runs and for this report's own ones, where there are any."""
     from ser_utils import evaluation, tables
     from ser_utils.plots import results as figures
     from ser_utils.plots import style
 
     own = f"The {profile} profile's runs on their test clips, beside the paper's figures, in per cent."
-    published = "Full runs, recomputed from the per-clip predictions that come with the project."
+    published = "Full runs on RAVDESS, recomputed from the predictions for each clip that come with the project."
     style.use_style()
     sections = []
-    for title, text, root, kind in (("Table 2, this report's runs", own, run_root, corpus.kind),
-                                    ("Table 2, published runs", published, results, "ravdess")):
+    for title, text, root, kind in (("The published runs", published, results, "ravdess"),
+                                    ("The runs of this report", own, run_root, corpus.kind)):
         if not evaluation.run_dirs(root):
             continue
         style.set_corpus(kind)
         table = tables.table2(root)
         table = table[table.groupby("protocol").folds.transform("sum") > 0]  # protocols that were run
-        sections.append({"title": title, "text": text, "figure": png(figures.table2_bars(table)),
+        answer = MarkdownWithMath(Renderer()).render(tables.headline(table)) if root == results else ""
+        sections.append({"title": title, "text": text, "answer": answer, "figure": png(figures.table2_bars(table)),
                          "alt": "Accuracy of the seven networks by protocol, beside the paper's",
                          "table": tables.table2_html(table)})
     return sections

@@ -211,6 +211,32 @@ def describe(table: pd.DataFrame) -> list[str]:
     return said
 
 
+HEADLINES = {
+    "random": "Of clips split at random, as in the paper, the best network recognises {ours}; the paper's seven reach "
+              + f"{min(row[0] for row in TABLE2.values())} to {max(row[0] for row in TABLE2.values())} %.",
+    "twins": "With both takes of a sentence on one side of the split, the best recognises {ours}.",
+    "actors": "Of clips by actors never heard before, the best recognises {ours}; people, who choose among "
+              f"{HUMAN['options']} emotions, {HUMAN['overall']} %.",
+}
+
+
+def headline(table: pd.DataFrame) -> str:
+    """The answer of :func:`table2` in short (Markdown): the highest accuracy of a network, by protocol.
+
+    Only the rows with the most finished folds of their protocol count. Empty without a finished network.
+    """
+    said = []
+    for protocol, words in HEADLINES.items():
+        part = table[(table.protocol == protocol) & (table.folds > 0) & (table.group != "reference")]
+        part = part[part.folds == part.folds.max()]
+        networks, joint = part[part.group == "network"], part.accuracy[part.model == "ensemble"]
+        if len(networks):
+            best = networks.loc[networks.accuracy.idxmax()]
+            averaged = "".join(f"; the {len(networks)} networks averaged: {figure:.1f} %" for figure in joint)
+            said.append(words.format(ours=f"**{best.accuracy:.1f} %** ({best['name']}{averaged})"))
+    return " ".join(said)
+
+
 def table2_markdown(table: pd.DataFrame) -> str:
     """:func:`table2` as a Markdown table, all figures in per cent."""
     shown = table2_display(table)

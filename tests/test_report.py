@@ -314,7 +314,9 @@ def test_results_become_a_table_and_a_figure(tmp_path, corpora, monkeypatch):
     monkeypatch.setattr(tables, "table2", lambda root: table)
     (section,) = report.result_sections(tmp_path, "quick", corpora.ravdess, results=tmp_path / "none")
     assert "51.5" in section["table"] and "actors" not in section["table"]
-    assert section["figure"].startswith("data:image/png;base64,")
+    assert section["figure"].startswith("data:image/png;base64,") and section["answer"] == ""
+    published, own = report.result_sections(tmp_path, "quick", corpora.ravdess, results=tmp_path)
+    assert "the best network recognises <strong>51.5 %</strong> (LSTM)" in published["answer"]
 
 
 def test_kernel_search_path_is_put_back(monkeypatch, tmp_path):
