@@ -128,16 +128,16 @@ class Augment(_Random):
 class SpecAugment(_Random):
     """Blank random stripes of a normalised spectrogram (batch, frames, bands), in frequency and in time.
 
-    SpecAugment without time warping (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written
-    is 0, the mean; a blanked frame is thereby padding to the networks that mask. A time stripe covers at most
-    a fifth of the clip.
+    It may have channels (batch, frames, bands, channels), which are blanked alike. SpecAugment without time warping
+    (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written is 0, the mean; a blanked frame is
+    thereby padding to the networks that mask. A time stripe covers at most a fifth of the clip.
     """
 
     def call(self, spectrogram, training: bool = False):
         if not training:
             return spectrogram
         batch, frames, bands = ops.shape(spectrogram)[0], spectrogram.shape[1], spectrogram.shape[2]
-        speech = ops.cast(ops.any(spectrogram != 0, axis=2), "float32")
+        speech = ops.cast(ops.any(spectrogram != 0, axis=tuple(range(2, len(spectrogram.shape)))), "float32")
         length = ops.sum(speech, axis=1, keepdims=True)
         width = ops.minimum(0.2 * length, float(self.config.time_width))
         keep = ops.ones((batch, frames, bands))
@@ -145,7 +145,7 @@ class SpecAugment(_Random):
             keep = keep * ops.expand_dims(self.stripe(batch, frames, width, length), 2)
         for _ in range(self.config.frequency_masks):
             keep = keep * ops.expand_dims(self.stripe(batch, bands, self.config.frequency_width, bands), 1)
-        return spectrogram * keep
+        return spectrogram * ops.reshape(keep, (batch, frames, bands) + (1,) * (len(spectrogram.shape) - 3))
 
     def stripe(self, batch, size: int, width, extent):
         """Rows (batch, size) of ones with a run of zeros, up to ``width`` long, starting below ``extent``."""

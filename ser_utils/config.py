@@ -13,7 +13,7 @@ POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 # Defaults of settings that older runs know nothing of.
-_LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0}
+_LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",)}
 
 
 def _hash(config) -> str:
@@ -91,6 +91,7 @@ class RunConfig:
     keep: str = "best"                # the epoch whose weights are kept: "best" on validation clips, or "last"
     versions: int = 1                 # speeds, warps and starts, each so many, over which a clip's answer is averaged
     share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
+    channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
 
     @property
@@ -134,7 +135,9 @@ def from_dict(values: dict) -> RunConfig:
     augment = values["augment"]
     if augment:
         augment = AugmentConfig(**augment | {"noise_snr_db": tuple(augment["noise_snr_db"])})
-    return RunConfig(**values | {"features": FeatureConfig(**values["features"]), "augment": augment})
+    channels = tuple(values.get("channels", _LATER["channels"]))
+    return RunConfig(**values | {"features": FeatureConfig(**values["features"]), "augment": augment,
+                                 "channels": channels})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import scipy.signal
 from keras import ops
 
 from ser_utils import models
@@ -46,6 +47,56 @@ class Normalise(keras.layers.Layer):
         return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
 
 
+@keras.saving.register_keras_serializable("ser_utils")
+class Channels(keras.layers.Layer):
+    """Views of a normalised spectrogram as channels: (batch, frames, bands) in, (batch, frames, bands, channels) out.
+
+    "static" is the spectrogram itself; "delta" and "delta2" its first and second derivative along time over 9 frames
+    (Savitzky-Golay filters as in ``librosa.feature.delta``, with zeros beyond the ends), brought to about the same
+    spread, as in the three-channel log-mels of Chen et al. (2018), doi 10.1109/LSP.2018.2860246; "centred" has each
+    band's mean over the speech of this very clip taken off, and with it its level and its voice's long-term spectrum.
+    Frames of padding stay 0.
+
+    Raises
+    ------
+    ValueError
+        A view of another name, or none.
+    """
+
+    WIDTH = 9  # frames
+    SPREAD = {"delta": 0.15, "delta2": 0.085}  # standard deviation in speech whose own is 1, RAVDESS
+
+    def __init__(self, names: tuple[str, ...], **kwargs):
+        kwargs.pop("dtype", None)
+        super().__init__(dtype="float32", **kwargs)
+        self.names = tuple(names)
+        if not self.names or not set(self.names) <= {"static", *self.SPREAD, "centred"}:
+            raise ValueError(f"Channels are static, delta, delta2 and centred, one at least, not {self.names}.")
+
+    def call(self, spectrogram):
+        speech = ops.cast(ops.any(spectrogram != 0, axis=2, keepdims=True), "float32")
+        return ops.stack([self.view(name, spectrogram, speech) for name in self.names], axis=3)
+
+    def view(self, name: str, spectrogram, speech):
+        """One channel (batch, frames, bands); ``speech`` (batch, frames, 1) is 0 in padding, else 1."""
+        if name == "static":
+            return spectrogram
+        if name == "centred":
+            frames = ops.maximum(ops.sum(speech, axis=1, keepdims=True), 1.0)
+            return (spectrogram - ops.sum(spectrogram, axis=1, keepdims=True) / frames) * speech
+        order = 1 if name == "delta" else 2
+        filters = scipy.signal.savgol_coeffs(self.WIDTH, order, deriv=order, use="dot") / self.SPREAD[name]
+        half = self.WIDTH // 2
+        padded, size = ops.pad(spectrogram, [[0, 0], [half, half], [0, 0]]), spectrogram.shape[1]
+        return speech * sum(float(weight) * padded[:, at:at + size] for at, weight in enumerate(filters))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, len(self.names))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "names": list(self.names)}
+
+
 def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> keras.Model:
     """The model of a run: log-mel in dB (batch, frames, bands) in, eight probabilities out.
 
@@ -58,9 +109,13 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
     if config.augment:
         x = Augment(config.augment, seed=config.seed, name="augment")(x)
     x = Normalise(mean, deviation, name="normalise")(x)
+    plain = config.channels == ("static",)
+    if not plain:
+        x = Channels(config.channels, name="channels")(x)
     if config.augment:
         x = SpecAugment(config.augment, seed=config.seed + 1, name="spec_augment")(x)
-    x = keras.layers.Reshape((config.frames, bands, 1), dtype="float32", name="image")(x)
+    if plain:
+        x = keras.layers.Reshape((config.frames, bands, 1), dtype="float32", name="image")(x)
     if config.pool > 1:
         x = keras.layers.AveragePooling2D(config.pool, dtype="float32", name="pool")(x)
     network = models.build(config.model, tuple(x.shape[1:]), **config.options)

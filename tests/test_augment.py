@@ -140,6 +140,13 @@ def test_spec_augment_blanks_stripes_within_their_widths():
     np.testing.assert_array_equal(blanked[kept], x[kept])
 
 
+def test_spec_augment_blanks_all_channels_alike():
+    x = np.random.default_rng(2).normal(size=(8, 60, 20, 2)).astype(np.float32)
+    blank = values(SpecAugment(AugmentConfig(), seed=1)(x, training=True)) == 0
+    np.testing.assert_array_equal(blank[..., 0], blank[..., 1])
+    assert 0 < blank.mean() < 0.9
+
+
 def test_layers_survive_serialisation(logmel):
     for layer in (Augment(AugmentConfig(stretch=0.3), seed=4), SpecAugment(AugmentConfig(), seed=4)):
         twin = type(layer).from_config(layer.get_config())

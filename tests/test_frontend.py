@@ -43,3 +43,51 @@ def test_without_augmentation_training_and_prediction_see_the_same_input(logmel)
 
     model = frontend.assemble(dataclasses.replace(CONFIG, augment=None), np.full(24, -40.0), np.full(24, 8.0))
     assert [layer.name for layer in model.layers] == ["logmel_db", "normalise", "image", "alexnet"]
+
+
+# Views as channels
+
+@pytest.fixture(scope="module")
+def spectrogram():
+    x = np.random.default_rng(1).normal(0, 1, (2, 30, 5)).astype(np.float32)
+    x[1, 20:] = 0
+    return x
+
+
+def test_deltas_are_those_of_librosa_inside_the_clip_and_padding_stays_blank(spectrogram):
+    import librosa
+
+    layer = frontend.Channels(["static", "delta", "delta2"])
+    got = keras.ops.convert_to_numpy(layer(spectrogram))
+    assert got.shape == (2, 30, 5, 3) == layer.compute_output_shape((2, 30, 5))
+    np.testing.assert_array_equal(got[..., 0], spectrogram)
+    for channel, (order, spread) in enumerate(((1, 0.15), (2, 0.085)), start=1):
+        expected = librosa.feature.delta(spectrogram[0], width=9, order=order, axis=0) / spread
+        np.testing.assert_allclose(got[0, 4:-4, :, channel], expected[4:-4], atol=1e-4)
+    assert (got[1, 20:] == 0).all() and (got[1, :20] != 0).all()
+
+
+def test_a_centred_view_has_no_mean_and_does_not_know_the_level(spectrogram):
+    layer = frontend.Channels(("centred",))
+    got = keras.ops.convert_to_numpy(layer(spectrogram))[..., 0]
+    np.testing.assert_allclose(got[1, :20], spectrogram[1, :20] - spectrogram[1, :20].mean(axis=0), atol=1e-5)
+    louder = np.where(spectrogram != 0, spectrogram + 3, 0).astype(np.float32)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(louder))[..., 0], got, atol=1e-5)
+    assert (got[1, 20:] == 0).all()
+
+
+@pytest.mark.parametrize("names", [(), ("static", "colour")])
+def test_views_that_do_not_exist_are_refused(names):
+    with pytest.raises(ValueError, match="one at least, not"):
+        frontend.Channels(names)
+
+
+def test_a_saved_model_keeps_its_channels(tmp_path, logmel):
+    import dataclasses
+
+    config = dataclasses.replace(CONFIG, channels=("static", "delta", "centred"))
+    model = frontend.assemble(config, np.full(24, -40.0), np.full(24, 8.0))
+    assert model.get_layer("alexnet").input_shape[1:] == (48, 24, 3)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model.predict_on_batch(logmel), again.predict_on_batch(logmel))
