@@ -122,7 +122,9 @@ def readme_table(results: Path = RESULTS) -> str:
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
     others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
-    worth = studies.describe_worth(studies.table("recipe", results))
+    worth = studies.table("recipe", results)
+    drawn = [f"![Worth of the choices: {evaluation.PROTOCOL_TITLES[protocol]}](figures/recipe_{protocol}.png)\n"
+             for protocol in worth.dropna(subset=["difference"]).protocol.unique()]
     return "\n".join([
         tables.headline(table) + "\n",
         "![Accuracy by protocol, ours beside the paper's](figures/table2.png)\n",
@@ -138,10 +140,10 @@ def readme_table(results: Path = RESULTS) -> str:
            " (`make study STUDY=clips PROFILE=full`). Every doubling may bring less than the one before:\n",
            *(f"- {sentence}" for sentence in grown), ""] if grown else []),
         *(["### What the recipe's choices are worth\n",
-           "![Worth of the choices on a random split](figures/recipe_random.png)\n",
            "One ingredient of the recipe is left out or exchanged, all else stays; judged on validation clips"
-           " (`make study STUDY=recipe PROFILE=full`).\n",
-           *(f"- {sentence}" for sentence in worth), ""] if worth else []),
+           " (`make study STUDY=recipe PROFILE=full`). Beyond chance means that the 95 % interval leaves out zero and"
+           " McNemar's p is below 0.05; an interval over the four voices of a single fold may be much too narrow.\n",
+           *drawn, *(f"- {sentence}" for sentence in studies.describe_worth(worth)), ""] if drawn else []),
     ])
 
 

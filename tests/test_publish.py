@@ -99,7 +99,8 @@ def test_what_the_recipes_choices_are_worth_is_drawn_and_said_where_it_was_measu
     publish.draw(runs, tmp_path / "figures")
     assert [path.name for path in (tmp_path / "figures").glob("recipe_*")] == ["recipe_random.png"]
     text = publish.readme_table(runs)
-    assert "(figures/recipe_random.png)" in text and "(LSTM, *random*) +5.0 (+2.0 to +8.0)" in text
+    assert text.count("(figures/recipe_") == text.count("(figures/recipe_random.png)") == 1
+    assert "(LSTM, *random*) +5.0 (+2.0 to +8.0)" in text
 
 
 def test_the_projects_readme_holds_what_its_results_say():
