@@ -198,14 +198,14 @@ class _Grid:
     def show(self) -> None:
         """Refresh the progress; promise a time as soon as every network is measured."""
         seconds, guessed = self.left()
-        if self.promise is None and seconds is not None and not guessed and not any(
-                task.probe for task in self.waiting + self.running):
-            self.promise = time.monotonic() - self.began + seconds
-            self._say(f"Measured: about {estimate.words(seconds)} left.")
         left = "" if seconds is None else f"about {estimate.words(seconds)} left{' (roughly)' if guessed else ''}"
         runs = [f"{task.config.name} {task.work.done}/{task.work.planned}" for task in self.running if task.began]
         more = f" and {len(runs) - 4} more" if len(runs) > 4 else ""
         self.bar.set_postfix_str("; ".join(filter(None, [left, ", ".join(runs[:4]) + more])), refresh=False)
+        if self.promise is None and seconds is not None and not guessed and not any(
+                task.probe for task in self.waiting + self.running):
+            self.promise = time.monotonic() - self.began + seconds
+            self._say(f"Measured: about {estimate.words(seconds)} left.")
         if time.monotonic() - self.shown >= (1 if sys.stdout.isatty() else QUIET):
             self.shown = time.monotonic()
             self.bar.refresh()
