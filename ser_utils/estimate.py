@@ -281,14 +281,15 @@ SEEDS, TRIALS, DEVICES = 5, 200, (1, 8, 64)
 
 
 def gather(runs: Path, results: Path = RESULTS) -> None:
-    """Add the times that the grid measured in the full profile's ``runs`` to ``results/timings.csv``.
+    """Add the times that the grid measured for the full profile's networks in ``runs/`` to ``results/timings.csv``.
 
     Columns: device (with its precision), at_once (runs side by side on it), model, epoch, start, finish (seconds,
-    means of the runs that were timed). Rows of other devices stay.
+    means of the runs that were timed, those of studies that change nothing but the seed among them). Rows of other
+    devices stay.
     """
     kinds = {kind(c): c.model for c in configuration.run_configs("full", "ravdess", folds=[0], protocols=["random"])}
     found = []
-    for path in sorted(Path(runs).glob(f"*/*/fold[0-9]*/{FILE}")):
+    for path in sorted(Path(runs).rglob(FILE)):
         values = json.loads(path.read_text())
         device, _, at_once = values["setting"].removesuffix(" at a time").rpartition(", ")
         if values["kind"] in kinds and device != CLUSTER:

@@ -165,7 +165,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
-    estimate.gather(RUNS / "ravdess-full")
+    estimate.gather(RUNS)
     write_readme()
     draw()
     return 0
