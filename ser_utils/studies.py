@@ -478,9 +478,11 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
     """What the :func:`table` of the study ``recipe`` says of the recipe's choices, in sentences (Markdown).
 
     The worth of a choice is the accuracy with it less that with its alternative. It is beyond chance where the 95 %
-    interval leaves out zero and McNemar's p is below 0.05. The variant *seed* is no choice, and not counted.
+    interval leaves out zero and McNemar's p is below 0.05. The variant *seed* is no choice, and not counted; what it
+    changed is said at the end, for scale.
     """
-    tried = found.dropna(subset=["difference"]).query("variant != 'seed'").sort_values("difference")
+    measured = found.dropna(subset=["difference"]).sort_values("difference")
+    tried, seeds = measured[measured.variant != "seed"], measured[measured.variant == "seed"]
     if tried.empty:
         return []
     surely = tried.p < 0.05
@@ -488,15 +490,20 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
     perhaps = tried[(tried.difference > 0) & ~tried.index.isin(harm.index)][::-1]
     changes = study("recipe")
 
+    def points(row):
+        return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(-row.difference)} ({_signed(-row.high)} to "
+                f"{_signed(-row.low)})")
+
     def listed(rows):
-        return "; ".join(f"{changes[row.model][row.variant].what} ({MODEL_NAMES[row.model]}, *{row.protocol}*) "
-                         f"{_signed(-row.difference)} ({_signed(-row.high)} to {_signed(-row.low)})"
-                         for row in rows.itertuples()) or "none"
+        return "; ".join(f"{changes[row.model][row.variant].what} {points(row)}" for row in rows.itertuples()) or "none"
 
     return [f"**Worth something beyond chance**, {len(worth)} of {len(tried)} choices measured, in points of "
             f"validation accuracy: {listed(worth)}.",
             f"**Worse than the alternative beyond chance**: {listed(harm)}.",
-            f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}."]
+            f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}.",
+            *(["**For scale**, the seed of the published runs, not another: "
+               f"{'; '.join(map(points, seeds.itertuples()))}. A choice worth no more may owe it to the seed."]
+              if len(seeds) else [])]
 
 
 def _signed(value: float) -> str:

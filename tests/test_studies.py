@@ -312,12 +312,13 @@ def test_what_choices_are_worth_is_said_with_the_sign_turned_and_chance_apart():
             ("alexnet", "speed", -4.0, -8.0, -0.5, 0.06), ("alexnet", "decay", 2.0, -1.0, 5.0, 0.3),
             ("alexnet", "seed", 3.0, 1.0, 5.0, 0.01), ("transformer", "warp", 4.0, 1.0, 7.0, 0.02)]
     found = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high", "p"]).assign(protocol="random")
-    worth, harm, perhaps = studies.describe_worth(found)
+    worth, harm, perhaps, scale = studies.describe_worth(found)
     assert "1 of 4 choices" in worth and worth.endswith(
         ": each clip alone, not mixed with another (AlexNet, *random*) +6.0 (+3.0 to +9.0).")
     assert harm.endswith("chance**: a warped frequency axis (Transformer, *random*) −4.0 (−7.0 to −1.0).")
     assert ", 1, " in perhaps and "not 1 (AlexNet, *random*) −2.0 (−5.0 to +1.0)" in perhaps
     assert "seed" not in worth + harm + perhaps
+    assert "not another: (AlexNet, *random*) −3.0 (−5.0 to −1.0)." in scale
     worth, harm, perhaps = studies.describe_worth(found[found.variant.isin(["baseline", "speed"])])
     assert worth.endswith(" none.") and harm.endswith(" none.") and perhaps.endswith(" none.")
     assert studies.describe_worth(found[:1]) == []
