@@ -278,31 +278,35 @@ def words(seconds: float) -> str:
 # ------------------------------------------------------------------------------------------- the full study
 
 SEEDS, TRIALS, DEVICES = 5, 200, (1, 8, 64)
+_PLACE = ["device", "at_once", "model"]  # what a row of timings.csv is about
 
 
 def gather(runs: Path, results: Path = RESULTS) -> None:
     """Add the times that the grid measured for the full profile's networks in ``runs/`` to ``results/timings.csv``.
 
     Columns: device (with its precision), at_once (runs side by side on it), model, epoch, start, finish (seconds,
-    means of the runs that were timed, those of studies that change nothing but the seed among them). Rows of other
-    devices stay.
+    means of the runs that were timed). Rows of other devices stay. The runs of studies that change nothing but the
+    seed count only where a network has no other times.
     """
+    path = results / TIMINGS
+    known = pd.read_csv(path).set_index(_PLACE) if path.exists() else _means([])
+    own = _means(Path(runs).glob(f"ravdess-full/*/*/fold[0-9]*/{FILE}"))
+    table = own.combine_first(known).combine_first(_means(Path(runs).glob(f"studies/**/{FILE}")))
+    if len(table):
+        with atomic_write(path) as temporary:
+            table[[*SECONDS]].sort_index().reset_index().to_csv(temporary, index=False)
+
+
+def _means(files: Iterable[Path]) -> pd.DataFrame:
+    """Mean times of the full profile's networks in files of the grid; other networks' are passed over."""
     kinds = {kind(c): c.model for c in configuration.run_configs("full", "ravdess", folds=[0], protocols=["random"])}
     found = []
-    for path in sorted(Path(runs).rglob(FILE)):
-        values = json.loads(path.read_text())
+    for file in sorted(files):
+        values = json.loads(file.read_text())
         device, _, at_once = values["setting"].removesuffix(" at a time").rpartition(", ")
         if values["kind"] in kinds and device != CLUSTER:
-            found.append({"device": device, "at_once": int(at_once), "model": kinds[values["kind"]]} | {
-                key: values[key] for key in SECONDS})
-    if not found:
-        return
-    keys = ["device", "at_once", "model"]
-    means = pd.DataFrame(found).groupby(keys)[list(SECONDS)].mean().round(2)
-    if (results / TIMINGS).exists():
-        means = means.combine_first(pd.read_csv(results / TIMINGS).set_index(keys))
-    with atomic_write(results / TIMINGS) as temporary:
-        means.sort_index().reset_index().to_csv(temporary, index=False)
+            found.append((device, int(at_once), kinds[values["kind"]], *(values[key] for key in SECONDS)))
+    return pd.DataFrame(found, columns=[*_PLACE, *SECONDS]).groupby(_PLACE)[[*SECONDS]].mean().round(2)
 
 
 def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:

@@ -142,7 +142,8 @@ def readme_table(results: Path = RESULTS) -> str:
         *(["### What the recipe's choices are worth\n",
            "One ingredient of the recipe is left out or exchanged, all else stays; judged on validation clips"
            " (`make study STUDY=recipe PROFILE=full`). Beyond chance means that the 95 % interval leaves out zero and"
-           " McNemar's p is below 0.05; an interval over the four voices of a single fold may be much too narrow.\n",
+           " McNemar's p is below 0.05, each choice judged alone: up to one in twenty that do nothing may pass. An"
+           " interval over the four voices of a single fold may be much too narrow.\n",
            *drawn, *(f"- {sentence}" for sentence in studies.describe_worth(worth)), ""] if drawn else []),
     ])
 
