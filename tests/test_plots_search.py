@@ -50,6 +50,14 @@ def test_worth_draws_every_variant_of_every_network(clean_style):
     assert {text.get_text() for text in fig.legends[0].texts} == {"LSTM", "Transformer"}
 
 
+@pytest.mark.parametrize("words, lines", [
+    ("80 mel bands of 50 ms windows, not 128 of 100 ms", ["80 mel bands of 50 ms", "windows, not 128 of 100 ms"]),
+    ("blanked stripes (SpecAugment)", ["blanked stripes (SpecAugment)"]),
+    ("one", ["one"])])
+def test_long_choices_fill_few_lines_evenly(words, lines):
+    assert plots._balanced(words, 46).split("\n") == lines
+
+
 def test_growth_draws_a_line_for_each_network_and_protocol(clean_style):
     rows = [("random", "alexnet", 480, 70.0, 66.0, 74.0), ("random", "alexnet", 960, 80.0, np.nan, np.nan),
             ("actors", "alexnet", 480, 50.0, 45.0, 55.0), ("actors", "alexnet", 960, 60.0, np.nan, np.nan),

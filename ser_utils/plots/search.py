@@ -62,6 +62,13 @@ def trials(table: pd.DataFrame, columns: int = 4) -> Figure:
     return finish(fig)
 
 
+def _balanced(words: str, width: int) -> str:
+    """Lines of at most ``width`` characters, as few as can be and about equally long."""
+    fewest = len(textwrap.wrap(words, width))
+    return next(text for n in range(len(words) // fewest, width + 1)
+                if (text := textwrap.fill(words, n)).count("\n") < fewest)
+
+
 def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     """What each choice of a study's baseline is worth: accuracy with it less that without, one colour a network.
 
@@ -78,7 +85,7 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     axis.axvline(0, color=GREY, linewidth=1)
     ticks, y = {}, 0.0
     for part in choices:
-        ticks[y + (len(part) - 1) / 2] = textwrap.fill(part.what.iloc[0], 46)
+        ticks[y + (len(part) - 1) / 2] = _balanced(part.what.iloc[0], 46)
         for row in part.itertuples():
             axis.hlines(y, -row.high, -row.low, color=model_color(row.model), linewidth=2)
             axis.plot(-row.difference, y, "o", color=model_color(row.model), markersize=6, markeredgecolor="white")
