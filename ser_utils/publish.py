@@ -122,7 +122,7 @@ def readme_table(results: Path = RESULTS) -> str:
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
     others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
-    worth = studies.table("recipe", results)
+    worth, seeds = studies.table("recipe", results), studies.describe_seeds(studies.seeds(results))
     drawn = [f"![Worth of the choices: {evaluation.PROTOCOL_TITLES[protocol]}](figures/recipe_{protocol}.png)\n"
              for protocol in worth.dropna(subset=["difference"]).protocol.unique()]
     return "\n".join([
@@ -144,7 +144,7 @@ def readme_table(results: Path = RESULTS) -> str:
            " (`make study STUDY=recipe PROFILE=full`). Beyond chance means that the 95 % interval leaves out zero and"
            " McNemar's p is below 0.05, each choice judged alone: up to one in twenty that do nothing may pass. An"
            " interval over the four voices of a single fold may be much too narrow.\n",
-           *drawn, *(f"- {sentence}" for sentence in studies.describe_worth(worth)), ""] if drawn else []),
+           *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *seeds]), ""] if drawn else []),
     ])
 
 

@@ -344,14 +344,11 @@ def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd
     ResultsError
         A run's files are damaged, or a variant differs from its baseline in more than the study says.
     """
-    runs = results if isinstance(results, dict) else {
-        variant: {"/".join(path.parts[-3:]): path for path in evaluation.run_dirs(folder)}
-        for variant, folder in published(name, results).items()}
+    runs = _places(name, results)
     rows = []
     for protocol in PROTOCOLS:
         for model, changes in study(name).items():
-            base = {place: path for place, path in runs.get(BASELINE, {}).items()
-                    if place.startswith(f"{protocol}/{model}/")}
+            base = _of(runs, BASELINE, protocol, model)
             compared = {place for variant in changes for place in runs.get(variant, ())}
             shown = {place: path for place, path in base.items() if place in compared} or base
             if base:
@@ -367,9 +364,56 @@ def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd
     return pd.DataFrame(rows, columns=columns)
 
 
-def _validation(directory: Path) -> pd.DataFrame:
+def seeds(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
+    """What another seed reaches on the test clips beside the seed of the published runs: the chance in a training.
+
+    The seed is no choice of the recipe, so it is the one variant whose test clips may be read. ``results`` are those
+    of :func:`table`.
+
+    Returns
+    -------
+    A row a protocol and network that was trained with both: protocol, model, folds (finished with both), published
+    and another (test accuracy, means over folds, per cent), difference (of the other seed, points) with low and high
+    (95 %, as in :func:`table`).
+    """
+    runs, rows = _places("recipe", results), []
+    for protocol in PROTOCOLS:
+        for model, changes in study("recipe").items():
+            base = _of(runs, BASELINE, protocol, model)
+            other = {place: path for place, path in _of(runs, "seed", protocol, model).items() if place in base}
+            if other:
+                for place, path in other.items():
+                    _check_only_change(base[place], path, changes["seed"])
+                both = [_row(protocol, model, "seed", paths, "test")["accuracy"]
+                        for paths in ({place: base[place] for place in other}, other)]
+                rows.append({"protocol": protocol, "model": model, "folds": len(other), "published": both[0],
+                             "another": both[1], **_against(protocol, other, base, "test")})
+    return pd.DataFrame(rows, columns=["protocol", "model", "folds", "published", "another", "difference", "low",
+                                       "high"])
+
+
+def describe_seeds(found: pd.DataFrame) -> list[str]:
+    """What :func:`seeds` says, in one sentence (Markdown), or in none."""
+    said = [f"{MODEL_NAMES[row.model]}, *{row.protocol}*, {row.folds} of {FOLDS} folds: {row.another:.1f} % in place "
+            f"of {row.published:.1f} ({_signed(row.difference)}, {_signed(row.low)} to {_signed(row.high)})"
+            for row in found.itertuples()]
+    return [f"**Another seed on test clips**, which no choice has seen: {'; '.join(said)}."] if said else []
+
+
+def _places(name: str, results: Path | dict[str, dict[str, Path]]) -> dict[str, dict[str, Path]]:
+    """Variant -> place -> folder of the runs of a study: as given, or of the published results in a folder."""
+    return results if isinstance(results, dict) else {
+        variant: {"/".join(path.parts[-3:]): path for path in evaluation.run_dirs(folder)}
+        for variant, folder in published(name, results).items()}
+
+
+def _of(runs: dict[str, dict[str, Path]], variant: str, protocol: str, model: str) -> dict[str, Path]:
+    return {place: path for place, path in runs.get(variant, {}).items() if place.startswith(f"{protocol}/{model}/")}
+
+
+def _predictions(directory: Path, subset: str) -> pd.DataFrame:
     predictions = evaluation.read_predictions(directory)
-    return predictions[predictions.subset == "val"].assign(fold=directory.name)
+    return predictions[predictions.subset == subset].assign(fold=directory.name)
 
 
 def _info(directory: Path) -> dict:
@@ -384,10 +428,10 @@ def _check_only_change(base: Path, other: Path, change: Change) -> None:
                                       f"{change.settings}. Train both with the same settings (and publish them).")
 
 
-def _row(protocol: str, model: str, variant: str, directories: dict) -> dict:
+def _row(protocol: str, model: str, variant: str, directories: dict, subset: str = "val") -> dict:
     scores = []
     for path in directories.values():
-        part = _validation(path)
+        part = _predictions(path, subset)
         scores.append(evaluation.metrics(part.label, part.prediction) | {"clips": len(part)})
     scores, info = pd.DataFrame(scores), _info(path)
     return {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores),
@@ -395,9 +439,10 @@ def _row(protocol: str, model: str, variant: str, directories: dict) -> dict:
             "uar": 100 * scores.recall.mean(), "profile": info["profile"], "corpus": info["corpus"]}
 
 
-def _against(protocol: str, directories: dict, base: dict) -> dict:
+def _against(protocol: str, directories: dict, base: dict, subset: str = "val") -> dict:
     """The difference in accuracy from the baseline on the same clips, with its interval and test."""
-    mine, theirs = (pd.concat(_validation(paths[place]) for place in directories) for paths in (directories, base))
+    mine, theirs = (pd.concat(_predictions(paths[place], subset) for place in directories)
+                    for paths in (directories, base))
     both = mine.merge(theirs, on=["fold", "clip"], suffixes=("", "_base"), validate="one_to_one")
     right, right_base = both.prediction == both.label, both.prediction_base == both.label
     voices = evaluation.clip_facts(both["clip"]).actor if protocol == "actors" else None

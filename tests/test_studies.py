@@ -324,6 +324,41 @@ def test_what_choices_are_worth_is_said_with_the_sign_turned_and_chance_apart():
     assert studies.describe_worth(found[:1]) == []
 
 
+# What another seed changes
+
+def test_another_seed_is_compared_on_test_clips_of_the_folds_that_have_both(tmp_path):
+    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet"], ["seed", "speed"], ["random"], (0, 1, 2))
+    configs["seed"].pop()
+    put_study(configs, tmp_path, {"baseline": 0.8, "seed": 0.7, "speed": 0.2})
+    places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
+    found = studies.seeds(places)
+    assert found[["protocol", "model", "folds"]].values.tolist() == [["random", "alexnet", 2]]
+
+    def right(variant):
+        read = [evaluation.read_predictions(places[variant][f"random/alexnet/fold{k}"]) for k in (0, 1)]
+        test = pd.concat(part[part.subset == "test"] for part in read)
+        return 100 * (test.prediction == test.label).mean()
+
+    (row,) = found.itertuples()
+    assert (row.published, row.another) == pytest.approx((right("baseline"), right("seed")))
+    assert row.difference == pytest.approx(row.another - row.published) and row.low < row.difference < row.high < 0
+    (said,) = studies.describe_seeds(found)
+    assert f"AlexNet, *random*, 2 of 6 folds: {row.another:.1f} % in place of {row.published:.1f} (−" in said
+
+
+def test_another_seed_with_other_settings_is_refused(tmp_path):
+    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet"], ["seed"], ["random"], (0,))
+    put_study(configs, tmp_path, {"baseline": 0.8})
+    other = put(dataclasses.replace(configs["seed"][0], epochs=7), tmp_path)
+    places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
+    with pytest.raises(evaluation.ResultsError, match="more than its change"):
+        studies.seeds(places | {"seed": {"random/alexnet/fold0": other}})
+
+
+def test_no_other_seed_is_no_sentence(tmp_path):
+    assert studies.describe_seeds(studies.seeds(tmp_path)) == []
+
+
 # The paired interval
 
 def test_paired_interval_of_a_difference():
