@@ -52,10 +52,10 @@ class Channels(keras.layers.Layer):
     """Views of a normalised spectrogram as channels: (batch, frames, bands) in, (batch, frames, bands, channels) out.
 
     "static" is the spectrogram itself; "delta" and "delta2" its first and second derivative along time over 9 frames
-    (Savitzky-Golay filters as in ``librosa.feature.delta``, with zeros beyond the ends), brought to about the same
-    spread, as in the three-channel log-mels of Chen et al. (2018), doi 10.1109/LSP.2018.2860246; "centred" has each
-    band's mean over the speech of this very clip taken off, and with it its level and its voice's long-term spectrum.
-    Frames of padding stay 0.
+    (Savitzky-Golay filters as in ``librosa.feature.delta``, with zeros beyond the ends), scaled to filters of unit
+    norm so that no channel is much louder than another, as in the three-channel log-mels of Chen et al. (2018),
+    doi 10.1109/LSP.2018.2860246; "centred" has each band's mean over the speech of this very clip taken off, and
+    with it its level and its voice's long-term spectrum. Frames of padding stay 0.
 
     Raises
     ------
@@ -64,15 +64,13 @@ class Channels(keras.layers.Layer):
     """
 
     WIDTH = 9  # frames
-    # Standard deviation in speech whose own is 1, of training clips of fold 0 of ``actors``: fixed factors, the same
-    # for every fold, and nothing that a network can't undo by its weights.
-    SPREAD = {"delta": 0.15, "delta2": 0.085}
+    DERIVATIVES = {"delta": 1, "delta2": 2}
 
     def __init__(self, names: tuple[str, ...], **kwargs):
         kwargs.pop("dtype", None)
         super().__init__(dtype="float32", **kwargs)
         self.names = tuple(names)
-        if not self.names or not set(self.names) <= {"static", *self.SPREAD, "centred"}:
+        if not self.names or not set(self.names) <= {"static", *self.DERIVATIVES, "centred"}:
             raise ValueError(f"Channels are static, delta, delta2 and centred, one at least, not {self.names}.")
 
     def call(self, spectrogram):
@@ -86,8 +84,9 @@ class Channels(keras.layers.Layer):
         if name == "centred":
             frames = ops.maximum(ops.sum(speech, axis=1, keepdims=True), 1.0)
             return (spectrogram - ops.sum(spectrogram, axis=1, keepdims=True) / frames) * speech
-        order = 1 if name == "delta" else 2
-        filters = scipy.signal.savgol_coeffs(self.WIDTH, order, deriv=order, use="dot") / self.SPREAD[name]
+        order = self.DERIVATIVES[name]
+        filters = scipy.signal.savgol_coeffs(self.WIDTH, order, deriv=order, use="dot")
+        filters /= np.linalg.norm(filters)
         half = self.WIDTH // 2
         padded, size = ops.pad(spectrogram, [[0, 0], [half, half], [0, 0]]), spectrogram.shape[1]
         return speech * sum(float(weight) * padded[:, at:at + size] for at, weight in enumerate(filters))
