@@ -523,8 +523,8 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
     """What the :func:`table` of the study ``recipe`` says of the recipe's choices, in sentences (Markdown).
 
     The worth of a choice is the accuracy with it less that with its alternative. It is beyond chance where the 95 %
-    interval leaves out zero and McNemar's p is below 0.05. The variant *seed* is no choice, and not counted; what it
-    changed is said at the end, for scale.
+    interval leaves out zero and McNemar's p is below 0.05. What all channels change (*wide*) is said whatever it is;
+    the variant *seed* is no choice, and not counted: what it changed is said at the end, for scale.
     """
     measured = found.dropna(subset=["difference"]).sort_values("difference")
     tried, seeds = measured[measured.variant != "seed"], measured[measured.variant == "seed"]
@@ -539,6 +539,13 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
         return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(-row.difference)} ({_signed(-row.high)} to "
                 f"{_signed(-row.low)})")
 
+    def wider(row):
+        chance = "" if row.p < 0.05 and row.low * row.high > 0 else ", which may be chance"
+        return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(row.difference)} ({_signed(row.low)} to "
+                f"{_signed(row.high)}){chance}")
+
+    wide = tried[tried.variant == "wide"]
+
     def listed(rows):
         return "; ".join(f"{changes[row.model][row.variant].what} {points(row)}" for row in rows.itertuples()) or "none"
 
@@ -546,6 +553,8 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
             f"validation accuracy: {listed(worth)}.",
             f"**Worse than the alternative beyond chance**: {listed(harm)}.",
             f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}.",
+            *([f"**All of the published channels** in place of a part: {'; '.join(map(wider, wide.itertuples()))}."]
+              if len(wide) else []),
             *(["**For scale**, the seed of the published runs, not another: "
                f"{'; '.join(map(points, seeds.itertuples()))}. A choice worth no more may owe it to the seed."]
               if len(seeds) else [])]
