@@ -109,7 +109,7 @@ bench: $(STAMP)  ## run the benchmarks
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies
 	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/synthetic* \
-	    .pytest_cache .ruff_cache .coverage $$(find . -path ./.venv -prune -o \
+	    .pytest_cache .ruff_cache $(wildcard .coverage*) $$(find . -path ./.venv -prune -o \
 	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
 	@echo "kept: data/ravdess, $(or $(filter %-full,$(wildcard runs/*)),runs/*-full (none)), results/, .venv"
