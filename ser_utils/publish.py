@@ -143,7 +143,9 @@ def readme_table(results: Path = RESULTS) -> str:
            "One ingredient of the recipe is left out or exchanged, all else stays; judged on validation clips"
            " (`make study STUDY=recipe PROFILE=full`). Beyond chance means that the 95 % interval leaves out zero and"
            " McNemar's p is below 0.05, each choice judged alone: up to one in twenty that do nothing may pass. An"
-           " interval over the four voices of a single fold may be much too narrow.\n",
+           " interval over the four voices of a single fold may be much too narrow. A variant may have been trained on"
+           " another processor than the recipe (`device` in `run.json`), which rounds differently; what another seed"
+           " changes holds that, too.\n",
            *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *seeds]), ""] if drawn else []),
     ])
 
