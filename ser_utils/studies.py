@@ -519,12 +519,18 @@ def describe_growth(grown: pd.DataFrame) -> list[str]:
     return said
 
 
+def points(row) -> str:
+    """What a choice is worth, in words: network, protocol and points, from a row of :func:`table` as a named tuple."""
+    return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(-row.difference)} ({_signed(-row.high)} to "
+            f"{_signed(-row.low)})")
+
+
 def describe_worth(found: pd.DataFrame) -> list[str]:
     """What the :func:`table` of the study ``recipe`` says of the recipe's choices, in sentences (Markdown).
 
     The worth of a choice is the accuracy with it less that with its alternative. It is beyond chance where the 95 %
-    interval leaves out zero and McNemar's p is below 0.05. What all channels change (*wide*) is said whatever it is;
-    the variant *seed* is no choice, and not counted: what it changed is said at the end, for scale.
+    interval leaves out zero and McNemar's p is below 0.05. A part of the channels (*wide*) is always said; the
+    variant *seed* is no choice, and not counted: what it changed is said at the end, for scale.
     """
     measured = found.dropna(subset=["difference"]).sort_values("difference")
     tried, seeds = measured[measured.variant != "seed"], measured[measured.variant == "seed"]
@@ -535,15 +541,6 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
     perhaps = tried[(tried.difference > 0) & ~tried.index.isin(harm.index)][::-1]
     changes = study("recipe")
 
-    def points(row):
-        return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(-row.difference)} ({_signed(-row.high)} to "
-                f"{_signed(-row.low)})")
-
-    def wider(row):
-        chance = "" if row.p < 0.05 and row.low * row.high > 0 else ", which may be chance"
-        return (f"({MODEL_NAMES[row.model]}, *{row.protocol}*) {_signed(row.difference)} ({_signed(row.low)} to "
-                f"{_signed(row.high)}){chance}")
-
     wide = tried[tried.variant == "wide"]
 
     def listed(rows):
@@ -553,7 +550,7 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
             f"validation accuracy: {listed(worth)}.",
             f"**Worse than the alternative beyond chance**: {listed(harm)}.",
             f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}.",
-            *([f"**All of the published channels** in place of a part: {'; '.join(map(wider, wide.itertuples()))}."]
+            *([f"**A part of the published channels**, not all of them: {'; '.join(map(points, wide.itertuples()))}."]
               if len(wide) else []),
             *(["**For scale**, the seed of the published runs, not another: "
                f"{'; '.join(map(points, seeds.itertuples()))}. A choice worth no more may owe it to the seed."]

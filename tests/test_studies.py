@@ -322,8 +322,7 @@ def test_what_choices_are_worth_is_said_with_the_sign_turned_and_chance_apart():
     wider = pd.DataFrame([("resnet", "wide", -0.4, -4.6, 3.3, 1.0), ("vgg16", "wide", 3.0, 1.0, 5.0, 0.01)],
                          columns=found.columns[:6]).assign(protocol="random")
     wide = studies.describe_worth(pd.concat([found, wider]))[3]
-    assert wide.endswith(": (ResNet, *random*) −0.4 (−4.6 to +3.3), which may be chance; (VGG16, *random*) +3.0 (+1.0 "
-                         "to +5.0).")
+    assert wide.endswith(": (ResNet, *random*) +0.4 (−3.3 to +4.6); (VGG16, *random*) −3.0 (−5.0 to −1.0).")
     worth, harm, perhaps = studies.describe_worth(found[found.variant.isin(["baseline", "speed"])])
     assert worth.endswith(" none.") and harm.endswith(" none.") and perhaps.endswith(" none.")
     assert studies.describe_worth(found[:1]) == []
