@@ -52,6 +52,8 @@ _REDUCED = ("smoke", "quick")  # where strides depart from the published ones
 _FULL = ("full",)
 _SEED = Change({"seed": 1}, "for scale: nothing but the seed of the random numbers",
                "a difference no larger than this one may be chance")
+_AGAIN = Change({}, "for scale: nothing, the same training once more on another processor",
+                "processors round differently, and 240 epochs make another training of it", _FULL)
 _BANDS = _options("three frequency bands apart up to the classifier, not one mean over all frequencies",
                   "the height of a feature in a spectrogram carries meaning", bands=1)
 _AVERAGE = _options("attention over time, not the plain mean",
@@ -108,6 +110,7 @@ _RECIPE = {
                                   "time_masks": 2}}, "mild augmentation, not twice as much",
                      "more of it takes longer to learn", _FULL),
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
+    "again": _AGAIN,
 }
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
@@ -289,7 +292,8 @@ def run_configs(name: str, profile: str, corpus: str, models=None, variants=None
 def _weights_serve(base: RunConfig, other: RunConfig, runs: Path) -> bool:
     """Whether a run has, or will have, the weights of another one: both differ in the versions judged alone."""
     without = base.is_finished(runs) and not (base.run_directory(runs) / "model.keras").exists()
-    return not without and dataclasses.replace(other, versions=base.versions).hash == base.hash
+    alone = other.versions != base.versions and dataclasses.replace(other, versions=base.versions).hash == base.hash
+    return alone and not without
 
 
 def _folder(name: str, variant: str) -> str:

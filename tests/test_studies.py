@@ -111,8 +111,9 @@ def test_the_imagenet_study_fits_the_published_weights(profile):
     ("transformer", {"epochs": 240, "learning_rate": 0.002, "ema": 0.995})])
 def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     found = studies.run_configs("recipe", "full", "ravdess", [model])
-    hashes = {configs[0].hash for configs in found.values()}
-    assert len(hashes) == len(found) == 1 + len(studies.study("recipe")[model])
+    hashes = {variant: configs[0].hash for variant, configs in found.items()}
+    assert len(found) == 1 + len(studies.study("recipe")[model]) and hashes.pop("again") == hashes["baseline"]
+    assert len(set(hashes.values())) == len(hashes)
     base = found.pop("baseline")[0]
     named |= {"batch_size": 32, "weight_decay": 0.02, "label_smoothing": 0.1, "mixup": 0.0, "versions": 3}
     assert {name: getattr(base, name) for name in named} == named and base.augment.noise_probability == 0.25
@@ -461,11 +462,12 @@ def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_pa
     monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
     monkeypatch.setattr(studies.grid, "train", train)
     monkeypatch.setattr("ser_utils.training.judge_anew", lambda run, config, *rest: judged.append((run.dir, config)))
-    words = ["recipe", "--profile", "full", "--models", "resnet", "--variants", "single", "epochs", "--protocols",
-             "random", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
+    words = ["recipe", "--profile", "full", "--models", "resnet", "--variants", "single", "epochs", "again",
+             "--protocols", "random", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
     assert studies.main(words) == 0
     base = studies.run_configs("recipe", "full", "ravdess", ["resnet"], [], ["random"])["baseline"][0]
-    assert trained == ["random/resnet/fold0", "studies/recipe/epochs/random/resnet/fold0"]
+    assert trained == ["random/resnet/fold0", *(f"studies/recipe/{variant}/random/resnet/fold0"
+                                                for variant in ("epochs", "again"))]
     ((where, config),) = judged
     assert where == base.run_directory(tmp_path) and config.name == "studies/recipe/single/random/resnet/fold0"
     (where / "model.keras").unlink()  # trained elsewhere: its weights did not come home
