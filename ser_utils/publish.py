@@ -122,7 +122,7 @@ def readme_table(results: Path = RESULTS) -> str:
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
     others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
-    worth, seeds = studies.table("recipe", results), studies.describe_seeds(studies.seeds(results))
+    worth, again = studies.table("recipe", results), studies.describe_retrained(studies.retrained(results))
     drawn = [f"![Worth of the choices: {evaluation.PROTOCOL_TITLES[protocol]}](figures/recipe_{protocol}.png)\n"
              for protocol in worth.dropna(subset=["difference"]).protocol.unique()]
     return "\n".join([
@@ -143,10 +143,10 @@ def readme_table(results: Path = RESULTS) -> str:
            "One ingredient of the recipe is left out or exchanged, all else stays; judged on validation clips"
            " (`make study STUDY=recipe PROFILE=full`). Beyond chance means that the 95 % interval leaves out zero and"
            " McNemar's p is below 0.05, each choice judged alone: up to one in twenty that do nothing may pass. An"
-           " interval over the four voices of a single fold may be much too narrow. A variant may have been trained on"
-           " another processor than the recipe (`device` in `run.json`), which rounds differently; what another seed"
-           " changes holds that, too.\n",
-           *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *seeds]), ""] if drawn else []),
+           " interval over the four voices of a single fold may be much too narrow. Another processor rounds"
+           " differently and so makes another training; a variant is compared with the recipe trained on the same kind"
+           " of processor (`device` in `run.json`) where there is such a training.\n",
+           *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *again]), ""] if drawn else []),
     ])
 
 

@@ -26,6 +26,9 @@ from ser_utils.paths import RESULTS, RUNS
 BASELINE = "baseline"
 PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
 CLIPS = 960  # in training, of every fold
+AGAIN = "again"
+CHANCE = {  # variants that choose nothing: two trainings of one recipe
+    "seed": "another seed", AGAIN: "the same seed on another processor"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,7 @@ _RECIPE = {
                                   "time_masks": 2}}, "mild augmentation, not twice as much",
                      "more of it takes longer to learn", _FULL),
     "seed": dataclasses.replace(_SEED, profiles=_FULL),
-    "again": _AGAIN,
+    AGAIN: _AGAIN,
 }
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change({"options": {"width": 1.0}}, "a part of the published channels, not all of them",
@@ -341,7 +344,9 @@ def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd
     finished (all its own while none has): protocol, model, variant, folds (of a variant: finished by both), clips,
     accuracy and uar (means over folds, per cent), difference (accuracy of the variant less that of the baseline,
     points) with low and high (95 %, paired bootstrap over clips, under ``actors`` over voices), p (exact McNemar
-    test), profile, corpus. The interval holds the chance in the validation clips, not that in the seed.
+    test), same_device (the folds whose two trainings ran on one kind of processor), profile, corpus. A fold of which
+    the baseline was trained on another processor is compared with ``again``, the baseline trained once more, if that
+    was trained on the variant's. The interval holds the chance in the validation clips, not that in the training.
 
     Raises
     ------
@@ -353,6 +358,7 @@ def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd
     for protocol in PROTOCOLS:
         for model, changes in study(name).items():
             base = _of(runs, BASELINE, protocol, model)
+            again = _of(runs, AGAIN, protocol, model)
             compared = {place for variant in changes for place in runs.get(variant, ())}
             shown = {place: path for place, path in base.items() if place in compared} or base
             if base:
@@ -362,46 +368,51 @@ def table(name: str, results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd
                 if both:
                     for place, path in both.items():
                         _check_only_change(base[place], path, change)
-                    rows.append(_row(protocol, model, variant, both) | _against(protocol, both, base))
+                    beside = base if variant == AGAIN else {
+                        place: _nearest(path, base[place], again.get(place)) for place, path in both.items()}
+                    alike = sum(_device(path) == _device(beside[place]) for place, path in both.items())
+                    rows.append(_row(protocol, model, variant, both) | _against(protocol, both, beside)
+                                | {"same_device": alike})
     columns = ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low", "high", "p",
-               "profile", "corpus"]
+               "same_device", "profile", "corpus"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def seeds(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
-    """What another seed reaches on the test clips beside the seed of the published runs: the chance in a training.
+def retrained(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
+    """What another training of the recipe reaches on the test clips beside the published one.
 
-    The seed is no choice of the recipe, so it is the one variant whose test clips may be read. ``results`` are those
-    of :func:`table`.
+    With another seed, or once more on another processor: neither is a choice of the recipe, so these are the variants
+    whose test clips may be read. ``results`` are those of :func:`table`.
 
     Returns
     -------
-    A row a protocol and network that was trained with both: protocol, model, folds (finished with both), published
-    and another (test accuracy, means over folds, per cent), difference (of the other seed, points) with low and high
-    (95 %, as in :func:`table`).
+    A row a protocol, network and variant of ``CHANCE`` that is finished: protocol, model, variant, folds (finished by
+    both), published and other (test accuracy, means over folds, per cent), difference (of the other training, points)
+    with low and high (95 %, as in :func:`table`).
     """
     runs, rows = _places("recipe", results), []
-    for protocol in PROTOCOLS:
-        for model, changes in study("recipe").items():
-            base = _of(runs, BASELINE, protocol, model)
-            other = {place: path for place, path in _of(runs, "seed", protocol, model).items() if place in base}
-            if other:
-                for place, path in other.items():
-                    _check_only_change(base[place], path, changes["seed"])
-                both = [_row(protocol, model, "seed", paths, "test")["accuracy"]
-                        for paths in ({place: base[place] for place in other}, other)]
-                rows.append({"protocol": protocol, "model": model, "folds": len(other), "published": both[0],
-                             "another": both[1], **_against(protocol, other, base, "test")})
-    return pd.DataFrame(rows, columns=["protocol", "model", "folds", "published", "another", "difference", "low",
-                                       "high"])
+    for variant in CHANCE:
+        for protocol in PROTOCOLS:
+            for model, changes in study("recipe").items():
+                base = _of(runs, BASELINE, protocol, model)
+                other = {place: path for place, path in _of(runs, variant, protocol, model).items() if place in base}
+                if other:
+                    for place, path in other.items():
+                        _check_only_change(base[place], path, changes[variant])
+                    both = [_row(protocol, model, variant, paths, "test")["accuracy"]
+                            for paths in ({place: base[place] for place in other}, other)]
+                    rows.append({"protocol": protocol, "model": model, "variant": variant, "folds": len(other),
+                                 "published": both[0], "other": both[1], **_against(protocol, other, base, "test")})
+    return pd.DataFrame(rows, columns=["protocol", "model", "variant", "folds", "published", "other", "difference",
+                                       "low", "high"])
 
 
-def describe_seeds(found: pd.DataFrame) -> list[str]:
-    """What :func:`seeds` says, in one sentence (Markdown), or in none."""
-    said = [f"{MODEL_NAMES[row.model]}, *{row.protocol}*, {row.folds} of {FOLDS} folds: {row.another:.1f} % in place "
-            f"of {row.published:.1f} ({_signed(row.difference)}, {_signed(row.low)} to {_signed(row.high)})"
-            for row in found.itertuples()]
-    return [f"**Another seed on test clips**, which no choice has seen: {'; '.join(said)}."] if said else []
+def describe_retrained(found: pd.DataFrame) -> list[str]:
+    """What :func:`retrained` says, in one sentence a variant (Markdown)."""
+    return [f"**Test clips with {CHANCE[variant]}**, read for no choice: " + "; ".join(
+        f"{MODEL_NAMES[row.model]}, *{row.protocol}*, {row.folds} of {FOLDS} folds: {row.other:.1f} % in place of "
+        f"{row.published:.1f} ({_signed(row.difference)}, {_signed(row.low)} to {_signed(row.high)})"
+        for row in part.itertuples()) + "." for variant, part in found.groupby("variant", sort=False)]
 
 
 def _places(name: str, results: Path | dict[str, dict[str, Path]]) -> dict[str, dict[str, Path]]:
@@ -422,6 +433,16 @@ def _predictions(directory: Path, subset: str) -> pd.DataFrame:
 
 def _info(directory: Path) -> dict:
     return json.loads((directory / "run.json").read_text())
+
+
+def _device(directory: Path) -> str:
+    return _info(directory)["device"]
+
+
+def _nearest(run: Path, base: Path, again: Path | None) -> Path:
+    """Of two runs of the baseline, the one that was trained on the processor of another run; else the first."""
+    serves = again and _device(base) != _device(run) == _device(again)
+    return again if serves else base
 
 
 def _check_only_change(base: Path, other: Path, change: Change) -> None:
@@ -533,32 +554,38 @@ def describe_worth(found: pd.DataFrame) -> list[str]:
     """What the :func:`table` of the study ``recipe`` says of the recipe's choices, in sentences (Markdown).
 
     The worth of a choice is the accuracy with it less that with its alternative. It is beyond chance where the 95 %
-    interval leaves out zero and McNemar's p is below 0.05. A part of the channels (*wide*) is always said; the
-    variant *seed* is no choice, and not counted: what it changed is said at the end, for scale.
+    interval leaves out zero and McNemar's p is below 0.05. A part of the channels (*wide*) is always said. The
+    variants of ``CHANCE`` are no choices, and not counted: what they changed is said at the end, for scale.
     """
     measured = found.dropna(subset=["difference"]).sort_values("difference")
-    tried, seeds = measured[measured.variant != "seed"], measured[measured.variant == "seed"]
+    tried = measured[~measured.variant.isin(CHANCE)]
     if tried.empty:
         return []
     surely = tried.p < 0.05
     worth, harm = tried[surely & (tried.high < 0)], tried[surely & (tried.low > 0)][::-1]
     perhaps = tried[(tried.difference > 0) & ~tried.index.isin(harm.index)][::-1]
     changes = study("recipe")
-
     wide = tried[tried.variant == "wide"]
+    alike = (tried.same_device == tried.folds).sum()
 
     def listed(rows):
         return "; ".join(f"{changes[row.model][row.variant].what} {points(row)}" for row in rows.itertuples()) or "none"
 
-    return [f"**Worth something beyond chance**, {len(worth)} of {len(tried)} choices measured, in points of "
+    said = [f"**Worth something beyond chance**, {len(worth)} of {len(tried)} choices measured, in points of "
             f"validation accuracy: {listed(worth)}.",
             f"**Worse than the alternative beyond chance**: {listed(harm)}.",
-            f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}.",
-            *([f"**A part of the published channels**, not all of them: {'; '.join(map(points, wide.itertuples()))}."]
-              if len(wide) else []),
-            *(["**For scale**, the seed of the published runs, not another: "
-               f"{'; '.join(map(points, seeds.itertuples()))}. A choice worth no more may owe it to the seed."]
-              if len(seeds) else [])]
+            f"**Worse, but perhaps by chance**, {len(perhaps)}, the three largest: {listed(perhaps[:3])}."]
+    if len(wide):
+        said.append("**A part of the published channels**, not all of them: "
+                    f"{'; '.join(map(points, wide.itertuples()))}.")
+    for variant, words in CHANCE.items():
+        scale = measured[measured.variant == variant]
+        if len(scale):
+            said.append(f"**For scale**, by how much the recipe's training is above one with {words}: "
+                        f"{'; '.join(map(points, scale.itertuples()))}. A choice worth no more may owe it to that.")
+    said.append(f"**Processors** round differently: {alike} of the {len(tried)} comparisons are between trainings on "
+                "one kind of processor.")
+    return said
 
 
 def _signed(value: float) -> str:
@@ -609,8 +636,11 @@ def text(found: pd.DataFrame) -> str:
         shown[column] = shown[column].map("{:.1f}".format)
     for column in ("difference", "low", "high"):
         shown[column] = shown[column].map(lambda value: "" if np.isnan(value) else _signed(value))
-    shown["p"] = shown.p.map(lambda value: "" if np.isnan(value) else f"{value:.3f}")
-    return shown.to_string(index=False) + "\nValidation clips, per cent; differences from the baseline in points."
+    for column, form in (("p", "{:.3f}"), ("same_device", "{:.0f}")):
+        shown[column] = shown[column].map(lambda value, form=form: "" if np.isnan(value) else form.format(value))
+    return shown.to_string(index=False) + (
+        "\nValidation clips, per cent; differences from the baseline in points, in so many folds from one trained on "
+        "the same processor.")
 
 
 def main(arguments: list[str] | None = None) -> int:

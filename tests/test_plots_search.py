@@ -34,19 +34,20 @@ def test_trials_needs_finished_trials(clean_style):
 def test_worth_draws_every_variant_of_every_network(clean_style):
     rows = [(model, variant, -difference, -difference - 3, -difference + 2)
             for model in ("lstm", "transformer")
-            for variant, difference in (("baseline", 0), ("rate", -4), ("noise", 1))]
+            for variant, difference in (("baseline", 0), ("seed", 0), ("rate", -4), ("noise", 1))]
     table = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high"])
     fig = plots.worth(table, "recipe", "Which choices pay")
     (axis,) = fig.axes
     dots = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
-    assert dots == [-4, -4, 1, 1]  # with the choice less without it
+    assert dots == [-4, -4, 1, 1, 0, 0]  # with the choice less without it; what is no choice last
     spans = np.vstack([span for line in axis.collections for span in line.get_segments()])
     assert (spans[:, 0].min(), spans[:, 0].max()) == (-6, 4)
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["a learning rate of 0.001, not half of it", "a learning rate of 0.002, not half of it",
-                      "noise in a quarter of the clips"]
+                      "noise in a quarter of the clips", "for scale: nothing but the\nseed of the random numbers"]
     heights = [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"]
-    assert len(set(heights)) == 4 and list(axis.get_yticks()) == [*heights[:2], sum(heights[2:]) / 2]
+    assert len(set(heights)) == 6
+    assert list(axis.get_yticks()) == [*heights[:2], sum(heights[2:4]) / 2, sum(heights[4:]) / 2]
     assert {text.get_text() for text in fig.legends[0].texts} == {"LSTM", "Transformer"}
 
 

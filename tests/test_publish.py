@@ -94,6 +94,7 @@ def test_what_the_recipes_choices_are_worth_is_drawn_and_said_where_it_was_measu
     rows = [("random", "lstm", "baseline"), ("random", "lstm", "mixup"), ("actors", "lstm", "baseline")]
     found = pd.DataFrame(rows, columns=["protocol", "model", "variant"])
     found[["difference", "low", "high", "p"]] = np.nan
+    found[["folds", "same_device"]] = 1
     found.loc[1, ["difference", "low", "high", "p"]] = -5.0, -8.0, -2.0, 0.01
     monkeypatch.setattr(publish.studies, "table", lambda name, results: found if name == "recipe" else nothing)
     publish.draw(runs, tmp_path / "figures")

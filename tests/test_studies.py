@@ -311,44 +311,50 @@ def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
 def test_what_choices_are_worth_is_said_with_the_sign_turned_and_chance_apart():
     rows = [("alexnet", "baseline", np.nan, np.nan, np.nan, np.nan), ("alexnet", "mixup", -6.0, -9.0, -3.0, 0.001),
             ("alexnet", "speed", -4.0, -8.0, -0.5, 0.06), ("alexnet", "decay", 2.0, -1.0, 5.0, 0.3),
-            ("alexnet", "seed", 3.0, 1.0, 5.0, 0.01), ("transformer", "warp", 4.0, 1.0, 7.0, 0.02)]
-    found = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high", "p"]).assign(protocol="random")
-    worth, harm, perhaps, scale = studies.describe_worth(found)
+            ("alexnet", "seed", 3.0, 1.0, 5.0, 0.01), ("transformer", "warp", 4.0, 1.0, 7.0, 0.02),
+            ("alexnet", "again", -9.0, -10.0, -8.0, 0.01)]
+    found = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high", "p"]).assign(
+        protocol="random", folds=2, same_device=[np.nan, 2, 1, 0, 2, 2, 0])
+    worth, harm, perhaps, seed, again, processors = studies.describe_worth(found)
     assert "1 of 4 choices" in worth and worth.endswith(
         ": each clip alone, not mixed with another (AlexNet, *random*) +6.0 (+3.0 to +9.0).")
     assert harm.endswith("chance**: a warped frequency axis (Transformer, *random*) −4.0 (−7.0 to −1.0).")
     assert ", 1, " in perhaps and "not 1 (AlexNet, *random*) −2.0 (−5.0 to +1.0)" in perhaps
-    assert "seed" not in worth + harm + perhaps
-    assert "not another: (AlexNet, *random*) −3.0 (−5.0 to −1.0)." in scale
+    assert "seed" not in worth + harm + perhaps and "again" not in worth + harm + perhaps
+    assert "another seed: (AlexNet, *random*) −3.0 (−5.0 to −1.0). A choice" in seed
+    assert "another processor: (AlexNet, *random*) +9.0 (+8.0 to +10.0). A choice" in again
+    assert "2 of the 4 comparisons" in processors
     wider = pd.DataFrame([("resnet", "wide", -0.4, -4.6, 3.3, 1.0), ("vgg16", "wide", 3.0, 1.0, 5.0, 0.01)],
-                         columns=found.columns[:6]).assign(protocol="random")
+                         columns=found.columns[:6]).assign(protocol="random", folds=1, same_device=1)
     wide = studies.describe_worth(pd.concat([found, wider]))[3]
     assert wide.endswith(": (ResNet, *random*) +0.4 (−3.3 to +4.6); (VGG16, *random*) −3.0 (−5.0 to −1.0).")
-    worth, harm, perhaps = studies.describe_worth(found[found.variant.isin(["baseline", "speed"])])
+    worth, harm, perhaps, processors = studies.describe_worth(found[found.variant.isin(["baseline", "speed"])])
     assert worth.endswith(" none.") and harm.endswith(" none.") and perhaps.endswith(" none.")
     assert studies.describe_worth(found[:1]) == []
 
 
-# What another seed changes
+# What another training of the same recipe changes
 
-def test_another_seed_is_compared_on_test_clips_of_the_folds_that_have_both(tmp_path):
-    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet"], ["seed", "speed"], ["random"], (0, 1, 2))
-    configs["seed"].pop()
-    put_study(configs, tmp_path, {"baseline": 0.8, "seed": 0.7, "speed": 0.2})
+@pytest.mark.parametrize("variant, words", studies.CHANCE.items())
+def test_another_training_is_compared_on_test_clips_of_the_folds_that_have_both(tmp_path, variant, words):
+    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet"], [variant, "speed"], ["random"], (0, 1, 2))
+    configs[variant].pop()
+    put_study(configs, tmp_path, {"baseline": 0.8, variant: 0.7, "speed": 0.2})
     places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
-    found = studies.seeds(places)
-    assert found[["protocol", "model", "folds"]].values.tolist() == [["random", "alexnet", 2]]
+    found = studies.retrained(places)
+    assert found[["protocol", "model", "variant", "folds"]].values.tolist() == [["random", "alexnet", variant, 2]]
 
-    def right(variant):
-        read = [evaluation.read_predictions(places[variant][f"random/alexnet/fold{k}"]) for k in (0, 1)]
+    def right(name):
+        read = [evaluation.read_predictions(places[name][f"random/alexnet/fold{k}"]) for k in (0, 1)]
         test = pd.concat(part[part.subset == "test"] for part in read)
         return 100 * (test.prediction == test.label).mean()
 
     (row,) = found.itertuples()
-    assert (row.published, row.another) == pytest.approx((right("baseline"), right("seed")))
-    assert row.difference == pytest.approx(row.another - row.published) and row.low < row.difference < row.high < 0
-    (said,) = studies.describe_seeds(found)
-    assert f"AlexNet, *random*, 2 of 6 folds: {row.another:.1f} % in place of {row.published:.1f} (−" in said
+    assert (row.published, row.other) == pytest.approx((right("baseline"), right(variant)))
+    assert row.difference == pytest.approx(row.other - row.published) and row.low < row.difference < row.high < 0
+    (said,) = studies.describe_retrained(found)
+    assert words in said
+    assert f"AlexNet, *random*, 2 of 6 folds: {row.other:.1f} % in place of {row.published:.1f} (−" in said
 
 
 def test_another_seed_with_other_settings_is_refused(tmp_path):
@@ -357,11 +363,39 @@ def test_another_seed_with_other_settings_is_refused(tmp_path):
     other = put(dataclasses.replace(configs["seed"][0], epochs=7), tmp_path)
     places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
     with pytest.raises(evaluation.ResultsError, match="more than its change"):
-        studies.seeds(places | {"seed": {"random/alexnet/fold0": other}})
+        studies.retrained(places | {"seed": {"random/alexnet/fold0": other}})
 
 
-def test_no_other_seed_is_no_sentence(tmp_path):
-    assert studies.describe_seeds(studies.seeds(tmp_path)) == []
+def test_no_other_training_is_no_sentence(tmp_path):
+    assert studies.describe_retrained(studies.retrained(tmp_path)) == []
+
+
+# Processors
+
+def test_a_variant_is_compared_with_the_recipe_on_its_own_processor(tmp_path):
+    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet"], ["speed", "seed", "warp", "again"],
+                                  ["random"], (0, 1))
+    configs["again"].pop()  # on fold 0 alone
+    put_study(configs, tmp_path, {"baseline": 0.8, "again": 0.5, "speed": 0.6, "seed": 0.6, "warp": 0.7})
+    for variant, device in (("baseline", "one"), ("again", "other"), ("speed", "other"), ("seed", "third"),
+                            ("warp", "one")):
+        for c in configs[variant]:
+            path = c.run_directory(tmp_path) / "run.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"device": device}))
+    found = studies.table("recipe", studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere"))
+    found = found.set_index("variant")
+    right = {variant: [(part.prediction == part.label).mean() for part in (
+        studies._predictions(c.run_directory(tmp_path), "val") for c in own)] for variant, own in configs.items()}
+
+    def less(variant, *beside):
+        return 100 * np.mean(np.subtract(right[variant], beside))
+
+    first, second = right["baseline"]
+    assert found.difference["speed"] == pytest.approx(less("speed", right["again"][0], second))
+    assert found.difference["seed"] == pytest.approx(less("seed", first, second))
+    assert found.difference["warp"] == pytest.approx(less("warp", first, second))
+    assert found.difference["again"] == pytest.approx(100 * (right["again"][0] - first))
+    assert found.same_device.drop("baseline").to_dict() == {"speed": 1, "seed": 0, "warp": 2, "again": 0}
 
 
 # The paired interval

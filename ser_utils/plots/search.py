@@ -75,6 +75,7 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     ``table`` is that of :func:`ser_utils.studies.table` for the study ``name``, one protocol; 95 % intervals.
     """
     table = table[table.variant != studies.BASELINE]
+    table = table.sort_values("variant", key=lambda names: names.isin(studies.CHANCE), kind="stable")  # for scale: last
     changes = studies.study(name)
     what = [changes[row.model][row.variant].what for row in table.itertuples()]
     choices = [part for _, variant in table.assign(what=what).groupby("variant", sort=False)
