@@ -122,7 +122,9 @@ def readme_table(results: Path = RESULTS) -> str:
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
     others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
-    worth, again = studies.table("recipe", results), studies.describe_retrained(studies.retrained(results))
+    worth = studies.table("recipe", results)
+    again = [*studies.describe_retrained(studies.retrained(results)),
+             *studies.describe_averaged(studies.averaged(results))]
     drawn = [f"![Worth of the choices: {evaluation.PROTOCOL_TITLES[protocol]}](figures/recipe_{protocol}.png)\n"
              for protocol in worth.dropna(subset=["difference"]).protocol.unique()]
     return "\n".join([

@@ -415,6 +415,45 @@ def describe_retrained(found: pd.DataFrame) -> list[str]:
         for row in part.itertuples()) + "." for variant, part in found.groupby("variant", sort=False)]
 
 
+def averaged(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
+    """What the mean over several trainings of the recipe recognises of the test clips: all that differ by chance alone.
+
+    None is chosen: the published training takes part and every variant of ``CHANCE`` that has finished as many folds.
+    ``results`` are those of :func:`table`.
+
+    Returns
+    -------
+    A row a protocol and network that was trained more than once: protocol, model, trainings, folds (finished by all),
+    alone (test accuracy of one training, mean over all) and accuracy (of their mean probabilities), both means over
+    folds, per cent.
+    """
+    runs, rows = _places("recipe", results), []
+    for protocol in PROTOCOLS:
+        for model in study("recipe"):
+            own = {variant: _of(runs, variant, protocol, model) for variant in (BASELINE, *CHANCE)}
+            most = max(len(own[variant]) for variant in CHANCE)
+            own = {variant: paths for variant, paths in own.items() if len(paths) >= most > 0}
+            places = set.intersection(*map(set, own.values())) if BASELINE in own else set()
+            if not places or len(own) < 2:
+                continue
+            trainings = pd.concat(
+                _predictions(paths[place], "test").assign(model=variant, protocol=protocol)
+                for variant, paths in own.items() for place in sorted(places))
+            right = [100 * (found.prediction == found.label).groupby(found.fold).mean().mean()
+                     for found in (trainings, evaluation.ensemble(trainings))]
+            rows.append({"protocol": protocol, "model": model, "trainings": len(own), "folds": len(places),
+                         "alone": right[0], "accuracy": right[1]})
+    return pd.DataFrame(rows, columns=["protocol", "model", "trainings", "folds", "alone", "accuracy"])
+
+
+def describe_averaged(found: pd.DataFrame) -> list[str]:
+    """What :func:`averaged` says, in one sentence (Markdown), or in none."""
+    said = [f"{MODEL_NAMES[row.model]}, *{row.protocol}*, {row.trainings} trainings, {row.folds} of {FOLDS} folds: "
+            f"{row.accuracy:.1f} % in place of {row.alone:.1f} ({_signed(row.accuracy - row.alone)})"
+            for row in found.itertuples()]
+    return [f"**Several trainings of one network averaged**, on test clips: {'; '.join(said)}."] if said else []
+
+
 def _places(name: str, results: Path | dict[str, dict[str, Path]]) -> dict[str, dict[str, Path]]:
     """Variant -> place -> folder of the runs of a study: as given, or of the published results in a folder."""
     return results if isinstance(results, dict) else {

@@ -368,6 +368,30 @@ def test_another_seed_with_other_settings_is_refused(tmp_path):
 
 def test_no_other_training_is_no_sentence(tmp_path):
     assert studies.describe_retrained(studies.retrained(tmp_path)) == []
+    assert studies.describe_averaged(studies.averaged(tmp_path)) == []
+
+
+def test_all_trainings_of_a_recipe_are_averaged_on_the_folds_that_all_have(tmp_path):
+    configs = studies.run_configs("recipe", "full", "ravdess", ["alexnet", "lstm"], ["seed", "again", "speed"],
+                                  ["random"], (0, 1, 2))
+    configs["seed"] = configs["seed"][:2] + configs["seed"][3:4]  # AlexNet on two folds, the LSTM on one
+    configs["again"] = configs["again"][:2]
+    put_study(configs, tmp_path, {"baseline": 0.8, "seed": 0.7, "again": 0.6, "speed": 0.2})
+    places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
+    found = studies.averaged(places)
+    assert found[["model", "trainings", "folds"]].values.tolist() == [["alexnet", 3, 2], ["lstm", 2, 1]]
+    alone, together = [], []
+    for k in (0, 1):
+        own = [evaluation.read_predictions(places[variant][f"random/alexnet/fold{k}"]).query("subset == 'test'")
+               .set_index("clip") for variant in ("baseline", "seed", "again")]
+        alone += [(one.prediction == one.label).mean() for one in own]
+        mean = sum(one[evaluation.PROBABILITIES] for one in own).to_numpy().argmax(axis=1)
+        together.append((mean == own[0].label).mean())
+    assert found.alone[0] == pytest.approx(100 * np.mean(alone))
+    assert found.accuracy[0] == pytest.approx(100 * np.mean(together)) and found.accuracy[0] != found.alone[0]
+    (said,) = studies.describe_averaged(found)
+    assert f"AlexNet, *random*, 3 trainings, 2 of 6 folds: {found.accuracy[0]:.1f} % in place of" in said
+    assert studies.averaged({"baseline": places["baseline"], "speed": places["speed"]}).empty
 
 
 # Processors
