@@ -121,7 +121,8 @@ def readme_table(results: Path = RESULTS) -> str:
         return "No full run is published yet.\n"
     waiting = [f"{evaluation.PROTOCOL_TITLES[protocol]}: {', '.join(names)}"
                for protocol, names in missing.groupby("protocol", sort=False)["name"]]
-    others, grown = tables.describe_unseen(table), studies.describe_growth(studies.growth(results))
+    unseen, known = tables.describe_unseen(table), tables.describe_known(table)
+    grown = studies.describe_growth(studies.growth(results))
     worth = studies.table("recipe", results)
     again = [*studies.describe_retrained(studies.retrained(results)),
              *studies.describe_averaged(studies.averaged(results))]
@@ -134,8 +135,8 @@ def readme_table(results: Path = RESULTS) -> str:
         tables.table2_markdown(ran),
         *([f"Not run yet. {'; '.join(waiting)}.\n"] if waiting else []),
         *(["### Beside other studies\n",
-           "![Recall on unseen speakers, ours and others'](figures/unseen_speakers.png)\n",
-           *(f"- {sentence}" for sentence in others), ""] if others else []),
+           *(["![Recall on unseen speakers, ours and others'](figures/unseen_speakers.png)\n"] if unseen else []),
+           *(f"- {sentence}" for sentence in unseen + known), ""] if unseen or known else []),
         *(["### What more recordings would bring\n",
            "![Validation accuracy by the number of training clips](figures/growth.png)\n",
            "The same training with fewer clips and as many steps, judged on validation clips"

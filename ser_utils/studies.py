@@ -20,7 +20,7 @@ import pandas as pd
 from ser_utils import FOLDS, PROTOCOLS, evaluation, grid
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
-from ser_utils.paper import MODEL_NAMES
+from ser_utils.paper import MODEL_NAMES, TEN_FOLDS
 from ser_utils.paths import RESULTS, RUNS
 
 BASELINE = "baseline"
@@ -576,10 +576,12 @@ def describe_growth(grown: pd.DataFrame) -> list[str]:
         steps = "; ".join(f"from {row.clips // 2} to {row.clips} clips {_signed(row.gain)} points"
                           for row in line.itertuples())
         last = line.iloc[-1]
+        ten = (f" and {last.accuracy + last.gain * np.log2(TEN_FOLDS / last.clips):.1f} % with {TEN_FOLDS:,}, as many "
+               "as ten folds train on" if protocol == "random" else "")
         said.append(f"**{evaluation.PROTOCOL_TITLES[protocol]}, {MODEL_NAMES[model]}**, {last.folds} of {FOLDS} folds: "
                     f"{steps}. With {last.clips} clips {last.accuracy:.1f} % of the validation clips are recognised; "
                     f"if the next doubling brought as much as the last, it would be {last.accuracy + last.gain:.1f} % "
-                    f"with {2 * last.clips:,}.")
+                    f"with {2 * last.clips:,}{ten}.")
     return said
 
 

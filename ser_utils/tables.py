@@ -14,7 +14,7 @@ import pandas as pd
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, evaluation
 from ser_utils.evaluation import ENSEMBLE_NAMES, METRICS, PROBABILITIES, PROTOCOL_TITLES, REFERENCE_NAMES
-from ser_utils.paper import HUMAN, MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
+from ser_utils.paper import HUMAN, KNOWN, MODEL_NAMES, SAME_FOLDS, TABLE1, TABLE2, TEN_FOLDS, UNSEEN
 from ser_utils.paths import RESULTS
 
 # ------------------------------------------------------------------------------- where accuracy is lost
@@ -303,26 +303,48 @@ def describe_unseen(table: pd.DataFrame) -> list[str]:
     if systems.empty:
         return []
     ours = systems[(systems.group == "ours") & (systems.folds == systems.folds[systems.group == "ours"].max())]
-    best = ours[~ours.model.isin(ENSEMBLE_NAMES)].nlargest(1, "uar").iloc[0]
-    joint = ours[ours.model.isin(ENSEMBLE_NAMES)]
     elsewhere = systems[systems.source != "here"].sort_values("uar")
-
-    def listed(rows):
-        return "; ".join(
-            ", ".join(f"{row.name}: {row.uar:.1f} %" for row in part.itertuples()) + f" ([{source}]({url}))"
-            for (source, url), part in rows.groupby(["source", "url"], sort=False))
-
     pretrained = elsewhere[elsewhere.group == "pretrained"]
     return [
         "Unweighted average recall (UAR) on unseen speakers. **From scratch, here**, the highest of a network: "
-        f"{best['name']} **{best.uar:.1f} %** ({best.low:.1f} to {best.high:.1f})" + "".join(
-            f"; {row.name} **{row.uar:.1f} %** ({row.low:.1f} to {row.high:.1f})" for row in joint.itertuples()) + ".",
-        f"**From scratch, elsewhere**: {listed(elsewhere[elsewhere.group == 'scratch'])}.",
-        f"**Features made by hand**: {listed(elsewhere[elsewhere.group == 'features'])}.",
+        f"{_best_and_ensembles(ours)}.",
+        f"**From scratch, elsewhere**: {_cited(elsewhere[elsewhere.group == 'scratch'])}.",
+        f"**Features made by hand**: {_cited(elsewhere[elsewhere.group == 'features'])}.",
         "**Pretrained on thousands of hours of other speech**, which no network here has heard; these very folds: "
-        f"{listed(pretrained[pretrained.same_folds])}.",
-        f"**Pretrained**, with more speakers to train on: {listed(pretrained[~pretrained.same_folds])}.",
+        f"{_cited(pretrained[pretrained.same_folds])}.",
+        f"**Pretrained**, with more speakers to train on: {_cited(pretrained[~pretrained.same_folds])}.",
     ]
+
+
+def describe_known(table: pd.DataFrame) -> list[str]:
+    """Our rows of the protocol ``random`` beside what others report for known voices, in one sentence (Markdown).
+
+    ``table`` is that of :func:`table2`; none without a finished network under ``random``. The network named is of the
+    rows with the most finished folds.
+    """
+    ours = table[(table.protocol == "random") & (table.folds > 0) & (table.group != "reference")]
+    if not (ours.group == "network").any():
+        return []
+    ours = ours[ours.folds == ours.folds.max()].rename(
+        columns={"recall": "uar", "recall_low": "low", "recall_high": "high"})
+    others = pd.DataFrame([other._asdict() for other in KNOWN]).rename(columns={"system": "name"})
+    return [f"UAR with **known voices**, clips split at random. From scratch, here, {TABLE1['train']} clips in "
+            f"training, the highest of a network: {_best_and_ensembles(ours)}. Elsewhere, {TEN_FOLDS:,} clips in "
+            f"training (ten folds) and the last epoch judged: {_cited(others)}."]
+
+
+def _best_and_ensembles(ours: pd.DataFrame) -> str:
+    """The network with the highest UAR and both ensembles, with intervals, in words; columns as `unseen_speakers`."""
+    joint = ours.model.isin(ENSEMBLE_NAMES)
+    shown = pd.concat([ours[~joint].nlargest(1, "uar"), ours[joint]])
+    return "; ".join(f"{row.name} **{row.uar:.1f} %** ({row.low:.1f} to {row.high:.1f})"
+                     for row in shown.itertuples(index=False))
+
+
+def _cited(rows: pd.DataFrame) -> str:
+    """Systems of other studies with their UAR and source, in words; columns as `unseen_speakers`."""
+    return "; ".join(", ".join(f"{row.name}: {row.uar:.1f} %" for row in part.itertuples(index=False))
+                     + f" ([{source}]({url}))" for (source, url), part in rows.groupby(["source", "url"], sort=False))
 
 
 def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:

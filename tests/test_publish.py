@@ -67,13 +67,15 @@ def test_figures_are_drawn_for_the_protocols_that_were_run(runs, tmp_path):
         "framework.png", "table2.png", "confusion_random.png", "recall_random.png"}
 
 
-def test_other_studies_stand_beside_networks_on_unseen_actors(runs, tmp_path):
-    assert "Beside other studies" not in publish.readme_table(runs)
+def test_other_studies_stand_beside_networks(runs, tmp_path):
+    known = publish.readme_table(runs)
+    assert "known voices" in known and "TIM-Net" in known and "(figures/unseen_speakers.png)" not in known
     fake_results(tmp_path / "results", protocols=["actors"], models=["alexnet"], folds=[0])
     publish.draw(tmp_path / "results", tmp_path / "figures")
     assert (tmp_path / "figures" / "unseen_speakers.png").exists()
     text = publish.readme_table(tmp_path / "results")
     assert "(figures/unseen_speakers.png)" in text and text.index("| actors |") < text.index("XLS-R")
+    assert "known voices" not in text
 
 
 def test_what_more_clips_bring_is_drawn_and_said_where_it_was_measured(runs, tmp_path, monkeypatch):

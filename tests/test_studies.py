@@ -296,6 +296,9 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
     (said,) = studies.describe_growth(grown)
     assert "AlexNet**, 2 of 6 folds: from 240 to 480 clips +" in said and said.endswith("with 1,920.")
     assert f"it would be {2 * accuracy.baseline - accuracy.half:.1f} %" in said
+    (said,) = studies.describe_growth(grown.assign(protocol="random"))
+    ten = accuracy.baseline + (accuracy.baseline - accuracy.half) * np.log2(1.35)
+    assert said.endswith(f"with 1,920 and {ten:.1f} % with 1,296, as many as ten folds train on.")
 
 
 def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):

@@ -101,6 +101,20 @@ def test_unseen_speakers_are_ours_beside_other_studies(results):
     assert tables.describe_unseen(table[table.protocol == "random"]) == []
 
 
+def test_known_voices_are_ours_beside_other_studies(results):
+    table = tables.table2(results)
+    (text,) = tables.describe_known(table)
+    ours = table[(table.protocol == "random") & (table.folds > 0)]
+    ours = ours[ours.folds == ours.folds.max()]
+    best = ours[ours.group == "network"].nlargest(1, "recall").iloc[0]
+    for row in [best, *(row for _, row in ours[ours.model.isin(ev.ENSEMBLE_NAMES)].iterrows())]:
+        assert f"{row['name']} **{row.recall:.1f} %** ({row.recall_low:.1f} to {row.recall_high:.1f})" in text
+    assert all(f"{other.system}: {other.uar} %" in text and other.url in text for other in paper.KNOWN)
+    assert "here, 960 clips" in text and "1,296 clips in training (ten folds)" in text
+    assert tables.describe_known(table[table.protocol == "actors"]) == []
+    assert tables.describe_known(table.assign(group="reference")) == []
+
+
 def test_references_stand_among_the_features_made_by_hand(results):
     table = tables.table2(results)
     svm = table[(table.protocol == "actors") & (table.folds > 0)].head(1).assign(
