@@ -576,12 +576,17 @@ def describe_growth(grown: pd.DataFrame) -> list[str]:
         steps = "; ".join(f"from {row.clips // 2} to {row.clips} clips {_signed(row.gain)} points"
                           for row in line.itertuples())
         last = line.iloc[-1]
-        ten = (f" and {last.accuracy + last.gain * np.log2(TEN_FOLDS / last.clips):.1f} % with {TEN_FOLDS:,}, as many "
-               "as ten folds train on" if protocol == "random" else "")
+        twice, ten, less = f"{2 * last.clips:,}", "", ""
+        if protocol == "random":
+            reached = last.accuracy + last.gain * np.log2(TEN_FOLDS / last.clips)
+            ten = f" and {reached:.1f} % with {TEN_FOLDS:,}, as many as ten folds train on"
+        if len(line) > 1 and 0 < last.gain < (before := line.gain.iloc[-2]):
+            less = ("; if it fell short of the last as that did of the one before, "
+                    f"{last.accuracy + last.gain ** 2 / before:.1f} % with {twice}")
         said.append(f"**{evaluation.PROTOCOL_TITLES[protocol]}, {MODEL_NAMES[model]}**, {last.folds} of {FOLDS} folds: "
                     f"{steps}. With {last.clips} clips {last.accuracy:.1f} % of the validation clips are recognised; "
                     f"if the next doubling brought as much as the last, it would be {last.accuracy + last.gain:.1f} % "
-                    f"with {2 * last.clips:,}{ten}.")
+                    f"with {twice}{ten}{less}.")
     return said
 
 

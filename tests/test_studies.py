@@ -298,7 +298,10 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
     assert f"it would be {2 * accuracy.baseline - accuracy.half:.1f} %" in said
     (said,) = studies.describe_growth(grown.assign(protocol="random"))
     ten = accuracy.baseline + (accuracy.baseline - accuracy.half) * np.log2(1.35)
-    assert said.endswith(f"with 1,920 and {ten:.1f} % with 1,296, as many as ten folds train on.")
+    assert f"with 1,920 and {ten:.1f} % with 1,296, as many as ten folds train on;" in said
+    (said,) = studies.describe_growth(grown.assign(accuracy=[40, 60, 75], gain=[np.nan, 20, 15]))
+    assert said.endswith("90.0 % with 1,920; if it fell short of the last as that did of the one before, 86.2 % with "
+                         "1,920.")
 
 
 def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
