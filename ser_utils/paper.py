@@ -120,8 +120,8 @@ UNSEEN = (  # speakers that were not trained on
     Published("Logistic regression on XLS-R 300M", "pretrained", 81.9, (77.8, 85.9), *_SOHAIL),
 )
 
-# Known voices: clips split at random into ten folds, the last epoch judged. The authors measured these anew, after
-# earlier figures (their papers print them) had come from the epoch that was best on the test clips.
+# Known voices: clips split at random into ten folds. The authors of TIM-Net measured all three anew, after the figures
+# that the papers print had come from the epoch that was best on the test clips.
 TEN_FOLDS = 1296  # clips in training
 _TIMNET = (None, "ten", "Ye et al. 2023 (TIM-Net)", "https://github.com/Jiaxin-Ye/TIM-Net_SER")
 KNOWN = (

@@ -124,8 +124,8 @@ def readme_table(results: Path = RESULTS) -> str:
     unseen, known = tables.describe_unseen(table), tables.describe_known(table)
     grown = studies.describe_growth(studies.growth(results))
     worth = studies.table("recipe", results)
-    again = [*studies.describe_retrained(studies.retrained(results)),
-             *studies.describe_averaged(studies.averaged(results))]
+    chance = [*studies.describe_retrained(studies.retrained(results)),
+              *studies.describe_averaged(studies.averaged(results))]
     drawn = [f"![Worth of the choices: {evaluation.PROTOCOL_TITLES[protocol]}](figures/recipe_{protocol}.png)\n"
              for protocol in worth.dropna(subset=["difference"]).protocol.unique()]
     return "\n".join([
@@ -149,7 +149,7 @@ def readme_table(results: Path = RESULTS) -> str:
            " interval over the four voices of a single fold may be much too narrow. Another processor rounds"
            " differently and so makes another training; a variant is compared with the recipe trained on the same kind"
            " of processor (`device` in `run.json`) where there is such a training.\n",
-           *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *again]), ""] if drawn else []),
+           *drawn, *(f"- {sentence}" for sentence in [*studies.describe_worth(worth), *chance]), ""] if drawn else []),
     ])
 
 

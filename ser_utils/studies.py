@@ -3,7 +3,8 @@
 A study takes the runs of a profile as its baseline and changes one thing at a time. ``python -m
 ser_utils.studies canonical`` trains what is missing and prints the table; ``--publish`` copies the finished
 runs to ``results/studies/``, apart from the main results. No table of a study reads a test clip, so that a
-choice made from it leaves the test untouched.
+choice made from it leaves the test untouched; only of variants that choose nothing (``CHANCE``) are test clips read,
+to tell how much chance there is in a published figure.
 """
 
 import argparse
@@ -20,12 +21,11 @@ import pandas as pd
 from ser_utils import FOLDS, PROTOCOLS, evaluation, grid
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
-from ser_utils.paper import MODEL_NAMES, TEN_FOLDS
+from ser_utils.paper import MODEL_NAMES, TABLE1, TEN_FOLDS
 from ser_utils.paths import RESULTS, RUNS
 
 BASELINE = "baseline"
 PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
-CLIPS = 960  # in training, of every fold
 AGAIN = "again"
 CHANCE = {  # variants that choose nothing: two trainings of one recipe
     "seed": "another seed", AGAIN: "the same seed on another processor"}
@@ -393,16 +393,13 @@ def retrained(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFr
     runs, rows = _places("recipe", results), []
     for variant in CHANCE:
         for protocol in PROTOCOLS:
-            for model, changes in study("recipe").items():
-                base = _of(runs, BASELINE, protocol, model)
-                other = {place: path for place, path in _of(runs, variant, protocol, model).items() if place in base}
-                if other:
-                    for place, path in other.items():
-                        _check_only_change(base[place], path, changes[variant])
-                    both = [_row(protocol, model, variant, paths, "test")["accuracy"]
-                            for paths in ({place: base[place] for place in other}, other)]
+            for model in study("recipe"):
+                if other := _another_training(runs, variant, protocol, model):
+                    base = {place: runs[BASELINE][place] for place in other}
                     rows.append({"protocol": protocol, "model": model, "variant": variant, "folds": len(other),
-                                 "published": both[0], "other": both[1], **_against(protocol, other, base, "test")})
+                                 "published": _row(protocol, model, BASELINE, base, "test")["accuracy"],
+                                 "other": _row(protocol, model, variant, other, "test")["accuracy"],
+                                 **_against(protocol, other, base, "test")})
     return pd.DataFrame(rows, columns=["protocol", "model", "variant", "folds", "published", "other", "difference",
                                        "low", "high"])
 
@@ -415,34 +412,33 @@ def describe_retrained(found: pd.DataFrame) -> list[str]:
         for row in part.itertuples()) + "." for variant, part in found.groupby("variant", sort=False)]
 
 
-def averaged(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame:
-    """What the mean over several trainings of the recipe recognises of the test clips: all that differ by chance alone.
+def averaged(results: Path | dict[str, dict[str, Path]] = RESULTS, subset: str = "test") -> pd.DataFrame:
+    """What the mean over several trainings of the recipe recognises: of all trainings that differ by chance alone.
 
     None is chosen: the published training takes part and every variant of ``CHANCE`` that has finished as many folds.
-    ``results`` are those of :func:`table`.
+    ``results`` are those of :func:`table`; ``subset`` is "test" or, for what a choice is to rest on, "val".
 
     Returns
     -------
     A row a protocol and network that was trained more than once: protocol, model, trainings, folds (finished by all),
-    alone (test accuracy of one training, mean over all) and accuracy (of their mean probabilities), both means over
-    folds, per cent.
+    alone (accuracy of one training, mean over all) and accuracy (of their mean probabilities), both means over folds,
+    per cent.
     """
     runs, rows = _places("recipe", results), []
     for protocol in PROTOCOLS:
         for model in study("recipe"):
-            own = {variant: _of(runs, variant, protocol, model) for variant in (BASELINE, *CHANCE)}
-            most = max(len(own[variant]) for variant in CHANCE)
-            own = {variant: paths for variant, paths in own.items() if len(paths) >= most > 0}
-            places = set.intersection(*map(set, own.values())) if BASELINE in own else set()
-            if not places or len(own) < 2:
+            others = {variant: _another_training(runs, variant, protocol, model) for variant in CHANCE}
+            most = max(map(len, others.values()))
+            others = {variant: paths for variant, paths in others.items() if len(paths) == most > 0}
+            if not (places := set.intersection(*map(set, others.values())) if others else set()):
                 continue
             trainings = pd.concat(
-                _predictions(paths[place], "test").assign(model=variant, protocol=protocol)
-                for variant, paths in own.items() for place in sorted(places))
-            right = [100 * (found.prediction == found.label).groupby(found.fold).mean().mean()
-                     for found in (trainings, evaluation.ensemble(trainings))]
-            rows.append({"protocol": protocol, "model": model, "trainings": len(own), "folds": len(places),
-                         "alone": right[0], "accuracy": right[1]})
+                _predictions(paths[place], subset).assign(model=variant, protocol=protocol)
+                for variant, paths in {BASELINE: runs[BASELINE], **others}.items() for place in sorted(places))
+            alone, mean = (100 * (found.prediction == found.label).groupby(found.fold).mean().mean()
+                           for found in (trainings, evaluation.ensemble(trainings)))
+            rows.append({"protocol": protocol, "model": model, "trainings": 1 + len(others), "folds": len(places),
+                         "alone": alone, "accuracy": mean})
     return pd.DataFrame(rows, columns=["protocol", "model", "trainings", "folds", "alone", "accuracy"])
 
 
@@ -463,6 +459,15 @@ def _places(name: str, results: Path | dict[str, dict[str, Path]]) -> dict[str, 
 
 def _of(runs: dict[str, dict[str, Path]], variant: str, protocol: str, model: str) -> dict[str, Path]:
     return {place: path for place, path in runs.get(variant, {}).items() if place.startswith(f"{protocol}/{model}/")}
+
+
+def _another_training(runs: dict[str, dict[str, Path]], variant: str, protocol: str, model: str) -> dict[str, Path]:
+    """Place -> folder of a variant of ``CHANCE`` beside its baseline, found to differ in nothing else."""
+    base = _of(runs, BASELINE, protocol, model)
+    other = {place: path for place, path in _of(runs, variant, protocol, model).items() if place in base}
+    for place, path in other.items():
+        _check_only_change(base[place], path, study("recipe")[model][variant])
+    return other
 
 
 def _predictions(directory: Path, subset: str) -> pd.DataFrame:
@@ -564,7 +569,7 @@ def growth(results: Path | dict[str, dict[str, Path]] = RESULTS) -> pd.DataFrame
     before = halves.reindex(pd.MultiIndex.from_frame(rows[[*own, "share"]])).to_numpy()
     all_clips = rows.accuracy - rows.difference
     return pd.DataFrame({
-        "protocol": rows.protocol, "model": rows.model, "clips": (CLIPS * rows.share).round().astype(int),
+        "protocol": rows.protocol, "model": rows.model, "clips": (TABLE1["train"] * rows.share).round().astype(int),
         "folds": rows.folds, "accuracy": rows.accuracy, "low": all_clips + rows.low, "high": all_clips + rows.high,
         "gain": rows.accuracy - before}).reset_index(drop=True)
 

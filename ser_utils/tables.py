@@ -330,7 +330,7 @@ def describe_known(table: pd.DataFrame) -> list[str]:
     others = pd.DataFrame([other._asdict() for other in KNOWN]).rename(columns={"system": "name"})
     return [f"UAR with **known voices**, clips split at random. From scratch, here, {TABLE1['train']} clips in "
             f"training, the highest of a network: {_best_and_ensembles(ours)}. Elsewhere, {TEN_FOLDS:,} clips in "
-            f"training (ten folds) and the last epoch judged: {_cited(others)}."]
+            f"training (ten folds) and no epoch chosen on test clips: {_cited(others)}."]
 
 
 def _best_and_ensembles(ours: pd.DataFrame) -> str:

@@ -370,6 +370,8 @@ def test_another_seed_with_other_settings_is_refused(tmp_path):
     places = studies.finished("recipe", configs, tmp_path, tmp_path / "nowhere")
     with pytest.raises(evaluation.ResultsError, match="more than its change"):
         studies.retrained(places | {"seed": {"random/alexnet/fold0": other}})
+    with pytest.raises(evaluation.ResultsError, match="more than its change"):
+        studies.averaged(places | {"seed": {"random/alexnet/fold0": other}})
 
 
 def test_no_other_training_is_no_sentence(tmp_path):
@@ -395,6 +397,7 @@ def test_all_trainings_of_a_recipe_are_averaged_on_the_folds_that_all_have(tmp_p
         together.append((mean == own[0].label).mean())
     assert found.alone[0] == pytest.approx(100 * np.mean(alone))
     assert found.accuracy[0] == pytest.approx(100 * np.mean(together)) and found.accuracy[0] != found.alone[0]
+    assert studies.averaged(places, "val").accuracy[0] != found.accuracy[0]
     (said,) = studies.describe_averaged(found)
     assert f"AlexNet, *random*, 3 trainings, 2 of 6 folds: {found.accuracy[0]:.1f} % in place of" in said
     assert studies.averaged({"baseline": places["baseline"], "speed": places["speed"]}).empty
