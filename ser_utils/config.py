@@ -149,9 +149,9 @@ class Profile:
     common: dict                # settings of RunConfig for all networks
     networks: dict[str, dict]   # settings of RunConfig for one network
     features: FeatureConfig = FeatureConfig()
+    by_protocol: dict[str, dict] = dataclasses.field(default_factory=dict)  # settings of RunConfig for one protocol
 
 
-_LEVEL_VARIED = {"augment": AugmentConfig()}  # profile full: networks not trained anew since this was dropped
 _NARROW = {"width": 0.25}
 _QUARTER = _NARROW | {"dropout": 0.2}
 PROFILES: dict[str, Profile] = {
@@ -172,13 +172,15 @@ PROFILES: dict[str, Profile] = {
         "keep": "last", "versions": 3}, {
         "alexnet": {"options": {"width": 0.5, "stem_stride": 4, "dropout": 0.2}},
         "resnet": {"options": _QUARTER | {"stem_pool": True}},
-        "inceptionnet": _LEVEL_VARIED | {"options": _QUARTER | {"stem_pool": True}},
+        "inceptionnet": {"options": _QUARTER | {"stem_pool": True}},
         "vgg16": {"options": _QUARTER | {"stem_stride": 2}},
-        "vgg19": _LEVEL_VARIED | {"options": _QUARTER | {"stem_stride": 2}},
+        "vgg19": {"options": _QUARTER | {"stem_stride": 2}},
         "lstm": {"options": {"units": 128, "stack": 4, "front_2d": 32}},
         "transformer": {
             "learning_rate": 2e-3, "ema": 0.995, "options": {
                 "downsample": 4, "front_2d": 32, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
+    }, by_protocol={  # an unseen voice has another vocal tract and speaks at another level
+        "actors": {"augment": AugmentConfig(warp=0.08)},
     }),
 }
 
@@ -204,7 +206,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
             raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
         wanted[what] = list(given or usual)
     return [RunConfig(profile, corpus, protocol, model, fold, features=chosen.features,
-                      **chosen.common | chosen.networks[model])
+                      **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
             for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]]
 
 
