@@ -47,10 +47,10 @@ $(STAMP): requirements.txt
 	@touch $(STAMP)
 
 report: $(STAMP)  ## train what is missing, run the notebooks, write report/index.html (PROFILE, NOTEBOOKS="01 10")
-	$(BIN)/python -m ser_utils.report --profile $(PROFILE) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
+	$(BIN)/python -m ser_utils.report.build --profile $(PROFILE) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
 
 smoke: $(STAMP)  ## the same, tiny and on the small synthetic corpus, into report/smoke
-	$(BIN)/python -m ser_utils.report --profile smoke --output report/smoke
+	$(BIN)/python -m ser_utils.report.build --profile smoke --output report/smoke
 
 test: export MPLBACKEND = Agg
 test: $(STAMP)  ## the tests, a file a core at a time, with coverage
@@ -63,46 +63,46 @@ lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is there
-	$(BIN)/python -m ser_utils.ravdess download
+	$(BIN)/python -m ser_utils.data.ravdess download
 
 grid: PROFILE = full
 grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER, MISSING=1: not those in results/)
-	$(BIN)/python -m ser_utils.grid --profile $(PROFILE) \
+	$(BIN)/python -m ser_utils.training.grid --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \
 	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing)
 
 reference: PROFILE = full
 reference: $(STAMP)  ## the rows to hold the networks against: most frequent class, logistic regression, SVM (2 minutes)
-	$(BIN)/python -m ser_utils.reference --profile $(PROFILE)
+	$(BIN)/python -m ser_utils.evaluation.reference --profile $(PROFILE)
 
 search: PROFILE = full
 search: $(STAMP)  ## search a recipe on validation folds (MODEL, TRIALS, EPOCHS, BUDGET); goes on where it stopped
-	$(BIN)/python -m ser_utils.search --model $(MODEL) --profile $(PROFILE) --trials $(TRIALS) \
+	$(BIN)/python -m ser_utils.studies.search --model $(MODEL) --profile $(PROFILE) --trials $(TRIALS) \
 	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BUDGET),--budget $(BUDGET))
 
 study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default), print what each change is worth
-	$(BIN)/python -m ser_utils.studies $(STUDY) --profile $(PROFILE) \
+	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
 	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
 
 bundle: PROFILE = full
 bundle: $(STAMP)  ## what a GPU machine without recordings or network needs (MISSING=1 as for grid): dist/bundle.tar.gz
-	$(BIN)/python -m ser_utils.bundle pack --profile $(PROFILE) $(if $(MISSING),--missing)
+	$(BIN)/python -m ser_utils.training.bundle pack --profile $(PROFILE) $(if $(MISSING),--missing)
 
 collect: $(STAMP)  ## check runs trained from a bundle and merge them into runs/ (ARCHIVES="OUT/runs-1of1.zip")
 	@[ -n "$(ARCHIVES)" ] || { echo 'Name the archives: make collect ARCHIVES="OUT/runs-1of1.zip"'; exit 1; }
-	$(BIN)/python -m ser_utils.bundle collect $(ARCHIVES)
+	$(BIN)/python -m ser_utils.training.bundle collect $(ARCHIVES)
 
 validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth
-	$(BIN)/python -m ser_utils.validity --profile $(PROFILE) \
+	$(BIN)/python -m ser_utils.studies.leakage --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS))
 
 publish: $(STAMP)  ## finished full runs to results/, figures and README redrawn from them
-	$(BIN)/python -m ser_utils.publish
+	$(BIN)/python -m ser_utils.report.publish
 
 table2: $(STAMP)  ## print Table 2 from the published results
-	$(BIN)/python -m ser_utils.tables
+	$(BIN)/python -m ser_utils.evaluation.tables
 
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done

@@ -1,7 +1,7 @@
 """Feature extraction against the loop that tutorials use, both measured in this run, on the same clips.
 
 The loop is ``librosa.load(path, sr=22050)`` followed by ``mfcc``, ``chroma_stft`` and ``melspectrogram``, one
-clip after the other. Ours is ``ser_utils.features.compute``: decoding, trimming, resampling, log-mel and MFCC
+clip after the other. Ours is ``ser_utils.features.spectral.compute``: decoding, trimming, resampling, log-mel and MFCC
 with deltas, on all cores. Every round measures both, one after the other, so that what else the machine does
 touches both alike; the ratio printed is that of the medians.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 import librosa
 import soundfile
 
-from ser_utils import corpus, features
 from ser_utils.config import FeatureConfig
+from ser_utils.data import corpus
+from ser_utils.features import spectral as features
 
 
 def loop(paths) -> None:

@@ -35,7 +35,7 @@ def clips(config, count: int = 240):
 
 
 def augmented(clip, config, rng):
-    """One clip varied as ``ser_utils.augment`` does, one NumPy call after the other."""
+    """One clip varied as ``ser_utils.training.augment`` does, one NumPy call after the other."""
     frames, bands = clip.shape
     length = int((clip > PAD_DB).any(axis=1).sum())
     source = (np.arange(frames) - rng.uniform(-0.5, 1) * config.shift) * np.exp(
@@ -94,8 +94,8 @@ def plain(config):
 
 
 def ours(config):
-    """A function that trains ``steps`` steps as ``ser_utils.training`` does."""
-    from ser_utils import training
+    """A function that trains ``steps`` steps as ``ser_utils.training.fit`` does."""
+    from ser_utils.training import fit as training
 
     x, labels = clips(config)
     rows = np.arange(len(x))

@@ -19,7 +19,7 @@ from scipy.signal import find_peaks
 
 from ser_utils import models
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
-from ser_utils.ravdess import EMOTIONS
+from ser_utils.data.ravdess import EMOTIONS
 
 BATCH = 64
 

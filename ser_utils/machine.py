@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
 def revision() -> str:
     """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout.
 
-    In an unpacked bundle (see :mod:`ser_utils.bundle`) it is that of the checkout it was made from.
+    In an unpacked bundle (see :mod:`ser_utils.training.bundle`) it is that of the checkout it was made from.
     """
     try:
         return json.loads((ROOT / "bundle.json").read_text())["revision"]

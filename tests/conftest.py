@@ -58,8 +58,8 @@ def clean_style():
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
     """192 synthetic clips, one an actor and emotion, as a corpus on disk."""
-    from ser_utils import ravdess, synthetic
-    from ser_utils.corpus import Corpus
+    from ser_utils.data import ravdess, synthetic
+    from ser_utils.data.corpus import Corpus
 
     names = [name for name in ravdess.speech_names() if name[8:17] == "-01-01-01"]
     root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names, progress=False)
@@ -84,10 +84,10 @@ def made_up():
     import numpy as np
     import pandas as pd
 
-    from ser_utils import ravdess
     from ser_utils.config import PAD_DB, FeatureConfig
-    from ser_utils.corpus import Corpus
-    from ser_utils.features import FeatureStore
+    from ser_utils.data import ravdess
+    from ser_utils.data.corpus import Corpus
+    from ser_utils.features.spectral import FeatureStore
 
     names = sorted(ravdess.speech_names())
     index = pd.DataFrame([{"clip": name, "path": f"{name}.wav", **ravdess.parse_name(name)}

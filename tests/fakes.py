@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, folds
+from ser_utils import EMOTIONS
+from ser_utils.data import folds
 
 MODELS = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19", "lstm", "transformer")
 

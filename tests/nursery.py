@@ -26,7 +26,8 @@ import types
 
 import keras
 
-from ser_utils import grid, training
+from ser_utils.training import fit as training
+from ser_utils.training import grid
 
 
 def tiny_network(config, mean, std):

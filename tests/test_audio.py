@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_utils import audio
+from ser_utils.features import audio
 
 
 def speech(seconds=1.0, rate=48_000, lead=0.5):

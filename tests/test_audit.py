@@ -9,8 +9,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ser_utils import audit
 from ser_utils.paper import TABLE2
+from ser_utils.studies import audit
 
 
 @pytest.mark.parametrize("printed, denominator, expected", [

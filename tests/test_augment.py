@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from ser_utils.augment import Augment, SpecAugment, interpolation
 from ser_utils.config import PAD_DB, AugmentConfig
+from ser_utils.training.augment import Augment, SpecAugment, interpolation
 
 OFF = AugmentConfig(stretch=0, shift=0, warp=0, gain_db=0, tilt_db=0, noise_probability=0, frequency_masks=0,
                     time_masks=0)

@@ -15,8 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils import PROTOCOLS, bundle, config, corpus, evaluation, features, folds, frontend, ravdess, training
+from ser_utils import PROTOCOLS, config
+from ser_utils.data import corpus, folds, ravdess
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.features import spectral as features
 from ser_utils.paths import ROOT
+from ser_utils.training import bundle, frontend, runs
+from ser_utils.training import fit as training
 
 ABSENT = """librosa soundfile soxr numba matplotlib seaborn sklearn joblib threadpoolctl pooch IPython papermill
 nbformat jupyterlab""".split()  # what a machine that only trains need not have
@@ -43,9 +48,9 @@ def finish(c, runs, seed=0):
     folder = c.run_directory(runs)
     folder.mkdir(parents=True)
     pd.concat(tables).to_csv(folder / "predictions.csv", index=False)
-    pd.DataFrame([[1, 2.0, 0.1, 2.0, 0.1, 1e-3]], columns=evaluation.HISTORY_COLUMNS).to_csv(
+    pd.DataFrame([[1, 2.0, 0.1, 2.0, 0.1, 1e-3]], columns=runs.HISTORY_COLUMNS).to_csv(
         folder / "history.csv", index=False)
-    info = dict.fromkeys(evaluation.RUN_KEYS, 1) | {
+    info = dict.fromkeys(runs.RUN_KEYS, 1) | {
         key: getattr(c, key) for key in ("model", "protocol", "fold", "seed", "profile", "corpus")} | {
         "config": dataclasses.asdict(c), "config_hash": c.hash, "metrics": {
             table.subset[0]: evaluation.metrics(table.label, table[evaluation.PROBABILITIES].to_numpy())
@@ -93,7 +98,7 @@ def packed(tiny_corpus, tmp_path_factory):
     """The bundle of the tiny synthetic corpus: (archive, folder it is unpacked to)."""
     folder = tmp_path_factory.mktemp("bundle")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
+        patch.setattr("ser_utils.data.corpus.for_profile", lambda profile: tiny_corpus)
         patch.setattr(features, "extract", functools.partial(features.extract, folder=folder, progress=False))
         finish(smoke("resnet"), folder / "runs")
         state(smoke("alexnet", fold=3), folder / "runs", epochs=1)
@@ -107,7 +112,7 @@ def packed(tiny_corpus, tmp_path_factory):
 @pytest.fixture
 def packing(packed, tiny_corpus, monkeypatch):
     """`pack` takes the tiny corpus, whose features are there already."""
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
+    monkeypatch.setattr("ser_utils.data.corpus.for_profile", lambda profile: tiny_corpus)
     monkeypatch.setattr(features, "extract",
                         functools.partial(features.extract, folder=packed[1].parent, progress=False))
 
@@ -133,7 +138,7 @@ def test_a_bundle_knows_what_is_finished_and_brings_states_of_today(packed):
 
 
 def test_what_is_published_is_not_trained_there_if_asked(packing, tmp_path, monkeypatch):
-    from ser_utils import studies
+    from ser_utils.studies import ablation as studies
 
     monkeypatch.setattr(bundle.paths, "RESULTS", tmp_path / "results")
     variant = studies.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])["stem"][0]
@@ -216,7 +221,7 @@ def unpacked(packed, monkeypatch, tmp_path):
 
 
 def test_what_is_finished_here_is_not_trained_there(unpacked, tmp_path, monkeypatch):
-    from ser_utils import grid
+    from ser_utils.training import grid
 
     def train(configs, found, root, jobs, budget):
         trained.extend(c.name for c in configs)
@@ -235,7 +240,8 @@ def test_what_is_finished_here_is_not_trained_there(unpacked, tmp_path, monkeypa
 
 
 def test_a_study_is_trained_there_and_comes_home(unpacked, tmp_path, monkeypatch):
-    from ser_utils import grid, studies
+    from ser_utils.studies import ablation as studies
+    from ser_utils.training import grid
 
     def train(configs, found, root, jobs, budget):
         trained.extend(c.name for c in configs)
@@ -258,7 +264,8 @@ def test_a_study_is_trained_there_and_comes_home(unpacked, tmp_path, monkeypatch
 
 
 def test_variants_of_other_features_are_left_out_of_a_bundle(unpacked, tmp_path, monkeypatch, capsys):
-    from ser_utils import grid, studies
+    from ser_utils.studies import ablation as studies
+    from ser_utils.training import grid
 
     finer = studies.Change({"features": {"n_mels": 128}}, "80 bands, not 128", "fewer")
     monkeypatch.setitem(studies.STUDIES, "made up", {"alexnet": {"finer": finer}})
@@ -302,7 +309,7 @@ def test_a_bundle_trains_where_there_is_no_audio_library_and_its_runs_come_home(
         return subprocess.run([sys.executable, *words], env=environment, cwd=root, capture_output=True, text=True)
 
     assert "blocked" in call("-c", "import librosa").stderr
-    train = ("-m", "ser_utils.bundle", "run", "--models", "alexnet", "--folds", "0", "--weights", "--jobs", "2",
+    train = ("-m", "ser_utils.training.bundle", "run", "--models", "alexnet", "--folds", "0", "--weights", "--jobs", "2",
              "--out", str(tmp_path / "out"))
     done = call(*train)
     assert done.returncode == 0 and "1 of 1 runs are finished" in done.stdout, done.stdout + done.stderr
@@ -312,9 +319,9 @@ def test_a_bundle_trains_where_there_is_no_audio_library_and_its_runs_come_home(
     outcome = bundle.collect(list((tmp_path / "out").iterdir()), tmp_path / "home")
     assert outcome == {"actors/alexnet/fold0": "new"}
     c = smoke("alexnet")
-    assert c.is_finished(tmp_path / "home")  # the same hash, whichever machine trained
-    run = training.Run(c.run_directory(tmp_path / "home"))
-    evaluation.read_run(run.dir)
+    assert runs.is_finished(c, tmp_path / "home")  # the same hash, whichever machine trained
+    run = runs.Run(c.run_directory(tmp_path / "home"))
+    runs.read(run.dir)
     assert run.info["backend"] == backend and run.info["revision"] == bundle.read(root)["revision"]
     assert set(run.info["metrics"]["test"]) == set(evaluation.METRICS) and len(run.history) == c.epochs
     assert {path.name for path in run.dir.iterdir()} == {*bundle.RESULTS, "model.keras", ".lock"}

@@ -1,4 +1,4 @@
-"""ser_utils.cluster: a scheduler and two workers on this machine, one of which is lost half-way."""
+"""ser_utils.training.cluster: a scheduler and two workers on this machine, one of which is lost half-way."""
 
 import dataclasses
 import hashlib
@@ -13,8 +13,8 @@ import distributed
 import pytest
 from fakes import fake_run
 
-from ser_utils import cluster, evaluation, grid
 from ser_utils.config import RunConfig
+from ser_utils.training import cluster, grid, runs
 
 CONFIGS = [RunConfig("smoke", "synthetic", protocol, "alexnet", 0, pool=4, warmup_epochs=1, augment=None, epochs=6,
                      options={"width": 0.125, "dropout": 0.1}) for protocol in ("random", "actors")]
@@ -106,9 +106,9 @@ def sent(tmp_path):
 def test_what_comes_back_whole_is_kept_once(sent, tmp_path):
     config, result = sent
     cluster.keep(config, result, tmp_path)
-    assert config.is_finished(tmp_path)
+    assert runs.is_finished(config, tmp_path)
     directory = config.run_directory(tmp_path)
-    assert evaluation.read_run(directory)["model"] == "alexnet"
+    assert runs.read(directory)["model"] == "alexnet"
     before = (directory / "run.json").stat().st_mtime_ns
     cluster.keep(config, result, tmp_path)
     assert (directory / "run.json").stat().st_mtime_ns == before

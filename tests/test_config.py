@@ -4,6 +4,7 @@ import json
 import pytest
 
 from ser_utils import config
+from ser_utils.training import runs
 
 
 def test_the_hash_changes_with_every_setting_and_not_without():
@@ -51,15 +52,15 @@ def test_unknown_names_are_refused_with_what_there_is(arguments, said):
 
 def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
     one = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
-    assert not one.is_finished(tmp_path)
+    assert not runs.is_finished(one, tmp_path)
     folder = one.run_directory(tmp_path)
     assert folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"config_hash": "' + one.hash + '"}')
-    assert one.is_finished(tmp_path)
+    assert runs.is_finished(one, tmp_path)
     assert not dataclasses.replace(one, epochs=1).is_finished(tmp_path)
     (folder / "run.json").write_text('{"config_ha')
-    assert not one.is_finished(tmp_path)
+    assert not runs.is_finished(one, tmp_path)
 
 
 def test_differing_names_what_is_not_alike_in_all_networks():

@@ -1,6 +1,7 @@
 import pytest
 
-from ser_utils import corpus, folds, paths, ravdess, synthetic
+from ser_utils import paths
+from ser_utils.data import corpus, folds, ravdess, synthetic
 
 NAMES = ravdess.speech_names()
 SMALL = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-05-01-01-01-02"]

@@ -1,4 +1,4 @@
-"""ser_utils.cost: counts on layers worked out by hand, and the published numbers of published networks."""
+"""ser_utils.models.cost: counts on layers worked out by hand, and the published numbers of published networks."""
 
 import keras
 import numpy as np
@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from keras import layers
 
-from ser_utils import cost, models
+from ser_utils import models
+from ser_utils.models import cost
 from ser_utils.models.common import AttentionPooling, AttentionWeights, PaddingMask
 
 # (options, multiply-accumulates, layers on the longest way, receptive field). The products are those of

@@ -1,4 +1,4 @@
-"""ser_utils.estimate: forecasts against simulated grids whose course is known, and files of earlier runs."""
+"""ser_utils.training.estimate: forecasts against simulated grids whose course is known, and files of earlier runs."""
 
 import dataclasses
 import heapq
@@ -9,8 +9,9 @@ import pytest
 from fakes import fake_results
 
 from ser_utils import config as configuration
-from ser_utils import estimate, machine
-from ser_utils.estimate import Forecast, Timing, Work
+from ser_utils import machine
+from ser_utils.training import estimate
+from ser_utils.training.estimate import Forecast, Timing, Work
 
 SPEED = {"alexnet": 2.0, "lstm": 4.0, "transformer": 5.0, "resnet": 9.0, "vgg19": 21.0}  # seconds an epoch
 

@@ -1,4 +1,4 @@
-"""ser_utils.evaluation: metrics against scikit-learn, files of runs, statistics with known answers."""
+"""ser_utils.evaluation.metrics: metrics against scikit-learn, files of runs, statistics with known answers."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from fakes import MODELS, clip_names, fake_probabilities, fake_results, fake_run
 from sklearn import metrics as sk
 
-from ser_utils import evaluation as ev
+from ser_utils.evaluation import metrics as ev
 from ser_utils.paths import RESULTS
 
 
@@ -92,7 +92,7 @@ def test_calibration_by_hand():
 
 
 def test_clip_facts_agree_with_the_parser():
-    from ser_utils import ravdess
+    from ser_utils.data import ravdess
 
     facts = ev.clip_facts(["03-01-05-02-01-02-12", "03-01-01-01-02-01-07"])
     assert facts.to_dict("list") == {

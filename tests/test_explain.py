@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from keras import layers, ops
 
-from ser_utils import explain, frontend, models
+from ser_utils import explain, models
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.training import frontend
 
 SHAPE = (40, 20, 1)
 RNG = np.random.default_rng(0)

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from ser_utils import audio, features
 from ser_utils.config import PAD_DB, FeatureConfig
-from ser_utils.corpus import INDEX, Corpus, at
+from ser_utils.data.corpus import INDEX, Corpus, at
+from ser_utils.features import audio
+from ser_utils.features import spectral as features
 
 CONFIG = FeatureConfig()
 

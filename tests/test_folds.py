@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils import folds, ravdess
+from ser_utils.data import folds, ravdess
 
 INDEX = pd.DataFrame([ravdess.parse_name(clip) for clip in ravdess.speech_names()])
 ALL = [(protocol, fold) for protocol in folds.PROTOCOLS for fold in range(6)]

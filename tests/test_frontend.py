@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from ser_utils import frontend
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.training import frontend
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=24, n_mfcc=4),
                    frames=48, options={"width": 0.125})

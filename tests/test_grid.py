@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 from ser_utils import config as configuration
-from ser_utils import estimate, evaluation, grid
 from ser_utils.config import RunConfig
+from ser_utils.training import estimate, grid, runs
 
 TINY = {"pool": 4, "warmup_epochs": 1, "options": {"width": 0.125, "dropout": 0.1}, "epochs": 4}
 
@@ -101,7 +101,7 @@ class Nursery:
                     assert all(state[name] is not None for name in state.files)  # checksums
                     found[path] = len(json.loads(str(state["note"]))["rows"])
             if (path / "run.json").exists():
-                found[path] = evaluation.read_run(path)["epochs"]
+                found[path] = runs.read(path)["epochs"]
         return found
 
     def results(self):
@@ -109,7 +109,7 @@ class Nursery:
         return {config.name: [(config.run_directory(self.root) / name).read_text()
                               for name in ("history.csv", "predictions.csv")] +
                 [json.loads((config.run_directory(self.root) / "run.json").read_text())["metrics"]]
-                for config in self.configs if config.is_finished(self.root)}
+                for config in self.configs if runs.is_finished(config, self.root)}
 
     def clear(self):
         shutil.rmtree(self.root)
@@ -290,7 +290,7 @@ def simulated(monkeypatch, tmp_path):
                    for fold in folds for model in Simulation.SPEED]
         began = simulation.now
         grid.train(configs, None, tmp_path, jobs=2, probe=True)
-        assert all(config.is_finished(tmp_path) for config in configs)
+        assert all(runs.is_finished(config, tmp_path) for config in configs)
         return simulation, simulation.now - began, promised[-1]
 
     return train
@@ -352,8 +352,8 @@ def test_a_budget_stops_a_run_under_way(tiny_corpus, tmp_path):
 
 
 def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(tiny_corpus, monkeypatch, capsys):
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: tiny_corpus)
-    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr("ser_utils.data.corpus.for_profile", lambda profile: tiny_corpus)
+    monkeypatch.setattr("ser_utils.features.spectral.extract", lambda *a, **k: None)
     monkeypatch.setattr(grid, "run_all", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -382,8 +382,8 @@ def test_published_runs_are_not_trained_again(tiny_corpus, tmp_path, monkeypatch
     assert trained == [other.place]  # published with other settings: not the same run
     assert set(table.model[table.finished]) == {"lstm"} and len(table) == 2
 
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda *a, **k: tiny_corpus)
-    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr("ser_utils.data.corpus.for_profile", lambda *a, **k: tiny_corpus)
+    monkeypatch.setattr("ser_utils.features.spectral.extract", lambda *a, **k: None)
     monkeypatch.setattr(grid, "RESULTS", tmp_path / "results")
     for flags, expected in (([], {"lstm", "vgg16"}), (["--missing"], {"vgg16"})):
         trained.clear()
@@ -392,10 +392,10 @@ def test_published_runs_are_not_trained_again(tiny_corpus, tmp_path, monkeypatch
 
 
 def test_the_command_line_refuses_unknown_names(capsys, monkeypatch, tiny_corpus, tmp_path):
-    from ser_utils import corpus
+    from ser_utils.data import corpus
 
     monkeypatch.setattr(corpus, "for_profile", lambda *a, **k: tiny_corpus)
-    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr("ser_utils.features.spectral.extract", lambda *a, **k: None)
     assert grid.main(["--profile", "smoke", "--models", "gru", "--runs", str(tmp_path)]) == 1
     assert "Unknown model 'gru'" in capsys.readouterr().err
     assert grid.main(["--profile", "smoke", "--models", "lstm", "--budget", "1e-9", "--runs", str(tmp_path)]) == 0

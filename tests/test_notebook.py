@@ -3,9 +3,11 @@ import pandas as pd
 import pytest
 from fakes import fake_run
 
-from ser_utils import config, notebook, training
-from ser_utils import corpus as corpora
+from ser_utils import config
+from ser_utils.data import corpus as corpora
 from ser_utils.plots import style
+from ser_utils.report import notebook
+from ser_utils.training import fit as training
 
 _extract = notebook.features.extract
 
@@ -33,7 +35,7 @@ def session(tiny_corpus, monkeypatch, shown, tmp_path):
 @pytest.fixture
 def runs(tmp_path):
     """A made-up run of each protocol."""
-    return {protocol: training.Run(fake_run(tmp_path, protocol, "lstm", profile="smoke"))
+    return {protocol: runs.Run(fake_run(tmp_path, protocol, "lstm", profile="smoke"))
             for protocol in ("random", "actors")}
 
 
@@ -101,7 +103,7 @@ def test_scores_stand_beside_the_papers(session, shown, runs):
 
 def test_differences_from_the_canonical_network_are_shown_with_their_source(session, shown, monkeypatch):
     found = pd.DataFrame({"what differs": ["a stem"], "why": ["small"], "worth (points)": ["+1.2"]}), "240 clips"
-    monkeypatch.setattr("ser_utils.studies.differences", lambda model: found)
+    monkeypatch.setattr("ser_utils.studies.ablation.differences", lambda model: found)
     session.show_differences("lstm")
     text = html(shown[-1])
     assert "canonical LSTM" in text and "240 clips" in text and "a stem" in text and "+1.2" in text

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from ser_utils.paths import NOTEBOOKS
-from ser_utils.report import front_matter, mathml
+from ser_utils.report.build import front_matter, mathml
 
 ORDER = ("01_data_exploration", "02_feature_extraction", "03_alexnet", "04_resnet", "05_inceptionnet",
          "06_vgg16", "07_vgg19", "08_lstm", "09_transformer", "10_comparison", "11_validity", "12_robustness",

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ser_utils import evaluation, paper
+from ser_utils import paper
+from ser_utils.evaluation import metrics as evaluation
 
 
 def test_every_network_has_a_row_and_the_order_is_the_same():

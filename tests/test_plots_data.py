@@ -11,8 +11,14 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.collections import QuadMesh  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from ser_utils import features, folds, paper, prosody, ravdess  # noqa: E402
+from ser_utils import paper  # noqa: E402
 from ser_utils.config import PAD_DB, FeatureConfig  # noqa: E402
+from ser_utils.data import (
+    folds,  # noqa: E402
+    ravdess,  # noqa: E402
+)
+from ser_utils.features import prosody  # noqa: E402
+from ser_utils.features import spectral as features  # noqa: E402
 from ser_utils.plots import data, style  # noqa: E402
 
 CONFIG = FeatureConfig()

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from ser_utils import explain  # noqa: E402
 from ser_utils.config import FeatureConfig  # noqa: E402
+from ser_utils.data.ravdess import EMOTIONS  # noqa: E402
 from ser_utils.plots import explain as plots  # noqa: E402
 from ser_utils.plots import style  # noqa: E402
-from ser_utils.ravdess import EMOTIONS  # noqa: E402
 
 FEATURES = FeatureConfig()
 HOP = FEATURES.hop_length / FEATURES.sample_rate

@@ -13,8 +13,14 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from ser_utils import evaluation, paper, paths, tables  # noqa: E402
+from ser_utils import paper, paths  # noqa: E402
+from ser_utils.evaluation import metrics as evaluation  # noqa: E402
+from ser_utils.evaluation import (
+    statistics,
+    tables,  # noqa: E402
+)
 from ser_utils.plots import results, style  # noqa: E402
+from ser_utils.training import runs
 
 pytestmark = pytest.mark.usefixtures("clean_style")
 
@@ -26,7 +32,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictions(root):
-    return evaluation.load_predictions(root, "random")
+    return runs.predictions(root, "random")
 
 
 def texts(fig) -> list[str]:
@@ -75,7 +81,7 @@ def test_text_color_is_readable():
 
 
 def test_banner_only_for_the_synthetic_corpus():
-    from ser_utils.corpus import BANNER
+    from ser_utils.data.corpus import BANNER
 
     assert style.finish(plt.figure()).texts == []
     style.set_corpus("synthetic")
@@ -246,12 +252,12 @@ def test_unseen_speakers_hold_every_system_in_its_group(tmp_path):
 
 
 def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):
-    runs = evaluation.load_runs(root)
+    runs = runs.table(root)
     fig = results.accuracy_curves(runs, "Random")
     titles = [axis.get_title(loc="left") for axis in fig.axes[:7]]
     assert titles == [f"{name}, 2 folds" for name in paper.MODEL_NAMES.values()]
     axis, part = fig.axes[5], runs[runs.model == "lstm"]
-    folds = [evaluation.read_history(folder) for folder in part.dir]
+    folds = [runs.read_history(folder) for folder in part.dir]
     drawn = [line.get_ydata() for line in axis.lines]
     assert len(drawn) == 2 * (2 + 1) + 1
     for start, column in ((0, "accuracy"), (3, "val_accuracy")):
@@ -264,7 +270,7 @@ def test_accuracy_curves_hold_every_fold_their_mean_and_the_papers_figure(root):
 
 @pytest.mark.parametrize("models", [1, 2])
 def test_accuracy_curves_of_few_networks_leave_room_for_the_legend(root, models):
-    runs = evaluation.load_runs(root)
+    runs = runs.table(root)
     fig = results.accuracy_curves(runs[runs.model.isin(runs.model.unique()[:models])], "Twins")
     fig.canvas.draw()
     legend = fig.legends[0].get_window_extent()
@@ -321,7 +327,7 @@ def test_class_recall_vs_people(predictions):
 
 
 def test_cost_accuracy(root):
-    runs = evaluation.load_runs(root)
+    runs = runs.table(root)
     fig = results.cost_accuracy(runs)
     assert "not measured" in [text.get_text() for text in fig.axes[2].texts]
     fig = results.cost_accuracy(runs, {"lstm": 3.0, "resnet": 4.0})
@@ -336,7 +342,7 @@ def test_cost_accuracy(root):
 
 
 def test_critical_difference_joins_what_cannot_be_told_apart(predictions):
-    comparison = evaluation.critical_difference(evaluation.actor_scores(predictions))
+    comparison = statistics.critical_difference(statistics.actor_scores(predictions))
     shown = texts(results.critical_difference(comparison))
     for model, rank in comparison["ranks"].items():
         assert any(paper.MODEL_NAMES[model] in text and f"{rank:.2f}" in text for text in shown)
@@ -376,7 +382,7 @@ def test_figures_of_nothing_say_so(predictions):
 
 def test_every_figure_can_be_drawn_and_carries_the_banner(root, predictions, tmp_path):
     style.set_corpus("synthetic")
-    runs = evaluation.load_runs(root)
+    runs = runs.table(root)
     figures = [
         results.learning_curves(fake_history()),
         results.confusion_matrix(predictions.label, predictions.prediction),
@@ -384,7 +390,7 @@ def test_every_figure_can_be_drawn_and_carries_the_banner(root, predictions, tmp
         results.table2_bars(tables.table2(root)),
         results.class_recall_vs_people(predictions),
         results.cost_accuracy(runs),
-        results.critical_difference(evaluation.critical_difference(evaluation.actor_scores(predictions))),
+        results.critical_difference(statistics.critical_difference(statistics.actor_scores(predictions))),
         results.reliability_diagram(predictions),
         results.intensity_gender_bars(predictions),
     ]

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils import search
 from ser_utils.plots import search as plots
+from ser_utils.studies import search
 
 
 def made_up(n=20):

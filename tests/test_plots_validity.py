@@ -6,9 +6,11 @@ import pytest
 from fakes import fake_results
 from matplotlib.colors import to_hex
 
-from ser_utils import audit, evaluation
+from ser_utils.evaluation import statistics
 from ser_utils.plots import style
 from ser_utils.plots import validity as plots
+from ser_utils.studies import audit
+from ser_utils.training import runs
 
 pytestmark = pytest.mark.usefixtures("clean_style")
 
@@ -71,7 +73,7 @@ def test_controls_with_and_without_trained_runs():
 
 def test_surviving_differences_are_framed(tmp_path):
     results = fake_results(tmp_path, models=("alexnet", "transformer", "lstm"))
-    pairs = {protocol: evaluation.compare_all(evaluation.load_predictions(results, protocol))
+    pairs = {protocol: statistics.compare_all(runs.predictions(results, protocol))
              for protocol in ("random", "actors")}
     pairs["random"].loc[0, "significant"], pairs["actors"]["significant"] = True, False
     figure = plots.surviving(pairs, {"random": "Known", "actors": "New"})

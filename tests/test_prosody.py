@@ -1,13 +1,14 @@
-"""ser_utils.prosody: the pitch of signals whose pitch is known, the measures of a file, the store."""
+"""ser_utils.features.prosody: the pitch of signals whose pitch is known, the measures of a file, the store."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from ser_utils import audio, prosody, ravdess
-from ser_utils.corpus import Corpus
-from ser_utils.prosody import PitchConfig
+from ser_utils.data import ravdess
+from ser_utils.data.corpus import Corpus
+from ser_utils.features import audio, prosody
+from ser_utils.features.prosody import PitchConfig
 
 RATE = 16_000
 CLIPS = ("03-01-01-01-01-01-01", "03-01-05-02-01-01-02", "03-01-08-01-02-02-13")

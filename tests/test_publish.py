@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from fakes import fake_results, fake_run
 
-from ser_utils import config, evaluation, publish
+from ser_utils import config
 from ser_utils.paths import RESULTS, ROOT
+from ser_utils.report import publish
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_finished_runs_are_copied_without_weights_and_only_once(runs, tmp_path):
     (runs / "random/lstm/fold0/model.keras").write_bytes(b"weights")
     results = tmp_path / "results"
     assert publish.publish(runs, results) == ["random/lstm/fold0", "random/transformer/fold0"]
-    assert {path.name for path in (results / "random/lstm/fold0").iterdir()} == set(publish.FILES)
+    assert {path.name for path in (results / "random/lstm/fold0").iterdir()} == set(runs.FILES)
     assert publish.publish(runs, results) == []
 
 
@@ -113,5 +114,5 @@ def test_the_projects_readme_holds_what_its_results_say():
 
 def test_every_published_run_is_fit_to_be_published():
     expected = publish.expected_runs()
-    for directory in evaluation.run_dirs(RESULTS):
+    for directory in runs.find(RESULTS):
         publish.check(directory, expected)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ser_utils import paths, ravdess
+from ser_utils import paths
+from ser_utils.data import ravdess
 
 NAMES = ravdess.speech_names()
 
@@ -442,7 +443,7 @@ def test_files_of_the_users_own_stay(server, tmp_path):
 
 def cli(*arguments, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "ser_utils.ravdess", *map(str, arguments)],
+        [sys.executable, "-m", "ser_utils.data.ravdess", *map(str, arguments)],
         cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, **environment},
     )

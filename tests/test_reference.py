@@ -1,4 +1,4 @@
-"""ser_utils.reference: the classic classifiers, their run format, and that they never count as networks."""
+"""ser_utils.evaluation.reference: the classic classifiers, their run format, and that they never count as networks."""
 
 import dataclasses
 import json
@@ -9,12 +9,15 @@ import pytest
 from fakes import fake_run
 
 from ser_utils import config as configuration
-from ser_utils import evaluation, publish, reference, tables
 from ser_utils.config import FeatureConfig
-from ser_utils.corpus import Corpus
-from ser_utils.features import FeatureStore
-from ser_utils.folds import split
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import split
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import reference, statistics, tables
+from ser_utils.features.spectral import FeatureStore
 from ser_utils.plots import results as figures
+from ser_utils.report import publish
+from ser_utils.training import runs
 
 CONFIG = reference.ReferenceConfig("full", "ravdess", "random", "logistic", 2, 0, FeatureConfig(n_mels=8, n_mfcc=4),
                                    (1e-4, 1e-1))
@@ -50,17 +53,17 @@ def test_a_profile_has_every_reference_on_every_protocol_and_fold():
 def test_the_runs_are_what_the_results_format_asks_for(finished):
     _, folders = finished
     for name, folder in folders.items():
-        row = evaluation.read_run(folder)  # raises where anything contradicts anything
+        row = runs.read(folder)  # raises where anything contradicts anything
         info = json.loads((folder / "run.json").read_text())
         assert (row["model"], row["protocol"], row["fold"]) == (name, "random", 2)
         assert info["config_hash"] == dataclasses.replace(CONFIG, model=name).hash
-        assert len(evaluation.read_predictions(folder)) == 480
-        assert len(evaluation.read_history(folder)) == 1
+        assert len(runs.read_predictions(folder)) == 480
+        assert len(runs.read_history(folder)) == 1
         assert {path.name for path in folder.iterdir()} == {"run.json", "history.csv", "predictions.csv"}
 
 
 def test_what_can_be_learnt_is_learnt(finished):
-    scores = {name: evaluation.read_run(folder)["test_accuracy"] for name, folder in finished[1].items()}
+    scores = {name: runs.read(folder)["test_accuracy"] for name, folder in finished[1].items()}
     assert scores["majority"] == 32 / 240  # one emotion's clips
     assert scores["logistic"] > 0.8 and scores["svm"] > 0.8
 
@@ -73,7 +76,7 @@ def test_nothing_but_training_clips_is_fitted(material, finished, tmp_path):
     spoilt[rows["test"]] = 1e3
     changed = corpus.index.copy()
     folder = reference.run(CONFIG, Corpus(None, "ravdess", changed), dataclasses.replace(store, mfcc=spoilt), tmp_path)
-    before, after = (evaluation.read_predictions(f).query("subset == 'val'") for f in (finished[1]["logistic"], folder))
+    before, after = (runs.read_predictions(f).query("subset == 'val'") for f in (finished[1]["logistic"], folder))
     pd.testing.assert_frame_equal(before, after)
 
 
@@ -83,8 +86,8 @@ def test_the_best_c_on_validation_is_kept(material, tmp_path, strengths):
     scores = {}
     for c in strengths:
         folder = reference.run(dataclasses.replace(CONFIG, strengths=(c,)), *material, tmp_path / str(c))
-        row = evaluation.read_run(folder)
-        scores[c] = row["val_accuracy"], -evaluation.read_history(folder).val_loss[0]
+        row = runs.read(folder)
+        scores[c] = row["val_accuracy"], -runs.read_history(folder).val_loss[0]
     info = json.loads((reference.run(config, *material, tmp_path) / "run.json").read_text())
     assert info["strength"] == max(scores, key=scores.get)
 
@@ -104,7 +107,7 @@ def test_a_finished_run_is_left_as_it_is_and_other_settings_replace_it(material,
     root, folders = finished
     other = dataclasses.replace(CONFIG, strengths=(1e-2,))
     folder = reference.run(CONFIG, *material, tmp_path)
-    assert reference.run(other, *material, tmp_path) == folder and other.is_finished(tmp_path)
+    assert reference.run(other, *material, tmp_path) == folder and runs.is_finished(other, tmp_path)
     monkeypatch.setattr(reference, "classifier", lambda *a: pytest.fail("fitted again"))
     assert reference.run(CONFIG, *material, root) == folders["logistic"]
 
@@ -114,11 +117,11 @@ def test_references_stand_below_the_networks_and_are_never_counted_among_them(fi
         fake_run(tmp_path, "random", name, 0, accuracy=0.4)
     for name in ("vgg16", "alexnet"):
         fake_run(tmp_path, "random", name, 0)
-    assert set(evaluation.load_runs(tmp_path).model) == {"alexnet", "vgg16"}
-    assert set(evaluation.load_predictions(tmp_path).model) == {"alexnet", "vgg16"}
-    assert len(evaluation.compare_all(evaluation.load_predictions(tmp_path, "random"))) == 1  # one pair
-    assert len(evaluation.load_runs(tmp_path, references=True)) == len(evaluation.run_dirs(tmp_path)) == 5
-    assert set(evaluation.load_predictions(tmp_path, model="svm").model) == {"svm"}
+    assert set(runs.table(tmp_path).model) == {"alexnet", "vgg16"}
+    assert set(runs.predictions(tmp_path).model) == {"alexnet", "vgg16"}
+    assert len(statistics.compare_all(runs.predictions(tmp_path, "random"))) == 1  # one pair
+    assert len(runs.table(tmp_path, references=True)) == len(runs.find(tmp_path)) == 5
+    assert set(runs.predictions(tmp_path, model="svm").model) == {"svm"}
 
     table = tables.table2(tmp_path)
     part = table[table.protocol == "random"]
@@ -145,7 +148,7 @@ def test_full_references_can_be_published(material, tmp_path, monkeypatch):
 
 
 def test_the_command_line_prints_the_means(material, tmp_path, monkeypatch, capsys):
-    from ser_utils import corpus
+    from ser_utils.data import corpus
 
     configs = [dataclasses.replace(CONFIG, model=name, fold=fold) for name in ("majority", "logistic")
                for fold in (0, 1)]

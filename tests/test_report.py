@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ser_utils import report
-from ser_utils.corpus import BANNER, Corpus
+from ser_utils.data.corpus import BANNER, Corpus
+from ser_utils.report import build as report
 
 FIRST = """# The first page
 
@@ -219,7 +219,7 @@ def test_unusable_corpus_is_a_report_error(monkeypatch):
         assert (kind, small) == ("ravdess", False)
         raise FileNotFoundError("nothing there")
 
-    monkeypatch.setattr("ser_utils.corpus.find", find)
+    monkeypatch.setattr("ser_utils.data.corpus.find", find)
     with pytest.raises(report.ReportError, match="nothing there"):
         report.find_corpus("full")
 
@@ -227,7 +227,8 @@ def test_unusable_corpus_is_a_report_error(monkeypatch):
 @pytest.fixture
 def stages(monkeypatch):
     """Feature extraction and training that only note that they were called."""
-    from ser_utils import features, grid
+    from ser_utils.features import spectral as features
+    from ser_utils.training import grid
 
     calls = []
     monkeypatch.setattr(features, "extract", lambda corpus, config: calls.append("features"))
@@ -242,7 +243,7 @@ def test_training_follows_the_features(stages, corpora):
 
 
 def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, monkeypatch, tmp_path):
-    from ser_utils import grid
+    from ser_utils.training import grid
 
     def run_all(profile, corpus):
         raise grid.GridError("1 runs failed: random/vgg19/fold0")
@@ -255,7 +256,8 @@ def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, mo
 
 
 def test_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
-    from ser_utils import audio, features
+    from ser_utils.features import audio
+    from ser_utils.features import spectral as features
 
     def extract(corpus, config):
         raise audio.AudioError("a.wav is damaged")
@@ -305,7 +307,8 @@ def test_images_of_the_checkout_are_embedded(tmp_path):
 
 
 def test_results_become_a_table_and_a_figure(tmp_path, corpora, monkeypatch):
-    from ser_utils import evaluation, tables
+    from ser_utils.evaluation import metrics as evaluation
+    from ser_utils.evaluation import tables
 
     table = tables.table2(tmp_path)  # nothing run: a row a protocol and network
     ran = table.protocol.eq("random") & table.model.eq("lstm")

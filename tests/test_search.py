@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ser_utils import config as configuration
-from ser_utils import search
 from ser_utils.paths import ROOT
+from ser_utils.studies import search
 
 BASE = configuration.run_configs("full", "ravdess", ["transformer"], ["random"], [0])[0]
 
@@ -98,7 +98,7 @@ def test_importances_need_trials(searched):
 
 def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
     """Whatever the objective hands to the training may be scrambled where it belongs to test clips."""
-    from ser_utils import training
+    from ser_utils.training import fit as training
 
     corpus, store = made_up
     config = dataclasses.replace(BASE, features=store.config, corpus="synthetic", profile="smoke", frames=40, epochs=2,
@@ -128,7 +128,7 @@ def test_a_search_goes_on_from_a_table_on_another_machine(searched, tmp_path):
 
 def command(folder, trials, *more):
     return subprocess.run(
-        [sys.executable, "-m", "ser_utils.search", "--profile", "smoke", "--model", "alexnet", "--protocols", "random",
+        [sys.executable, "-m", "ser_utils.studies.search", "--profile", "smoke", "--model", "alexnet", "--protocols", "random",
          "--epochs", "1", "--trials", str(trials), "--jobs", "1", "--store", folder / "s.sqlite3",
          "--results", folder, *more], cwd=ROOT, capture_output=True, text=True, timeout=300)
 

@@ -1,4 +1,4 @@
-"""ser_utils.studies: changes against a baseline, their runs apart from the main results, validation only."""
+"""ser_utils.studies.ablation: changes against a baseline, their runs apart from the main results, validation only."""
 
 import dataclasses
 import json
@@ -13,11 +13,17 @@ import pandas as pd
 import pytest
 from fakes import fake_results, fake_run
 
-from ser_utils import evaluation, grid, models, publish, search, studies, tables
+from ser_utils import models
 from ser_utils.config import AugmentConfig, RunConfig
-from ser_utils.corpus import Corpus
+from ser_utils.data.corpus import Corpus
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import statistics, tables
 from ser_utils.models import pretrained
 from ser_utils.paper import MODEL_NAMES
+from ser_utils.report import publish
+from ser_utils.studies import ablation as studies
+from ser_utils.studies import search
+from ser_utils.training import grid, runs
 
 BASE = RunConfig("quick", "ravdess", "actors", "lstm", 0, options={"width": 0.5, "stack": 4})
 
@@ -210,7 +216,7 @@ def test_the_table_compares_validation_clips(trained):
     assert found.uar["stem"] == pytest.approx(100 * evaluation.metrics(table.label, predicted)["recall"])
     assert found.difference["stem"] == pytest.approx(100 * (stem.mean() - base.mean()))
     assert found.low["stem"] < found.difference["stem"] < found.high["stem"] < 0 and found.p["stem"] < 0.01
-    assert found.p["stem"] == evaluation.mcnemar(stem, base[stem.index])["p"]
+    assert found.p["stem"] == statistics.mcnemar(stem, base[stem.index])["p"]
     assert (found.clips == 240).all() and (found.profile == "quick").all() and np.isnan(found.p["baseline"])
 
 
@@ -351,7 +357,7 @@ def test_another_training_is_compared_on_test_clips_of_the_folds_that_have_both(
     assert found[["protocol", "model", "variant", "folds"]].values.tolist() == [["random", "alexnet", variant, 2]]
 
     def right(name):
-        read = [evaluation.read_predictions(places[name][f"random/alexnet/fold{k}"]) for k in (0, 1)]
+        read = [runs.read_predictions(places[name][f"random/alexnet/fold{k}"]) for k in (0, 1)]
         test = pd.concat(part[part.subset == "test"] for part in read)
         return 100 * (test.prediction == test.label).mean()
 
@@ -390,7 +396,7 @@ def test_all_trainings_of_a_recipe_are_averaged_on_the_folds_that_all_have(tmp_p
     assert found[["model", "trainings", "folds"]].values.tolist() == [["alexnet", 3, 2], ["lstm", 2, 1]]
     alone, together = [], []
     for k in (0, 1):
-        own = [evaluation.read_predictions(places[variant][f"random/alexnet/fold{k}"]).query("subset == 'test'")
+        own = [runs.read_predictions(places[variant][f"random/alexnet/fold{k}"]).query("subset == 'test'")
                .set_index("clip") for variant in ("baseline", "seed", "again")]
         alone += [(one.prediction == one.label).mean() for one in own]
         mean = sum(one[evaluation.PROBABILITIES] for one in own).to_numpy().argmax(axis=1)
@@ -437,35 +443,35 @@ def test_paired_interval_of_a_difference():
     rng = np.random.default_rng(0)
     a = rng.random(1000) < 0.7
     b = np.where(rng.random(1000) < 0.8, a, rng.random(1000) < 0.5)
-    low, high = evaluation.bootstrap_difference(a, b)
+    low, high = statistics.bootstrap_difference(a, b)
     pairs = a.astype(float) - b
     assert low < pairs.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * pairs.std() / np.sqrt(1000), rel=0.08)
-    assert evaluation.bootstrap_difference(a, a) == (0, 0)
-    backwards = evaluation.bootstrap_difference(b, a)
+    assert statistics.bootstrap_difference(a, a) == (0, 0)
+    backwards = statistics.bootstrap_difference(b, a)
     assert backwards == pytest.approx((-high, -low), abs=0.01)
 
 
 def test_pairs_of_one_voice_go_together():
     voices = np.repeat(np.arange(20), 50)
     better = np.repeat(np.arange(20) % 2 == 0, 50)
-    by_clip = evaluation.bootstrap_difference(better, ~better)
-    by_voice = evaluation.bootstrap_difference(better, ~better, voices)
+    by_clip = statistics.bootstrap_difference(better, ~better)
+    by_voice = statistics.bootstrap_difference(better, ~better, voices)
     assert by_voice[1] - by_voice[0] > 5 * (by_clip[1] - by_clip[0])
     with pytest.raises(ValueError, match="same clips"):
-        evaluation.bootstrap_difference(better, better[:5])
+        statistics.bootstrap_difference(better, better[:5])
 
 
 # Publishing
 
 def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
     results = fake_results(tmp_path / "results", ("actors",), ("alexnet", "lstm"), (0,))
-    before, main = evaluation.run_dirs(results), tables.table2(results)
+    before, main = runs.find(results), tables.table2(results)
     new = studies.publish("canonical", quick(), trained, results)
     assert new == [f"{variant}/actors/alexnet/fold0" for variant in ("baseline", "stem", "norm")]
     folder = results / "studies/canonical/stem/actors/alexnet/fold0"
-    assert {path.name for path in folder.iterdir()} == set(publish.FILES)
-    assert evaluation.run_dirs(results) == before
+    assert {path.name for path in folder.iterdir()} == set(runs.FILES)
+    assert runs.find(results) == before
     pd.testing.assert_frame_equal(tables.table2(results), main)
     assert studies.publish("canonical", quick(), trained, results) == []
     pd.testing.assert_frame_equal(studies.table("canonical", results), studies.table("canonical", finished(trained)))
@@ -510,8 +516,8 @@ def test_published_studies_are_whole(name):
     found = studies.table(name)
     assert (found.corpus == "ravdess").all() and "smoke" not in set(found.profile)
     for places in studies.published(name).values():
-        for path in evaluation.run_dirs(places):
-            evaluation.check_run(path)
+        for path in runs.find(places):
+            runs.check(path)
 
 
 # The command line
@@ -519,16 +525,16 @@ def test_published_studies_are_whole(name):
 def test_a_variant_that_only_judges_otherwise_takes_the_baselines_weights(tmp_path, monkeypatch):
     def train(configs, *rest):
         for c in configs:
-            if c.is_finished(tmp_path):
+            if runs.is_finished(c, tmp_path):
                 continue
             trained.append(c.name)
             put(c, tmp_path, 0.6)
 
     trained, judged = [], []
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: Corpus(None, "ravdess", None))
-    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr("ser_utils.data.corpus.for_profile", lambda profile: Corpus(None, "ravdess", None))
+    monkeypatch.setattr("ser_utils.features.spectral.extract", lambda *a, **k: None)
     monkeypatch.setattr(studies.grid, "train", train)
-    monkeypatch.setattr("ser_utils.training.judge_anew", lambda run, config, *rest: judged.append((run.dir, config)))
+    monkeypatch.setattr("ser_utils.training.fit.judge_anew", lambda run, config, *rest: judged.append((run.dir, config)))
     words = ["recipe", "--profile", "full", "--models", "resnet", "--variants", "single", "epochs", "again",
              "--protocols", "random", "--runs", str(tmp_path), "--results", str(tmp_path / "results")]
     assert studies.main(words) == 0
@@ -558,8 +564,8 @@ def test_what_is_published_is_not_trained_again(command, tmp_path, trained, monk
 def command(trained, tmp_path, monkeypatch):
     """The command on made-up runs of AlexNet; nothing is trained."""
     corpus = Corpus(None, "ravdess", None)
-    monkeypatch.setattr("ser_utils.corpus.for_profile", lambda profile: corpus)
-    monkeypatch.setattr("ser_utils.features.extract", lambda *a, **k: None)
+    monkeypatch.setattr("ser_utils.data.corpus.for_profile", lambda profile: corpus)
+    monkeypatch.setattr("ser_utils.features.spectral.extract", lambda *a, **k: None)
     monkeypatch.setattr(studies.grid, "train", lambda *a, **k: None)
     places = ["--runs", str(trained), "--results", str(tmp_path / "results")]
     return lambda *words: studies.main(["canonical", *words, *places])

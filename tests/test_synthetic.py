@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_utils import folds, ravdess, synthetic
+from ser_utils.data import folds, ravdess, synthetic
 
 FEW = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-04-01-01-02-02"]
 

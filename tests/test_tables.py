@@ -1,4 +1,4 @@
-"""ser_utils.tables: Table 2 follows from the files of runs, in figures, words and HTML; other studies and people."""
+"""ser_utils.evaluation.tables: Table 2 follows from the files of runs, in figures, words and HTML; other studies and people."""
 
 import shutil
 import subprocess
@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from fakes import MODELS, fake_results, fake_run
 
-from ser_utils import evaluation as ev
-from ser_utils import paper, tables
+from ser_utils import paper
+from ser_utils.evaluation import metrics as ev
+from ser_utils.evaluation import tables
 from ser_utils.paths import ROOT
 
 
@@ -202,7 +203,7 @@ def test_the_headline_names_the_best_network_of_the_protocols_that_ran():
 
 
 def test_table2_warns_of_synthetic_and_reduced_runs(tmp_path):
-    from ser_utils.corpus import BANNER
+    from ser_utils.data.corpus import BANNER
 
     fake_run(tmp_path, corpus="synthetic", profile="quick")
     table = tables.table2(tmp_path)
@@ -234,7 +235,7 @@ class Block:
 
 sys.meta_path.insert(0, Block())
 import ser_utils.plots.results
-from ser_utils import tables
+from ser_utils.evaluation import tables
 sys.exit(tables.main([{str(results)!r}]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

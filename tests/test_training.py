@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils import evaluation, training
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
-from ser_utils.folds import LeakError
+from ser_utils.data.folds import LeakError
+from ser_utils.evaluation import metrics as evaluation
 from ser_utils.paths import ROOT
+from ser_utils.training import fit as training
+from ser_utils.training import runs
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
@@ -47,7 +49,7 @@ def test_a_run_holds_all_that_the_results_format_asks_for(finished):
     assert list(run.history.columns) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
     assert len(run.history) == 4 and len(run.predictions) == 480
     assert run.predictions.groupby("subset").size().to_dict() == {"test": 240, "val": 240}
-    evaluation.read_run(run.dir)  # raises where anything contradicts anything
+    runs.read(run.dir)  # raises where anything contradicts anything
 
 
 def test_the_network_learns(finished):
@@ -77,7 +79,7 @@ def test_the_saved_model_gives_the_written_predictions(finished, made_up):
 def test_versions_of_each_clip_are_judged(made_up, tmp_path):
     config = dataclasses.replace(CONFIG, keep="last", versions=2)
     run = training.run(config, *made_up, root=tmp_path, progress=False)
-    evaluation.check_run(run.dir)
+    runs.check(run.dir)
     data = training.prepare(config, *made_up)
     model, clips = run.model(), data.logmel[data.rows["test"]]
     by_hand = np.mean([training.probabilities(model, training.copies([version])[0])
@@ -94,15 +96,15 @@ def test_the_same_weights_judge_anew(made_up, tmp_path, monkeypatch):
     single = dataclasses.replace(config, versions=1, variant="studies/recipe/single")
     monkeypatch.setattr(training, "fit", lambda *a: pytest.fail("trained again"))
     run = training.judge_anew(trained, single, *made_up, root=tmp_path)
-    assert run.dir == single.run_directory(tmp_path) and single.is_finished(tmp_path) and config.is_finished(tmp_path)
-    evaluation.check_run(run.dir)  # with one version, the predictions are those of the kept epoch in the history
+    assert run.dir == single.run_directory(tmp_path) and runs.is_finished(single, tmp_path) and runs.is_finished(config, tmp_path)
+    runs.check(run.dir)  # with one version, the predictions are those of the kept epoch in the history
     pd.testing.assert_frame_equal(run.history, trained.history)
     assert (run.predictions != trained.predictions)[evaluation.PROBABILITIES].to_numpy().any()
     assert run.info["config"]["versions"] == 1 and run.info["wall_seconds"] == trained.info["wall_seconds"]
     older = dataclasses.replace(single, versions=3).hash
     (run.dir / "run.json").write_text(json.dumps(run.info | {"config_hash": older}))
     training.judge_anew(trained, single, *made_up, root=tmp_path)
-    assert single.is_finished(tmp_path) and (run.dir.with_name(f"fold{single.fold}-{older}") / "run.json").exists()
+    assert runs.is_finished(single, tmp_path) and (run.dir.with_name(f"fold{single.fold}-{older}") / "run.json").exists()
     (trained.dir / "model.keras").unlink()
     with pytest.raises(FileNotFoundError, match="no model.keras"):
         training.judge_anew(trained, single, *made_up, root=tmp_path)
@@ -118,7 +120,7 @@ def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up,
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             training.run(CONFIG, *made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(epoch))
-        assert not CONFIG.is_finished(tmp_path)
+        assert not runs.is_finished(CONFIG, tmp_path)
     run = training.run(CONFIG, *made_up, root=tmp_path, progress=False)
     expected = finished[0]
     np.testing.assert_allclose(run.history.to_numpy(), expected.history.to_numpy(), atol=2e-3)
@@ -161,7 +163,7 @@ def test_a_run_of_other_settings_is_moved_aside(finished, made_up, tmp_path):
     run = training.run(other, *made_up, root=tmp_path, progress=False)
     aside = run.dir.with_name(f"fold0-{CONFIG.hash}")
     assert len(run.history) == 2 and json.loads((aside / "run.json").read_text())["config_hash"] == CONFIG.hash
-    assert len(evaluation.load_runs(tmp_path / "synthetic-smoke")) == 1
+    assert len(runs.table(tmp_path / "synthetic-smoke")) == 1
 
 
 def test_a_run_under_way_elsewhere_is_busy(made_up, tmp_path):
@@ -267,7 +269,7 @@ def test_the_last_epoch_is_kept_where_the_configuration_says_so(made_up, tmp_pat
                                  augment=None, options={"width": 0.125, "dropout": 0.0})
     run = training.run(config, *made_up, root=tmp_path, progress=False)  # no epoch is better than the first for long
     assert run.info["best_epoch"] == run.info["epochs"] == 4
-    evaluation.check_run(run.dir)
+    runs.check(run.dir)
 
 
 def test_a_loss_that_is_not_finite_is_said(made_up, tmp_path):

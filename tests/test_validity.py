@@ -11,11 +11,17 @@ import pytest
 import soundfile
 from fakes import fake_run
 
-from ser_utils import evaluation, features, folds, frontend, publish, training, validity
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
-from ser_utils.corpus import Corpus
-from ser_utils.folds import LeakError
-from ser_utils.validity import SHORTCUTS, Job
+from ser_utils.data import folds
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import LeakError
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.features import spectral as features
+from ser_utils.report import publish
+from ser_utils.studies import leakage as validity
+from ser_utils.studies.leakage import SHORTCUTS, Job
+from ser_utils.training import fit as training
+from ser_utils.training import frontend, runs
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=3, learning_rate=5e-3,
@@ -62,9 +68,9 @@ def test_leaky_runs_lie_apart_and_are_never_taken_for_results(ladder, tmp_path):
     home = root / "synthetic-smoke"
     assert runs["random"].dir == home / "random" / "alexnet" / "fold0"
     assert runs["test_epoch"].dir == home / "validity" / "test_epoch" / "alexnet" / "fold0"
-    assert [path.parts[-3] for path in evaluation.run_dirs(home)] == ["random"]
-    assert set(evaluation.load_runs(home).protocol) == {"random"}
-    assert set(evaluation.load_predictions(home).protocol) == {"random"}
+    assert [path.parts[-3] for path in runs.find(home)] == ["random"]
+    assert set(runs.table(home).protocol) == {"random"}
+    assert set(runs.predictions(home).protocol) == {"random"}
 
 
 def test_the_jobs_of_a_profile():
@@ -151,7 +157,7 @@ def test_normalised_with_test_clips_means_all_clips(ladder, honest_data):
 
 
 def test_shuffled_labels_are_learnt_and_measured_while_the_true_ones_are_kept(ladder):
-    predictions = evaluation.read_predictions(ladder[0]["permuted"].dir)
+    predictions = runs.read_predictions(ladder[0]["permuted"].dir)
     assert 0.05 < (predictions.target == predictions.label).mean() < 0.22
     test = predictions[predictions.subset == "test"]
     stated = ladder[0]["permuted"].info["metrics"]["test"]
@@ -206,7 +212,7 @@ def test_jobs_train_in_processes_of_their_own(tiny_corpus, tmp_path, capsys):
     bad = Job("copies", dataclasses.replace(config, learning_rate=1e30, clip_norm=1e30, frames=-1))
     with pytest.raises(validity.LadderError, match="1 runs failed(.|\n)*copies/alexnet/fold0 .exit 1"):
         validity.train([good, bad], tiny_corpus, tmp_path, progress=False)
-    assert good.is_finished(tmp_path) and not bad.is_finished(tmp_path)
+    assert runs.is_finished(good, tmp_path) and not runs.is_finished(bad, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------ planted leaks
@@ -288,13 +294,13 @@ def test_an_honest_model_of_another_precision_is_not_accused(honest_data, monkey
 
 
 def test_an_epoch_picked_on_test_clips_is_caught(honest_copy):
-    history = evaluation.read_history(honest_copy)
+    history = runs.read_history(honest_copy)
     info = json.loads((honest_copy / "run.json").read_text())
     other = next(int(epoch) for epoch in history.epoch if epoch != info["best_epoch"])
-    evaluation.check_run(honest_copy)
+    runs.check(honest_copy)
     (honest_copy / "run.json").write_text(json.dumps(info | {"best_epoch": other}))
     with pytest.raises(evaluation.ResultsError, match=f"epoch {other} was kept, .*something else chose the epoch"):
-        evaluation.check_run(honest_copy)
+        runs.check(honest_copy)
 
 
 def test_the_weights_of_an_unstated_epoch_are_caught(honest_copy):
@@ -304,7 +310,7 @@ def test_the_weights_of_an_unstated_epoch_are_caught(honest_copy):
     table[evaluation.PROBABILITIES] = (0.7 * values + 0.3 / 8).round(5)
     table.to_csv(honest_copy / "predictions.csv", index=False)
     with pytest.raises(evaluation.ResultsError, match="validation predictions .* are not those of the kept epoch"):
-        evaluation.check_run(honest_copy)
+        runs.check(honest_copy)
 
 
 @pytest.mark.parametrize("metric", evaluation.METRICS)
@@ -313,14 +319,14 @@ def test_a_flattered_metric_is_caught(honest_copy, metric):
     info["metrics"]["test"][metric] += 0.003
     (honest_copy / "run.json").write_text(json.dumps(info))
     with pytest.raises(evaluation.ResultsError, match=f"test {metric} of"):
-        evaluation.check_run(honest_copy)
+        runs.check(honest_copy)
 
 
 def test_a_missing_epoch_is_caught(honest_copy):
     history = pd.read_csv(honest_copy / "history.csv")
     history.drop(index=0).to_csv(honest_copy / "history.csv", index=False)
     with pytest.raises(evaluation.ResultsError, match="does not hold the epochs 1 to 3"):
-        evaluation.check_run(honest_copy)
+        runs.check(honest_copy)
 
 
 def test_easy_clips_in_place_of_the_folds_are_caught(honest_copy):
@@ -332,20 +338,20 @@ def test_easy_clips_in_place_of_the_folds_are_caught(honest_copy):
     table.loc[swapped, "clip"] = other
     table.to_csv(honest_copy / "predictions.csv", index=False)
     with pytest.raises(evaluation.ResultsError, match=f"1 test clips do not belong to fold 0 of random.*{other}"):
-        evaluation.check_run(honest_copy)
+        runs.check(honest_copy)
 
 
 def test_every_published_run_of_the_ladder_tells_one_story():
-    for directory in (path for home in validity.published().values() for path in evaluation.run_dirs(home)):
+    for directory in (path for home in validity.published().values() for path in runs.find(home)):
         info = json.loads((directory / "run.json").read_text())
         plan = SHORTCUTS[directory.parts[-3]]
         if plan.honest:
-            evaluation.check_run(directory)
+            runs.check(directory)
             continue
-        history = evaluation.read_history(directory)
+        history = runs.read_history(directory)
         ranked = history.sort_values([f"{plan.chosen_on}_accuracy", f"{plan.chosen_on}_loss"], ascending=[False, True])
         assert info["best_epoch"] == ranked.epoch.iloc[0], directory
-        table = evaluation.read_predictions(directory)
+        table = runs.read_predictions(directory)
         for subset, part in table.groupby("subset"):
             stated = info["metrics"][subset]
             assert stated == pytest.approx(evaluation.metrics(part.get("target", part.label), part.prediction))
@@ -430,9 +436,9 @@ def test_the_ladder_is_published_without_weights(ladder, tmp_path):
     assert names == [j.name for j in wanted]
     home = results / "validity" / "smoke"
     folder = home / "test_epoch" / "alexnet" / "fold0"
-    assert {path.name for path in folder.iterdir()} == set(publish.FILES)
+    assert {path.name for path in folder.iterdir()} == set(runs.FILES)
     pd.testing.assert_frame_equal(pd.read_csv(home / "controls.csv"), cues)
-    assert evaluation.run_dirs(results) == [] and validity.published(results) == {"smoke": home}
+    assert runs.find(results) == [] and validity.published(results) == {"smoke": home}
     assert set(validity.load(home).shortcut) == set(TRAINED)
     other = job("random", corpus="ravdess", profile="quick")
     shutil.copytree(ladder[0]["random"].dir, other.directory(root))

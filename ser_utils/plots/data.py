@@ -1,8 +1,8 @@
 """Figures of the corpus and its features. One function a figure; each returns a finished matplotlib Figure.
 
-``index`` is the table of :func:`ser_utils.ravdess.index`, ``prosody`` that of
-:func:`ser_utils.prosody.measure`. Spectrograms are (frames, bands) in dB, as
-:func:`ser_utils.features.log_mel` makes them.
+``index`` is the table of :func:`ser_utils.data.ravdess.index`, ``prosody`` that of
+:func:`ser_utils.features.prosody.measure`. Spectrograms are (frames, bands) in dB, as
+:func:`ser_utils.features.spectral.log_mel` makes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
-from ser_utils import folds
 from ser_utils.config import PAD_DB, FeatureConfig
-from ser_utils.features import FeatureStore
+from ser_utils.data import folds
+from ser_utils.data.ravdess import EMOTIONS
+from ser_utils.features.spectral import FeatureStore
 from ser_utils.paper import MODEL_NAMES, TABLE1
 from ser_utils.plots.results import PROTOCOL_TITLES
 from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish
-from ser_utils.ravdess import EMOTIONS
 
 GENDER_COLORS = {"female": "#CC79A7", "male": "#0072B2"}
 PART_COLORS = {"train": "#C9DDF0", "val": "#E69F00", "test": "#882255"}

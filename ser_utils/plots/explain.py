@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ser_utils.config import FeatureConfig
+from ser_utils.data.ravdess import EMOTIONS
 from ser_utils.explain import Units, spread
 from ser_utils.plots.data import _spectrogram
 from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish, text_color
-from ser_utils.ravdess import EMOTIONS
 
 HEAT = "#FF4F00"
 PAIR_COLORS = {"plain": "#CC6677", "residual": "#332288"}

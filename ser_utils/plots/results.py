@@ -1,7 +1,7 @@
 """Figures of training and results. One function a figure; each returns a finished matplotlib Figure.
 
-``predictions`` are tables of :func:`ser_utils.evaluation.load_predictions`, ``runs`` of
-:func:`ser_utils.evaluation.load_runs`, ``table`` of :func:`ser_utils.tables.table2`.
+``predictions`` are tables of :func:`ser_utils.evaluation.metrics.load_predictions`, ``runs`` of
+:func:`ser_utils.evaluation.metrics.load_runs`, ``table`` of :func:`ser_utils.evaluation.tables.table2`.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ser_utils import evaluation
-from ser_utils.evaluation import EMOTIONS, PROTOCOL_TITLES
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import statistics
+from ser_utils.evaluation.metrics import EMOTIONS, PROTOCOL_TITLES
 from ser_utils.paper import HUMAN, MODEL_NAMES, TABLE2
 from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
 
@@ -305,7 +306,7 @@ SYSTEM_GROUPS = {
 
 
 def unseen_speakers(systems: pd.DataFrame) -> Figure:
-    """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.tables.unseen_speakers`).
+    """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.evaluation.tables.unseen_speakers`).
 
     A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
     intervals where there are any. The dashed line is what people recognise.
@@ -358,14 +359,14 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
 def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
     """Accuracy by epoch of all networks of one protocol as small multiples, training and validation.
 
-    ``runs`` is a table of :func:`ser_utils.evaluation.load_runs`. Each fold is a thin line, their mean (over the
+    ``runs`` is a table of :func:`ser_utils.evaluation.metrics.load_runs`. Each fold is a thin line, their mean (over the
     folds still training) a thick one; the diamond at the right is the paper's accuracy.
     """
     models = _models(runs)
     fig, axes = _small_multiples(len(models), 2.7, 2.2, sharex=False)
     for axis, model in zip(axes.flat, models, strict=False):
         part = runs[runs.model == model]
-        histories = {run.fold: evaluation.read_history(run.dir).set_index("epoch") for run in part.itertuples()}
+        histories = {run.fold: runs.read_history(run.dir).set_index("epoch") for run in part.itertuples()}
         for column, color in (("accuracy", TRAIN_COLOR), ("val_accuracy", VAL_COLOR)):
             lines = 100 * pd.DataFrame({fold: history[column] for fold, history in histories.items()})
             axis.plot(lines, color=color, linewidth=0.6, alpha=0.35)
@@ -392,7 +393,7 @@ def accuracy_curves(runs: pd.DataFrame, title: str | None = None) -> Figure:
 def gaps(table: pd.DataFrame) -> Figure:
     """From training to test: each network's accuracy on training, validation and test clips, a panel a protocol.
 
-    ``table`` is that of :func:`ser_utils.tables.gaps`. A line joins the marks of a network: the farther apart,
+    ``table`` is that of :func:`ser_utils.evaluation.tables.gaps`. A line joins the marks of a network: the farther apart,
     the more it knows of its training clips alone. Diamonds are the paper's figures.
     """
     protocols = list(dict.fromkeys(table.protocol))
@@ -534,7 +535,7 @@ def cost_accuracy(
 def critical_difference(comparison: dict, title: str | None = None) -> Figure:
     """Mean ranks of the models over actors (1 is best); a bar joins models that cannot be told apart.
 
-    ``comparison`` is the result of :func:`ser_utils.evaluation.critical_difference`. Drawing after Demsar
+    ``comparison`` is the result of :func:`ser_utils.evaluation.metrics.critical_difference`. Drawing after Demsar
     (2006).
     """
     ranks, width = comparison["ranks"], comparison["difference"]
@@ -635,7 +636,7 @@ def intensity_gender_bars(predictions: pd.DataFrame, title: str | None = None) -
                 hits = right[chosen & (predictions.model == model).to_numpy()]
                 if len(hits) == 0:
                     continue
-                low, high = evaluation.wilson_interval(hits.sum(), len(hits))
+                low, high = statistics.wilson_interval(hits.sum(), len(hits))
                 mean = hits.mean()
                 axis.bar(
                     place + side, 100 * mean, width=0.37, color=color, label=value if place == 0 else None

@@ -9,10 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ser_utils import search, studies
-from ser_utils.evaluation import PROTOCOL_TITLES
+from ser_utils.evaluation.metrics import PROTOCOL_TITLES
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.plots.style import GREY, finish, model_color
+from ser_utils.studies import ablation as studies
+from ser_utils.studies import search
 
 TITLES = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size",
           "label_smoothing": "label smoothing", "dropout": "dropout", "ema": "weight average (decay)",
@@ -24,12 +25,12 @@ def trials(table: pd.DataFrame, columns: int = 4) -> Figure:
     """Validation accuracy of every finished trial against each setting; the best trial is filled.
 
     The settings come in the order of their importance, the share of the variance of the accuracy that each
-    explains. ``table`` is that of :func:`ser_utils.search.table`.
+    explains. ``table`` is that of :func:`ser_utils.studies.search.table`.
 
     Raises
     ------
     ValueError
-        Too few finished trials, see :func:`ser_utils.search.importances`.
+        Too few finished trials, see :func:`ser_utils.studies.search.importances`.
     """
     importance = search.importances(table)
     finished = table[table.state == "complete"]
@@ -72,7 +73,7 @@ def _balanced(words: str, width: int) -> str:
 def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
     """What each choice of a study's baseline is worth: accuracy with it less that without, one colour a network.
 
-    ``table`` is that of :func:`ser_utils.studies.table` for the study ``name``, one protocol; 95 % intervals.
+    ``table`` is that of :func:`ser_utils.studies.ablation.table` for the study ``name``, one protocol; 95 % intervals.
     """
     table = table[table.variant != studies.BASELINE]
     table = table.sort_values("variant", key=lambda names: names.isin(studies.CHANCE), kind="stable")  # for scale: last
@@ -105,7 +106,7 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
 def growth(table: pd.DataFrame) -> Figure:
     """Validation accuracy by the number of training clips, a panel for each protocol, a line for each network.
 
-    ``table`` is that of :func:`ser_utils.studies.growth`. A whisker is the 95 % interval of the difference from all
+    ``table`` is that of :func:`ser_utils.studies.ablation.growth`. A whisker is the 95 % interval of the difference from all
     clips.
     """
     protocols = list(table.protocol.unique())

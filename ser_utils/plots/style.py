@@ -117,7 +117,7 @@ def finish(fig: Figure) -> Figure:
     Calling it again changes nothing.
     """
     if _corpus == "synthetic" and not is_synthetic(fig):
-        from ser_utils.corpus import BANNER
+        from ser_utils.data.corpus import BANNER
 
         width, height = fig.get_size_inches()
         lines = textwrap.wrap(BANNER, max(20, int(width * 12.8)))

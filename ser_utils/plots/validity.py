@@ -8,9 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ser_utils import EMOTIONS
-from ser_utils.audit import CLIPS, ROUNDING, TEST_SIZES, recall_pairs
 from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.plots.style import BANNER_COLOR, GREY, INK, finish, model_color
+from ser_utils.studies.audit import CLIPS, ROUNDING, TEST_SIZES, recall_pairs
 
 POSSIBLE_COLOR, IMPOSSIBLE_COLOR = "#00735C", BANNER_COLOR
 PROTOCOL_COLORS = {"random": "#E69F00", "actors": "#0072B2"}
@@ -21,7 +21,7 @@ REACH = 0.7  # points either side of a printed figure that are drawn
 def grim(table: pd.DataFrame) -> Figure:
     """Which figures of Table 2 can come from 240 clips: the printed figure in the middle, what is possible around.
 
-    ``table`` is that of :func:`ser_utils.audit.grim`. Strokes are attainable values, the band is what rounds to
+    ``table`` is that of :func:`ser_utils.studies.audit.grim`. Strokes are attainable values, the band is what rounds to
     the printed figure: a stroke must lie in it.
     """
     pairs, denominator = recall_pairs(TEST_SIZES)
@@ -57,7 +57,7 @@ def common_unit(percentages: np.ndarray, denominator: int) -> int:
 
 
 def paper_intervals(table: pd.DataFrame) -> Figure:
-    """Table 2's accuracies with their intervals: ``table`` is that of :func:`ser_utils.audit.intervals`."""
+    """Table 2's accuracies with their intervals: ``table`` is that of :func:`ser_utils.studies.audit.intervals`."""
     fig, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     for place, row in enumerate(table.itertuples()):
         axis.hlines(place, row.low, row.high, color=model_color(row.model), linewidth=3)
@@ -74,7 +74,7 @@ def paper_intervals(table: pd.DataFrame) -> Figure:
 def ladder(table: pd.DataFrame, title: str | None = None) -> Figure:
     """From honest to flattering: accuracy with its interval for each shortcut, one colour a network.
 
-    ``table`` is that of :func:`ser_utils.validity.scores`, the rungs to be drawn. The band spans the accuracies of
+    ``table`` is that of :func:`ser_utils.studies.leakage.scores`, the rungs to be drawn. The band spans the accuracies of
     the paper's Table 2.
     """
     rungs, models = list(dict.fromkeys(table.shortcut)), list(dict.fromkeys(table.model))
@@ -105,8 +105,8 @@ def ladder(table: pd.DataFrame, title: str | None = None) -> Figure:
 def controls(cues: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     """What should stay at chance, and what doesn't: emotions from cues alone and shuffled labels; actors.
 
-    ``cues`` is the table of :func:`ser_utils.validity.controls`, ``trained`` the rows of
-    :func:`ser_utils.validity.scores` of the runs with shuffled labels (may be empty).
+    ``cues`` is the table of :func:`ser_utils.studies.leakage.controls`, ``trained`` the rows of
+    :func:`ser_utils.studies.leakage.scores` of the runs with shuffled labels (may be empty).
     """
     emotion, actor = (cues[cues.kind == kind] for kind in ("emotion", "actor"))
     rows = [(f"{row.title} ({MODEL_NAMES[row.model]})", row.uar, row.uar_low, row.uar_high, "random")
@@ -144,7 +144,7 @@ def _dot(axis, y: float, value: float, low: float, high: float, color: str) -> N
 def surviving(pairs: dict[str, pd.DataFrame], titles: dict[str, str]) -> Figure:
     """Which network is better than which: points of accuracy, row less column; framed where it survives Holm.
 
-    ``pairs`` maps protocols to tables of :func:`ser_utils.evaluation.compare_all`, ``titles`` to headings.
+    ``pairs`` maps protocols to tables of :func:`ser_utils.evaluation.metrics.compare_all`, ``titles`` to headings.
     """
     fig, axes = plt.subplots(1, len(pairs), figsize=(6.2 * len(pairs), 5.6), layout="constrained", squeeze=False)
     largest = max(100 * table.difference.abs().max() for table in pairs.values())

@@ -17,11 +17,15 @@ import pandas as pd  # noqa: E402
 from IPython.display import HTML, Audio, Image, Markdown, display  # noqa: E402
 
 from ser_utils import config as configuration  # noqa: E402
-from ser_utils import corpus as corpora  # noqa: E402
-from ser_utils import evaluation, features, paper  # noqa: E402
+from ser_utils import paper  # noqa: E402
+from ser_utils.data import corpus as corpora  # noqa: E402
+from ser_utils.evaluation import metrics as evaluation  # noqa: E402
+from ser_utils.evaluation import statistics
+from ser_utils.features import spectral as features  # noqa: E402
 from ser_utils.paths import REPORT, RUNS  # noqa: E402
 from ser_utils.plots import results as figures  # noqa: E402
 from ser_utils.plots import style  # noqa: E402
+from ser_utils.training import runs
 
 PLAYER_RATE = 16_000  # Hz: keeps the embedded clips small
 FIGURE = r"[-+−±≤<]?\d|–|nan|not run"  # how a cell of a column of figures begins
@@ -51,7 +55,7 @@ class Session:
 
     def train(self, model: str) -> dict:
         """The profile's runs of a network on its first fold, protocol -> run; trained where not yet finished."""
-        from ser_utils import training
+        from ser_utils.training import fit as training
 
         configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
         first = [c for c in configs if c.fold == configs[0].fold]
@@ -81,7 +85,7 @@ class Session:
 
     def play(self, clip: str, title: str = "") -> None:
         """An audio player for a clip, by its name."""
-        from ser_utils import audio
+        from ser_utils.features import audio
 
         row = self.index[self.index["clip"] == clip]
         if row.empty:
@@ -138,7 +142,7 @@ class Session:
         for protocol, run in runs.items():
             test = run.predictions.query("subset == 'test'")
             voices = evaluation.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
-            low, high = evaluation.bootstrap_interval(test.label, test.prediction, groups=voices)
+            low, high = statistics.bootstrap_interval(test.label, test.prediction, groups=voices)
             scores = {name: 100 * value for name, value in run.info["metrics"]["test"].items()}
             rows.append({"": f"ours, {protocol}, fold {run.info['fold']}", **scores,
                          "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}", "clips": len(test)})
@@ -183,7 +187,7 @@ class Session:
 
     def show_differences(self, model: str) -> None:
         """What differs from the canonical network, why, and what it is worth by the published study."""
-        from ser_utils import studies
+        from ser_utils.studies import ablation as studies
 
         table, source = studies.differences(model)
         caption = (f"What differs from the canonical {paper.MODEL_NAMES[model]}, and what each difference is worth: "
@@ -195,11 +199,10 @@ class Session:
 
     def finished(self, model: str) -> dict:
         """Those runs of :meth:`train` that are finished already, protocol -> run; nothing is trained."""
-        from ser_utils import training
 
         configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
-        return {c.protocol: training.Run(c.run_directory(RUNS)) for c in configs
-                if c.fold == configs[0].fold and c.is_finished(RUNS)}
+        return {c.protocol: runs.Run(c.run_directory(RUNS)) for c in configs
+                if c.fold == configs[0].fold and runs.is_finished(c, RUNS)}
 
     def inside(self, run):
         """A run's trained network with its test clips, in the order of the index: an ``explain.Inside``."""
@@ -213,7 +216,8 @@ class Session:
 
     def training_images(self, run) -> tuple[np.ndarray, np.ndarray]:
         """What a run's network trains on, unaugmented: images (N, frames, bins, 1) and labels (N,)."""
-        from ser_utils import explain, training
+        from ser_utils import explain
+        from ser_utils.training import fit as training
 
         data = training.prepare(configuration.from_dict(run.info["config"]), self.corpus, self.store)
         front, _ = explain.parts(run.model())
@@ -222,7 +226,7 @@ class Session:
 
     def waveform(self, clip: str, frames: int) -> np.ndarray:
         """The samples behind a clip's log-mel of ``frames`` frames, at the features' sample rate."""
-        from ser_utils import audio
+        from ser_utils.features import audio
 
         c = self.store.config
         wave = audio.load_speech(self.index.set_index("clip").path[clip], c.sample_rate, c.top_db)

@@ -1,6 +1,6 @@
 """Tables of finished runs: Table 2 beside the paper's, where accuracy is lost, ours beside other studies and people.
 
-Like :mod:`ser_utils.evaluation` it reads nothing but the files of runs. ``python -m ser_utils.tables [ROOT]`` prints
+Like :mod:`ser_utils.evaluation.metrics` it reads nothing but the files of runs. ``python -m ser_utils.evaluation.tables [ROOT]`` prints
 Table 2.
 """
 
@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, evaluation
-from ser_utils.evaluation import ENSEMBLE_NAMES, METRICS, PROBABILITIES, PROTOCOL_TITLES, REFERENCE_NAMES
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import statistics
+from ser_utils.evaluation.metrics import ENSEMBLE_NAMES, METRICS, PROBABILITIES, PROTOCOL_TITLES, REFERENCE_NAMES
 from ser_utils.paper import HUMAN, KNOWN, MODEL_NAMES, SAME_FOLDS, TABLE1, TABLE2, TEN_FOLDS, UNSEEN
 from ser_utils.paths import RESULTS
+from ser_utils.training import runs
 
 # ------------------------------------------------------------------------------- where accuracy is lost
 
@@ -38,8 +41,8 @@ def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
         If a finished run's file is missing or damaged.
     """
     rows = []
-    for run in evaluation.load_runs(root).itertuples():
-        last = evaluation.read_history(run.dir).tail(max(run.epochs // 10, 1))
+    for run in runs.table(root).itertuples():
+        last = runs.read_history(run.dir).tail(max(run.epochs // 10, 1))
         rows.append({"protocol": run.protocol, "model": run.model, "folds": 1, "epochs": run.epochs,
                      "kept": run.best_epoch, "train": 100 * last.accuracy.mean(),
                      "val_end": 100 * last.val_accuracy.mean(), "val": 100 * run.val_accuracy,
@@ -74,8 +77,8 @@ def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
     ResultsError
         If a finished run's file is missing or damaged.
     """
-    runs = evaluation.load_runs(root, references=True)
-    predictions = evaluation.load_predictions(root, subset=None, references=True)
+    ran_runs = runs.table(root, references=True)
+    predictions = runs.predictions(root, subset=None, references=True)
     models = [*MODEL_NAMES, *evaluation.in_order(set(runs.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())]
     names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES
     rows = []
@@ -118,11 +121,11 @@ def _our_figures(predictions: pd.DataFrame, protocol: str, level: float) -> dict
     actors = evaluation.clip_facts(predictions["clip"]).actor.to_numpy() if protocol == "actors" else None
     if actors is not None and len(np.unique(actors)) < 2:
         actors = None  # a toy corpus of one voice
-    samples = evaluation.bootstrap_metrics(predictions.label, predictions.prediction, actors)
+    samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, actors)
     units = len(predictions) if actors is None else len(np.unique(actors))
     figures = {}
     for name in METRICS:
-        low, high = evaluation.expanded_percentiles(samples[name], units, level)
+        low, high = statistics.expanded_percentiles(samples[name], units, level)
         figures |= {name: 100 * folds[name].mean(), f"{name}_low": 100 * low, f"{name}_high": 100 * high}
     return figures
 
@@ -156,7 +159,7 @@ def _table2_notes(table: pd.DataFrame) -> list[str]:
     """Lines above the table: the banner of the synthetic corpus, and the profile unless it is ``full``."""
     notes = []
     if table.corpus.str.contains("synthetic").any():
-        from ser_utils.corpus import BANNER
+        from ser_utils.data.corpus import BANNER
 
         notes.append(BANNER)
     reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
@@ -390,7 +393,7 @@ def describe_people(predictions: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print Table 2 of a folder of runs (default: the published results) as Markdown; 0 if all went well."""
-    parser = argparse.ArgumentParser(prog="python -m ser_utils.tables", description="Print Table 2.")
+    parser = argparse.ArgumentParser(prog="python -m ser_utils.evaluation.tables", description="Print Table 2.")
     parser.add_argument(
         "root", nargs="?", type=Path, default=RESULTS, help="folder of runs (default: results/)"
     )

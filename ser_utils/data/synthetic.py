@@ -24,7 +24,8 @@ from joblib import Parallel, delayed
 from scipy.signal import butter, lfilter, sosfilt
 from tqdm import tqdm
 
-from ser_utils import machine, ravdess
+from ser_utils import machine
+from ser_utils.data import ravdess
 
 VERSION = 1  # of the synthesiser: a corpus made by another one is made anew
 MARKER = "synthetic.json"

@@ -6,11 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from ser_utils import FOLDS, config, estimate, evaluation, reference, studies, tables
+from ser_utils import FOLDS, config
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.plots import data, style
 from ser_utils.plots import results as figures
 from ser_utils.plots import search as recipes
+from ser_utils.studies import ablation as studies
+from ser_utils.training import estimate, runs
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last: it makes a folder count as a run
 MARKS = ("<!-- table2:begin -->", "<!-- table2:end -->")
@@ -26,18 +30,18 @@ def check(directory: Path, expected: dict[str, str]) -> None:
 
     ``expected`` is what :func:`expected_runs` returns.
     """
-    evaluation.check_run(directory)
+    runs.check(directory)
     info = json.loads((directory / "run.json").read_text())
     name = f"{info['protocol']}/{info['model']}/fold{info['fold']}"
     if info["config"].get("options", {}).get("weights"):
         raise PublishError(f"{name} started from other data ({info['config']['options']['weights']}): it belongs in "
-                           "a study (python -m ser_utils.studies), not among the runs trained from scratch.")
+                           "a study (python -m ser_utils.studies.ablation), not among the runs trained from scratch.")
     if info["profile"] != "full" or info["corpus"] != "ravdess":
         raise PublishError(f"{name} is a {info['profile']} run on {info['corpus']}: only full runs on ravdess count.")
     if info["config_hash"] != expected.get(name):
         raise PublishError(f"{name} was trained with other settings than ser_utils.config holds now. Train it again.")
-    if len(evaluation.read_predictions(directory)) != evaluation.FULL_ROWS:
-        raise PublishError(f"{name} does not hold {evaluation.FULL_ROWS} predictions.")
+    if len(runs.read_predictions(directory)) != runs.FULL_ROWS:
+        raise PublishError(f"{name} does not hold {runs.FULL_ROWS} predictions.")
 
 
 def expected_runs() -> dict[str, str]:
@@ -57,7 +61,7 @@ def publish(runs: Path = RUNS / "ravdess-full", results: Path = RESULTS) -> list
         A run's files contradict each other.
     """
     expected = expected_runs()
-    directories = evaluation.run_dirs(runs)
+    directories = runs.find(runs)
     for directory in directories:
         check(directory, expected)
     new = []
@@ -81,8 +85,8 @@ def copy_run(directory: Path, target: Path) -> bool:
 
 def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     """Draw the project's figures anew: the framework, and the published results if there are any."""
-    from ser_utils import validity
     from ser_utils.plots.validity import ladder
+    from ser_utils.studies import leakage as validity
 
     style.use_style()
     style.set_corpus("ravdess")
@@ -98,7 +102,7 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
         if worth.difference.notna().any():
             title = evaluation.PROTOCOL_TITLES[protocol]
             style.save_fig(recipes.worth(worth, "recipe", title), f"recipe_{protocol}", folder)
-    if not evaluation.run_dirs(results):
+    if not runs.find(results):
         return
     table = tables.table2(results)
     table = table[table.groupby("protocol").folds.transform("sum") > 0]
@@ -106,7 +110,7 @@ def draw(results: Path = RESULTS, folder: Path = FIGURES) -> None:
     if len(systems := tables.unseen_speakers(table)):
         style.save_fig(figures.unseen_speakers(systems), "unseen_speakers", folder)
     for protocol in table.protocol.unique():
-        predictions = evaluation.load_predictions(results, protocol)
+        predictions = runs.predictions(results, protocol)
         if predictions.empty:  # only references
             continue
         style.save_fig(figures.confusion_grid(predictions), f"confusion_{protocol}", folder)
@@ -164,7 +168,7 @@ def write_readme(results: Path = RESULTS, readme: Path = ROOT / "README.md") -> 
 
 
 def main() -> int:
-    """``python -m ser_utils.publish``: publish finished full runs, redraw figures and the README's table."""
+    """``python -m ser_utils.report.publish``: publish finished full runs, redraw figures and the README's table."""
     try:
         new = publish()
     except (PublishError, evaluation.ResultsError) as error:

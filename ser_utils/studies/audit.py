@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportions_ztest
 
-from ser_utils import evaluation
-from ser_utils.evaluation import METRICS
+from ser_utils.evaluation import statistics
+from ser_utils.evaluation.metrics import METRICS
 from ser_utils.paper import MODEL_NAMES, TABLE1, TABLE2
 
 CLIPS = TABLE1["test"]
@@ -152,7 +152,7 @@ def intervals(clips: int = CLIPS) -> pd.DataFrame:
     """Wilson's 95 % interval of each accuracy of Table 2 on ``clips`` clips: model, accuracy, low, high; per cent."""
     rows = []
     for model, (accuracy, *_) in TABLE2.items():
-        low, high = evaluation.wilson_interval(hits(accuracy, clips), clips)
+        low, high = statistics.wilson_interval(hits(accuracy, clips), clips)
         rows.append({"model": model, "accuracy": accuracy, "low": 100 * low, "high": 100 * high})
     return pd.DataFrame(rows)
 
@@ -186,5 +186,5 @@ def pairs(clips: int = CLIPS) -> pd.DataFrame:
                      "p_least": least, "p_most": most})
     table = pd.DataFrame(rows)
     for kind in ("unpaired", "least"):
-        table[f"holm_{kind}"] = evaluation.holm(table[f"p_{kind}"])
+        table[f"holm_{kind}"] = statistics.holm(table[f"p_{kind}"])
     return table.sort_values("points", ascending=False, kind="stable", ignore_index=True)

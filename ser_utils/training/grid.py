@@ -17,10 +17,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_utils import config as configuration
-from ser_utils import estimate, machine
+from ser_utils import machine
 from ser_utils.config import RunConfig
-from ser_utils.corpus import Corpus
+from ser_utils.data.corpus import Corpus
 from ser_utils.paths import RESULTS, RUNS
+from ser_utils.training import estimate, runs
 
 BUSY = 75  # exit code of a run that another process is training
 LOG = "train.log"
@@ -58,7 +59,7 @@ def child(config: RunConfig, recordings: Path, root: Path, threads: int | None =
     directory = config.run_directory(root)
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / LOG, "w") as log:
-        return subprocess.Popen([sys.executable, "-m", "ser_utils.grid", "--task", task],
+        return subprocess.Popen([sys.executable, "-m", "ser_utils.training.grid", "--task", task],
                                 stdout=subprocess.PIPE, stderr=log, text=True, env=machine.environment(threads))
 
 
@@ -228,7 +229,7 @@ class _Grid:
     def ended(self, task: _Task, code: int, over: bool) -> None:
         """A worker has ended; ``over``: the budget is spent, and that is why."""
         self.running.remove(task)
-        done = code == 0 and task.config.is_finished(self.root)
+        done = code == 0 and runs.is_finished(task.config, self.root)
         probed = task.probe and len(task.epochs) >= PROBE - 1
         if done:
             self.forecast.ended(task.work.kind, time.monotonic() - task.last, task.work.done / task.work.planned)
@@ -267,7 +268,7 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
     never timed on this machine by the first epochs of one of their runs, before all else.
 
     ``start`` is called with a configuration and the queue of events to train a run elsewhere (see
-    :mod:`ser_utils.cluster`); it returns an object like :class:`Process`. All runs are then handed over at once.
+    :mod:`ser_utils.training.cluster`); it returns an object like :class:`Process`. All runs are then handed over at once.
 
     Raises
     ------
@@ -275,9 +276,9 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
         At the end, if any run failed.
     """
     for config in configs:
-        if config.is_finished(root):  # a state that a kill left behind is of no more use
+        if runs.is_finished(config, root):  # a state that a kill left behind is of no more use
             (config.run_directory(root) / "state.npz").unlink(missing_ok=True)
-    configs = [c for c in order(configs) if not c.is_finished(root)]
+    configs = [c for c in order(configs) if not runs.is_finished(c, root)]
     if not configs:
         return
     cores = machine.cores()
@@ -293,7 +294,7 @@ def train(configs: list[RunConfig], corpus: Corpus, root: Path = RUNS, jobs: int
     try:
         while grid.running or (grid.waiting and time.monotonic() < deadline):
             over = time.monotonic() >= deadline
-            grid.waiting = [t for t in grid.waiting if not t.config.is_finished(root)]
+            grid.waiting = [t for t in grid.waiting if not runs.is_finished(t.config, root)]
             for task in [] if over else list(grid.waiting):
                 if len(grid.running) < most and ready(task.config, root):
                     task.worker = start(task.config, events)
@@ -346,22 +347,24 @@ def run_all(profile: str, corpus: Corpus, models=None, protocols=None, folds=Non
         An unknown name in ``models``, ``protocols`` or ``folds``.
     """
     configs = configuration.run_configs(profile, corpus.kind, models, protocols, folds)
-    there = {c.name for c in configs if published is not None and c.lies_in(Path(published) / c.place)}
+    there = {c.name for c in configs if published is not None and runs.holds(Path(published) / c.place, c)}
     missing = [c for c in configs if c.name not in there]
     if scheduler:
-        from ser_utils import cluster
+        from ser_utils.training import cluster
 
         cluster.train(missing, corpus, scheduler, root, budget, progress)
     else:
         train(missing, corpus, root, jobs, budget, progress, probe)
     return pd.DataFrame([{"protocol": c.protocol, "model": c.model, "fold": c.fold,
-                          "finished": c.name in there or c.is_finished(root)} for c in order(configs)])
+                          "finished": c.name in there or runs.is_finished(c, root)} for c in order(configs)])
 
 
 def _child(task: dict) -> int:
     """Train one run and print each epoch as a line of JSON."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from ser_utils import corpus, features, training
+    from ser_utils.data import corpus
+    from ser_utils.features import spectral as features
+    from ser_utils.training import fit as training
 
     config = configuration.from_dict(task["config"])
     found = corpus.at(task["corpus"], config.corpus)
@@ -382,8 +385,8 @@ def _child(task: dict) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.grid``: train what is missing of a profile, then list all its runs."""
-    parser = argparse.ArgumentParser(prog="ser_utils.grid", description=main.__doc__)
+    """``python -m ser_utils.training.grid``: train what is missing of a profile, then list all its runs."""
+    parser = argparse.ArgumentParser(prog="ser_utils.training.grid", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     for name, kind in (("models", str), ("protocols", str), ("folds", int)):
         parser.add_argument(f"--{name}", nargs="*", type=kind, help=f"only these {name}")
@@ -397,7 +400,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.task:
         return _child(json.loads(options.task))
 
-    from ser_utils import corpus, features
+    from ser_utils.data import corpus
+    from ser_utils.features import spectral as features
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     try:

@@ -4,9 +4,9 @@ Livingstone and Russo (2018), doi 10.1371/journal.pone.0196391; audio from Zenod
 
 From a terminal::
 
-    python -m ser_utils.ravdess download [FOLDER]
-    python -m ser_utils.ravdess validate [FOLDER]
-    python -m ser_utils.ravdess index FOLDER [--output FILE]
+    python -m ser_utils.data.ravdess download [FOLDER]
+    python -m ser_utils.data.ravdess validate [FOLDER]
+    python -m ser_utils.data.ravdess index FOLDER [--output FILE]
 """
 
 import argparse
@@ -69,7 +69,7 @@ ARCHIVE_MD5 = "bc696df654c87fed845eb13823edef8a"
 PARTIAL = ".partial"  # work folder of a download; one that is there without a download running was killed
 
 INDEX_VERSION = "1.0"
-INDEX_FILE = Path(__file__).parent / "data" / "ravdess_index.csv"
+INDEX_FILE = Path(__file__).parent / "ravdess_index.csv"
 
 WHAT_TO_DO = (
     "Set RAVDESS_DIR to the folder that holds Actor_01 ... Actor_24, or put the archive's Actor_XX folders "
@@ -517,7 +517,7 @@ def _move_into(source: Path, dest: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ser_utils.ravdess", description="Get and check RAVDESS.")
+    parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("download", "fetch the speech archive (208 MB) from Zenodo unless it is there, and validate it"),

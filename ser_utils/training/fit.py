@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_utils import evaluation, frontend, machine
+from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
-from ser_utils.corpus import Corpus
-from ser_utils.features import FeatureStore, fit_length, statistics
-from ser_utils.folds import check_split, fewer, split
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import check_split, fewer, split
+from ser_utils.data.ravdess import EMOTIONS
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
-from ser_utils.ravdess import EMOTIONS
+from ser_utils.training import frontend, runs
 
 PREDICT_BATCH = 120
 SAVE_EVERY = float(os.environ.get("SER_SAVE_EVERY", 0))  # seconds at least between saved states; 0: each epoch's
@@ -50,7 +52,7 @@ class Run:
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a validation or test clip: clip, subset, label and the eight probabilities."""
-        return evaluation.read_predictions(self.dir)
+        return runs.read_predictions(self.dir)
 
     def model(self) -> keras.Model:
         """The trained model: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
@@ -355,12 +357,12 @@ def run(config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUN
         The disk is full; the state of the last finished epoch is kept.
     """
     directory = config.run_directory(root)
-    if config.is_finished(root):
+    if runs.is_finished(config, root):
         return Run(directory)
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(directory / ".lock", timeout=0):
-            if config.is_finished(root):
+            if runs.is_finished(config, root):
                 return Run(directory)
             if (directory / "run.json").exists():
                 move_aside(directory, Run(directory).info["config_hash"])

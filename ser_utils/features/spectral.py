@@ -17,9 +17,10 @@ import pandas as pd
 import scipy.fft
 from tqdm import tqdm
 
-from ser_utils import audio, machine
+from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, FeatureConfig
-from ser_utils.corpus import Corpus
+from ser_utils.data.corpus import Corpus
+from ser_utils.features import audio
 from ser_utils.paths import DATA, atomic_write
 
 PACKED = "packed-logmel.npz"  # file of a packed corpus, see `pack`

@@ -6,8 +6,8 @@ import scipy.signal
 from keras import ops
 
 from ser_utils import models
-from ser_utils.augment import Augment, SpecAugment
 from ser_utils.config import PAD_DB, RunConfig
+from ser_utils.training.augment import Augment, SpecAugment
 
 
 @keras.saving.register_keras_serializable("ser_utils")

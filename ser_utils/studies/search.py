@@ -149,7 +149,7 @@ def objective(trial: optuna.Trial, configs: list[RunConfig], corpus, store, fold
 
     ``fit`` trains one run (default: :func:`ser_utils.training.fit`).
     """
-    from ser_utils import training
+    from ser_utils.training import fit as training
 
     parameters = suggest(trial)
     scores = []
@@ -224,7 +224,8 @@ def judges(options: argparse.Namespace, corpus: str = "ravdess") -> list[RunConf
 def work(options: argparse.Namespace) -> None:
     """One process of a search: try recipes until the trials or the budget are used up."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from ser_utils import corpus, features
+    from ser_utils.data import corpus
+    from ser_utils.features import spectral as features
 
     found = corpus.for_profile(options.profile)
     configs = judges(options, found.kind)
@@ -243,8 +244,8 @@ def work(options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.search``: search a network's recipe on validation folds, then export the trials."""
-    parser = argparse.ArgumentParser(prog="ser_utils.search", description=main.__doc__)
+    """``python -m ser_utils.studies.search``: search a network's recipe on validation folds, then export the trials."""
+    parser = argparse.ArgumentParser(prog="ser_utils.studies.search", description=main.__doc__)
     parser.add_argument("--model", default="transformer", choices=configuration.MODEL_NAMES)
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     parser.add_argument("--protocols", nargs="*", default=["random", "actors"])
@@ -272,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     environment = machine.environment(max(machine.cores() // options.jobs, 1))
-    command = [sys.executable, "-m", "ser_utils.search", "--worker", *(arguments or sys.argv[1:])]
+    command = [sys.executable, "-m", "ser_utils.studies.search", "--worker", *(arguments or sys.argv[1:])]
     workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]
     began = time.monotonic()
     try:

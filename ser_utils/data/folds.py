@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLDS, PROTOCOLS, ravdess
+from ser_utils import FOLDS, PROTOCOLS
+from ser_utils.data import ravdess
 
 PARTS = ("train", "val", "test")
-TABLE_FILE = Path(__file__).parent / "data" / "folds.csv"
+TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
 ACTOR_FOLDS = (
     (1, 11, 20, 21),

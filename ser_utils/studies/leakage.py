@@ -1,9 +1,9 @@
 """What each shortcut is worth, what the numbers do not rest on, and checks that catch a leak.
 
 A shortcut departs in one point from honest training; network, recipe, budget and seed stay the same. Honest runs
-are trained by ``ser_utils.training``, which has no switch for any of this: the leaks are planted here, around it.
+are trained by ``ser_utils.training.fit``, which has no switch for any of this: the leaks are planted here, around it.
 
-``python -m ser_utils.validity`` trains what is missing of a profile's ladder. Runs land in
+``python -m ser_utils.studies.leakage`` trains what is missing of a profile's ladder. Runs land in
 ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``, in the format of all other runs.
 """
 
@@ -28,16 +28,22 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS, audio, evaluation, features, frontend, machine, ravdess, training
+from ser_utils import EMOTIONS, FOLDS, machine
 from ser_utils import config as configuration
-from ser_utils import corpus as corpora
-from ser_utils.augment import Augment
 from ser_utils.config import PAD_DB, AugmentConfig, RunConfig
-from ser_utils.corpus import Corpus
-from ser_utils.features import FeatureStore
-from ser_utils.folds import LeakError, check_split, split
+from ser_utils.data import corpus as corpora
+from ser_utils.data import ravdess
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import LeakError, check_split, split
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import statistics
+from ser_utils.features import spectral as features
+from ser_utils.features.spectral import FeatureStore, audio
 from ser_utils.paths import DATA, RESULTS, RUNS, atomic_write
-from ser_utils.training import Data, Run
+from ser_utils.training import fit as training
+from ser_utils.training import runs
+from ser_utils.training.augment import Augment
+from ser_utils.training.fit import Data, Run, frontend
 
 
 class LadderError(RuntimeError):
@@ -254,7 +260,7 @@ def run(job: Job, corpus: Corpus, store: FeatureStore, root: Path = RUNS, on_epo
     RunBusy
         Another process is training this honest run.
     LeakError, ValueError, OSError
-        See :func:`ser_utils.training.run`.
+        See :func:`ser_utils.training.fit.run`.
     """
     if job.plan.honest:
         return training.run(job.config, corpus, store, root, progress=False, on_epoch=on_epoch)
@@ -292,7 +298,7 @@ def _sign(job: Job, directory: Path) -> None:
         table = pd.read_csv(directory / "predictions.csv")
         table["target"] = table.label
         table["label"] = [ravdess.parse_name(clip)["label"] for clip in table["clip"]]
-        training.write_csv(table, directory / "predictions.csv")
+        runs.write_csv(table, directory / "predictions.csv")
     info = json.loads((directory / "run.json").read_text())
     info |= {"protocol": job.shortcut, "shortcut": dataclasses.asdict(job.plan), "config_hash": job.hash}
     with atomic_write(directory / "run.json") as temporary:
@@ -340,7 +346,7 @@ def _in_child(job: Job, corpus: Corpus, root: Path, threads: int, bar: tqdm, chi
                        "corpus": str(corpus.root), "root": str(root)})
     seen = 0
     with open(directory / "train.log", "w") as log:
-        child = subprocess.Popen([sys.executable, "-m", "ser_utils.validity", "--task", task],
+        child = subprocess.Popen([sys.executable, "-m", "ser_utils.studies.leakage", "--task", task],
                                  stdout=subprocess.PIPE, stderr=log, text=True, env=machine.environment(threads))
         children.append(child)
         for line in child.stdout:
@@ -378,7 +384,7 @@ def _child(task: dict) -> int:
 def published(results: Path = RESULTS) -> dict[str, Path]:
     """profile -> folder of its published ladder (``<shortcut>/<model>/fold<k>`` and ``controls.csv``)."""
     homes = {profile: Path(results) / "validity" / profile for profile in PLANS}
-    return {profile: home for profile, home in homes.items() if evaluation.run_dirs(home)}
+    return {profile: home for profile, home in homes.items() if runs.find(home)}
 
 
 def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
@@ -403,18 +409,18 @@ def load(home: str | Path, ordinary: str | Path | None = None) -> pd.DataFrame:
     ResultsError
         A file is missing or damaged.
     """
-    directories = evaluation.run_dirs(home)
+    directories = runs.find(home)
     there = {path.parts[-3] for path in directories}
     taken = {path.parts[-2:] for path in directories}
     if ordinary and not any(SHORTCUTS[name].honest for name in there):
-        directories += [path for path in evaluation.run_dirs(ordinary)
+        directories += [path for path in runs.find(ordinary)
                         if path.parts[-3] in SHORTCUTS and path.parts[-2:] in taken]
     columns = ["shortcut", "model", "fold", "profile", "clip", "label", "target", "prediction",
                *evaluation.PROBABILITIES]
     parts = []
     for directory in directories:
         info = json.loads((directory / "run.json").read_text())
-        part = evaluation.read_predictions(directory).query("subset == 'test'")
+        part = runs.read_predictions(directory).query("subset == 'test'")
         part = part.assign(shortcut=directory.parts[-3], **{key: info[key] for key in ("model", "fold", "profile")})
         parts.append(part if "target" in part else part.assign(target=part.label))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
@@ -441,7 +447,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
                    "clips": len(part)}
             for metric, short in (("accuracy", ""), ("recall", "uar_")):
                 value = evaluation.metrics(part.target, part.prediction)[metric]
-                low, high = evaluation.bootstrap_interval(part.target, part.prediction, metric, groups)
+                low, high = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
                 row |= {"accuracy" if metric == "accuracy" else "uar": 100 * value,
                         f"{short}low": 100 * low, f"{short}high": 100 * high}
             comparable = name != "random" and not SHORTCUTS[name].permuted
@@ -451,7 +457,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
                                         "uar", "uar_low", "uar_high", "gain", "p"])
     for _, part in table.groupby("model"):
         tested = part.index[part.p.notna()]
-        table.loc[tested, "p"] = evaluation.holm(table.p[tested])
+        table.loc[tested, "p"] = statistics.holm(table.p[tested])
     return table
 
 
@@ -463,7 +469,7 @@ def _against(plain: pd.DataFrame | None, part: pd.DataFrame | None) -> dict[str,
         return {"gain": np.nan, "p": np.nan}
     a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, plain))
     if a.index.equals(b.index):
-        p = evaluation.mcnemar(a, b)["p"]
+        p = statistics.mcnemar(a, b)["p"]
     else:
         p = float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1])
     return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
@@ -495,7 +501,7 @@ def surface(corpus: Corpus, folder: Path = DATA / "features") -> pd.DataFrame:
         rows = list(pool.map(_surface_of, corpus.index.path))
     table = pd.DataFrame(rows, columns=columns[1:])
     table.insert(0, "clip", corpus.index["clip"].to_numpy())
-    training.write_csv(table, path)
+    runs.write_csv(table, path)
     return table
 
 
@@ -571,7 +577,7 @@ def controls(corpus: Corpus, store: FeatureStore, probed: Sequence[Run], folder:
         for cue, part in cue_predictions(corpus, protocol, folder).groupby("cue", sort=False):
             actors = evaluation.clip_facts(part["clip"]).actor.to_numpy() if protocol == "actors" else None
             score = evaluation.metrics(part.label, part.prediction)["recall"]
-            interval = evaluation.bootstrap_interval(part.label, part.prediction, "recall", actors)
+            interval = statistics.bootstrap_interval(part.label, part.prediction, "recall", actors)
             rows.append(("emotion", cue, protocol, len(part), score, *interval, 1 / len(EMOTIONS)))
     actors = corpus.index.actor.to_numpy()
     named: dict[str, dict[int, np.ndarray]] = {}  # what -> fold -> whether a test clip's actor was named
@@ -586,7 +592,7 @@ def controls(corpus: Corpus, store: FeatureStore, probed: Sequence[Run], folder:
     for what, folds in named.items():
         right = np.concatenate(list(folds.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
-                     *evaluation.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
+                     *statistics.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
     table = pd.DataFrame(rows, columns=["kind", "what", "protocol", "clips", "score", "low", "high", "chance"])
     table[["score", "low", "high", "chance"]] *= 100
     return table
@@ -620,7 +626,7 @@ def check_data(data: Data, corpus: Corpus, store: FeatureStore, protocol: str) -
 def check_model(model: keras.Model, data: Data) -> None:
     """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test.
 
-    ``data`` is what :func:`ser_utils.training.prepare` gives for the run. Inference must not vary and must equal
+    ``data`` is what :func:`ser_utils.training.fit.prepare` gives for the run. Inference must not vary and must equal
     that of the same weights without the augmentation layers.
     """
     layer = model.get_layer("normalise")
@@ -654,10 +660,10 @@ def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
 def check_run(run: Run, corpus: Corpus, store: FeatureStore) -> None:
     """Raise LeakError if a finished run's files or its model (if it is there) betray a leak.
 
-    The files: see :func:`ser_utils.evaluation.check_run`; the model: see :func:`check_model`.
+    The files: see :func:`ser_utils.evaluation.metrics.check_run`; the model: see :func:`check_model`.
     """
     try:
-        evaluation.check_run(run.dir)
+        runs.check(run.dir)
     except evaluation.ResultsError as error:
         raise LeakError(str(error)) from error
     if (run.dir / "model.keras").exists():
@@ -695,28 +701,28 @@ def publish_ladder(wanted: Sequence[Job], table: pd.DataFrame | None, root: Path
     ResultsError
         A run's files contradict each other.
     """
-    from ser_utils import publish
+    from ser_utils.report import publish
 
     done = [job for job in wanted if job.is_finished(root)]
     for job in done:
         if job.config.corpus != "ravdess":
             raise publish.PublishError(f"{job.name} is a run on {job.config.corpus}; results/validity holds runs on "
                                        "ravdess.")
-        evaluation.read_predictions(job.directory(root))
+        runs.read_predictions(job.directory(root))
     for job in done:
         home = results / "validity" / job.config.profile
         target = home / job.name
-        for file in publish.FILES:
+        for file in runs.FILES:
             with atomic_write(target / file) as temporary:
                 shutil.copyfile(job.directory(root) / file, temporary)
     if done and table is not None:
-        training.write_csv(table, home / "controls.csv")
+        runs.write_csv(table, home / "controls.csv")
     return [job.name for job in done]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.validity``: train what is missing of a profile's ladder, and print what it is worth."""
-    parser = argparse.ArgumentParser(prog="ser_utils.validity", description=main.__doc__)
+    """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, and print what it is worth."""
+    parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PLANS))
     for name, kind in (("models", str), ("folds", int), ("shortcuts", str)):
         parser.add_argument(f"--{name}", nargs="*", type=kind, help=f"only these {name}")
@@ -737,7 +743,7 @@ def main(arguments: list[str] | None = None) -> int:
                   if job.shortcut == "random" and job.is_finished(options.runs)]
         table = controls(found, store, probed) if probed else None
         if options.publish:
-            from ser_utils import publish
+            from ser_utils.report import publish
 
             print(f"Published: {', '.join(publish_ladder(wanted, table, options.runs))}.")
             publish.draw()

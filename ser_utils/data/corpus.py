@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import paths, ravdess
+from ser_utils import paths
+from ser_utils.data import ravdess
 
 KINDS = ("auto", "ravdess", "synthetic")
 INDEX = "packed-index.csv"  # file that makes a folder a packed corpus
@@ -24,7 +25,7 @@ class Corpus:
 
     @property
     def packed(self) -> bool:
-        """Whether the folder holds features in place of audio (see `ser_utils.bundle`)."""
+        """Whether the folder holds features in place of audio (see `ser_utils.training.bundle`)."""
         return self.root is not None and (Path(self.root) / INDEX).is_file()
 
     @property
@@ -141,7 +142,7 @@ def _complete(root: Path) -> Corpus:
 
 
 def _synthetic(small: bool) -> Corpus:
-    from ser_utils import synthetic
+    from ser_utils.data import synthetic
 
     root = paths.DATA / ("synthetic-small" if small else "synthetic")
     synthetic.make_corpus(root, names=synthetic.small_names() if small else None)

@@ -1,6 +1,6 @@
 """The report as a site: train what is missing, run every notebook, write linked pages and a front page.
 
-``python -m ser_utils.report --profile quick`` writes ``report/index.html``, a page for each notebook beside
+``python -m ser_utils.report.build --profile quick`` writes ``report/index.html``, a page for each notebook beside
 it, and the executed notebooks in ``report/notebooks``. The pages hold all they show: no script, font or
 formula is fetched when they are read.
 """
@@ -35,6 +35,7 @@ from pygments.formatters import HtmlFormatter
 from tqdm import tqdm
 
 from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
+from ser_utils.training import runs
 
 TEMPLATES = Path(__file__).parent / "templates"
 GROUPS = {"Data": range(1, 3), "Architectures": range(3, 10), "Findings": range(10, 13),
@@ -348,7 +349,7 @@ def provenance(corpus, profile: str, walls: dict[str, float]) -> list[tuple[str,
 
 def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULTS) -> list[dict]:
     """Table 2 with its figure, for the published runs and for this report's own ones, where there are any."""
-    from ser_utils import evaluation, tables
+    from ser_utils.evaluation import tables
     from ser_utils.plots import results as figures
     from ser_utils.plots import style
 
@@ -358,7 +359,7 @@ def result_sections(run_root: Path, profile: str, corpus, results: Path = RESULT
     sections = []
     for title, text, root, kind in (("The published runs", published, results, "ravdess"),
                                     ("The runs of this report", own, run_root, corpus.kind)):
-        if not evaluation.run_dirs(root):
+        if not runs.find(root):
             continue
         style.set_corpus(kind)
         table = tables.table2(root)
@@ -391,7 +392,7 @@ def find_corpus(profile: str):
     ReportError
         There is none, it is incomplete, or one of its files has a wrong name.
     """
-    from ser_utils import corpus
+    from ser_utils.data import corpus
 
     try:
         return corpus.for_profile(profile)
@@ -410,7 +411,10 @@ def train_missing(profile: str, corpus, walls: dict[str, float]) -> Failure | No
     ReportError
         A recording is damaged.
     """
-    from ser_utils import audio, config, features, grid
+    from ser_utils import config
+    from ser_utils.features import audio
+    from ser_utils.features import spectral as features
+    from ser_utils.training import grid
 
     start = time.perf_counter()
     try:
@@ -502,7 +506,7 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns 0, 1 when something failed, 2 when the report can't begin, 130 if stopped."""
-    parser = argparse.ArgumentParser(prog="python -m ser_utils.report", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m ser_utils.report.build", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="quick", choices=("smoke", "quick", "full"))
     parser.add_argument("--notebooks", nargs="+", metavar="NN",
                         help="numbers or names of those to run (default: all)")

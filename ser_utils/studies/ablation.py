@@ -1,7 +1,7 @@
 """Named studies: what one change of the settings is worth, measured on validation clips.
 
 A study takes the runs of a profile as its baseline and changes one thing at a time. ``python -m
-ser_utils.studies canonical`` trains what is missing and prints the table; ``--publish`` copies the finished
+ser_utils.studies.ablation canonical`` trains what is missing and prints the table; ``--publish`` copies the finished
 runs to ``results/studies/``, apart from the main results. No table of a study reads a test clip, so that a
 choice made from it leaves the test untouched; only of variants that choose nothing (``CHANCE``) are test clips read,
 to tell how much chance there is in a published figure.
@@ -18,11 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLDS, PROTOCOLS, evaluation, grid
+from ser_utils import FOLDS, PROTOCOLS
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation import statistics
 from ser_utils.paper import MODEL_NAMES, TABLE1, TEN_FOLDS
 from ser_utils.paths import RESULTS, RUNS
+from ser_utils.training import grid, runs
 
 BASELINE = "baseline"
 PROTOCOL, FOLD = ("actors",), (0,)  # where a study is run unless told otherwise
@@ -294,7 +297,7 @@ def run_configs(name: str, profile: str, corpus: str, models=None, variants=None
 
 def _weights_serve(base: RunConfig, other: RunConfig, runs: Path) -> bool:
     """Whether a run has, or will have, the weights of another one: both differ in the versions judged alone."""
-    without = base.is_finished(runs) and not (base.run_directory(runs) / "model.keras").exists()
+    without = runs.is_finished(base, runs) and not (base.run_directory(runs) / "model.keras").exists()
     alone = other.versions != base.versions and dataclasses.replace(other, versions=base.versions).hash == base.hash
     return alone and not without
 
@@ -325,7 +328,7 @@ def finished(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS,
             places = [c.run_directory(runs), published(name, results)[variant] / c.place]
             if variant == BASELINE:
                 places.append(results / c.place)
-            there = [place for place in places if c.lies_in(place)]
+            there = [place for place in places if runs.holds(place, c)]
             if there:
                 found.setdefault(variant, {})[c.place] = there[0]
     return found
@@ -453,7 +456,7 @@ def describe_averaged(found: pd.DataFrame) -> list[str]:
 def _places(name: str, results: Path | dict[str, dict[str, Path]]) -> dict[str, dict[str, Path]]:
     """Variant -> place -> folder of the runs of a study: as given, or of the published results in a folder."""
     return results if isinstance(results, dict) else {
-        variant: {"/".join(path.parts[-3:]): path for path in evaluation.run_dirs(folder)}
+        variant: {"/".join(path.parts[-3:]): path for path in runs.find(folder)}
         for variant, folder in published(name, results).items()}
 
 
@@ -471,7 +474,7 @@ def _another_training(runs: dict[str, dict[str, Path]], variant: str, protocol: 
 
 
 def _predictions(directory: Path, subset: str) -> pd.DataFrame:
-    predictions = evaluation.read_predictions(directory)
+    predictions = runs.read_predictions(directory)
     return predictions[predictions.subset == subset].assign(fold=directory.name)
 
 
@@ -515,9 +518,9 @@ def _against(protocol: str, directories: dict, base: dict, subset: str = "val") 
     both = mine.merge(theirs, on=["fold", "clip"], suffixes=("", "_base"), validate="one_to_one")
     right, right_base = both.prediction == both.label, both.prediction_base == both.label
     voices = evaluation.clip_facts(both["clip"]).actor if protocol == "actors" else None
-    low, high = evaluation.bootstrap_difference(right, right_base, voices)
+    low, high = statistics.bootstrap_difference(right, right_base, voices)
     return {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
-            "p": evaluation.mcnemar(right, right_base)["p"]}
+            "p": statistics.mcnemar(right, right_base)["p"]}
 
 
 def differences(model: str, results: Path | dict[str, dict[str, Path]] = RESULTS, name: str = "canonical",
@@ -656,7 +659,7 @@ def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, r
     ResultsError
         A run's files contradict each other.
     """
-    from ser_utils import publish as publishing
+    from ser_utils.report import publish as publishing
 
     found = finished(name, configs, runs, results)
     new = []
@@ -670,8 +673,8 @@ def publish(name: str, configs: dict[str, list[RunConfig]], runs: Path = RUNS, r
             target = published(name, results)[variant] / c.place
             source = found.get(variant, {}).get(c.place)
             if source:
-                evaluation.check_run(source)
-                if publishing.copy_run(source, target):
+                runs.check(source)
+                if runs.copy(source, target):
                     new.append(f"{variant}/{c.place}")
             elif target.exists() and _info(target)["config_hash"] != c.hash:
                 shutil.rmtree(target)
@@ -695,11 +698,11 @@ def text(found: pd.DataFrame) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.studies STUDY``: train what is missing of a study and print its table.
+    """``python -m ser_utils.studies.ablation STUDY``: train what is missing of a study and print its table.
 
     What is published is not trained again, but for a baseline of which a variant needs the weights.
     """
-    parser = argparse.ArgumentParser(prog="ser_utils.studies", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="ser_utils.studies.ablation", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--profile", default="quick", choices=list(configuration.PROFILES))
     parser.add_argument("--models", nargs="*", help="only these networks")
@@ -713,7 +716,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where they are published (default: results/)")
     options = parser.parse_args(arguments)
 
-    from ser_utils import corpus, features, training
+    from ser_utils.data import corpus
+    from ser_utils.features import spectral as features
+    from ser_utils.training import fit as training
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the trainings are stopped, too
     failed = False
@@ -735,8 +740,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             failed = True
         for c in judged:
-            if base[c.place].is_finished(options.runs) and not c.is_finished(options.runs):
-                training.judge_anew(training.Run(base[c.place].run_directory(options.runs)), c, found,
+            if runs.is_finished(base[c.place], options.runs) and not runs.is_finished(c, options.runs):
+                training.judge_anew(runs.Run(base[c.place].run_directory(options.runs)), c, found,
                                     features.extract(found, c.features), options.runs)
         print(text(table(options.study, finished(options.study, configs, options.runs, options.results))))
         if options.publish:

@@ -4,7 +4,7 @@ A network's seconds an epoch come from the epochs of this very grid, or else fro
 settings on the same machine; early stopping from how long earlier runs trained; and the time left from dealing
 the remaining runs out to the processes at work, in the order in which they will start.
 
-``python -m ser_utils.estimate`` prints what the full study takes on one and on many devices, by the published runs.
+``python -m ser_utils.training.estimate`` prints what the full study takes on one and on many devices, by the published runs.
 """
 
 import argparse
@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import config as configuration
-from ser_utils import evaluation, machine
+from ser_utils import machine
 from ser_utils.config import RunConfig
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, atomic_write
+from ser_utils.training import runs
 
 FILE = "timing.json"   # beside a run's files: how long the grid saw it take
 TIMINGS = "timings.csv"  # in results/: those of the full profile, published
@@ -315,7 +316,7 @@ def _timed(root: Path) -> dict[tuple[str, int], dict[str, float]]:
     By the times in ``timings.csv``, networks without them by their published runs; likewise devices.
     """
     finished = defaultdict(lambda: defaultdict(list))
-    for path in evaluation.run_dirs(root):
+    for path in runs.find(root):
         info = json.loads((path / "run.json").read_text())
         if info["profile"] == "full" and info["model"] in MODEL_NAMES:
             finished[label(info["device"], info["precision"])][info["model"]].append(info["wall_seconds"])
@@ -375,8 +376,8 @@ def study_markdown(root: Path = RESULTS) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.estimate [ROOT]``: print what the full study takes, by the runs in ROOT (results/)."""
-    parser = argparse.ArgumentParser(prog="ser_utils.estimate", description=main.__doc__)
+    """``python -m ser_utils.training.estimate [ROOT]``: print what the full study takes, by the runs in ROOT (results/)."""
+    parser = argparse.ArgumentParser(prog="ser_utils.training.estimate", description=main.__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=RESULTS)
     print(study_markdown(parser.parse_args(arguments).root), end="")
     return 0

@@ -177,7 +177,7 @@ def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10,
     ----------
     networks : name -> network (``models.build``, ``Session.network``).
     repeats : predictions timed, see :func:`latency`; 0 times nothing.
-    runs : finished runs of these networks (``evaluation.load_runs``).
+    runs : finished runs of these networks (``runs.table``).
 
     Returns
     -------

@@ -16,9 +16,9 @@ import scipy.fft
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ser_utils import audio, machine
-from ser_utils.corpus import Corpus
-from ser_utils.features import store_path
+from ser_utils import machine
+from ser_utils.data.corpus import Corpus
+from ser_utils.features.spectral import audio, store_path
 from ser_utils.paths import DATA, atomic_write
 
 COLUMNS = ("clip", "seconds", "speech_seconds", "peak", "level_db", "f0_median", "f0_spread", "voiced")

@@ -2,12 +2,12 @@
 
 ::
 
-    python -m ser_utils.bundle pack                          here:  writes dist/bundle.tar.gz
+    python -m ser_utils.training.bundle pack                          here:  writes dist/bundle.tar.gz
     tar xzf bundle.tar.gz && cd bundle                       there
-    python -m ser_utils.bundle run --budget 540 --out OUT    there: trains, writes OUT/runs-*.zip
-    python -m ser_utils.bundle collect OUT/runs-*.zip        here:  checks and merges into runs/
+    python -m ser_utils.training.bundle run --budget 540 --out OUT    there: trains, writes OUT/runs-*.zip
+    python -m ser_utils.training.bundle collect OUT/runs-*.zip        here:  checks and merges into runs/
 
-A bundle is the code, the names of the clips and their log-mel spectrograms (:func:`ser_utils.features.pack`); it
+A bundle is the code, the names of the clips and their log-mel spectrograms (:func:`ser_utils.features.spectral.pack`); it
 holds no audio. Training from it needs Keras, one of its backends and ``requirements-gpu.txt``, and neither librosa
 nor a decoder.
 """
@@ -31,6 +31,7 @@ from pathlib import Path
 
 from ser_utils import FOLDS, PROTOCOLS, config, paths
 from ser_utils.config import RunConfig
+from ser_utils.training import runs
 
 DIST = paths.ROOT / "dist"
 MANIFEST = "bundle.json"     # of an unpacked bundle
@@ -92,9 +93,11 @@ def pack(profile: str = "full", path: Path = DIST / "bundle.tar.gz", runs: Path 
     BundleError
         The archive would be larger than ``limit_mb`` (in units of 2**20 bytes).
     FileNotFoundError, ValueError
-        There is no corpus for the profile, see :func:`ser_utils.corpus.find`.
+        There is no corpus for the profile, see :func:`ser_utils.data.corpus.find`.
     """
-    from ser_utils import corpus, features, machine
+    from ser_utils import machine
+    from ser_utils.data import corpus
+    from ser_utils.features import spectral as features
 
     found = corpus.for_profile(profile)
     store = features.extract(found, config.PROFILES[profile].features)
@@ -110,7 +113,7 @@ def pack(profile: str = "full", path: Path = DIST / "bundle.tar.gz", runs: Path 
     note = {"profile": profile, "corpus": found.kind, "features": dataclasses.asdict(store.config),
             "features_hash": store.config.hash, "step_db": features.STEP_DB, "revision": machine.revision(),
             "finished": {c.name: c.hash for c in configs
-                         if c.is_finished(runs) or published is not None and c.lies_in(Path(published) / c.name)},
+                         if runs.is_finished(c, runs) or published is not None and runs.holds(Path(published) / c.name, c)},
             "files": {name: sha256(data) for name, data in files.items()}}
     files[MANIFEST] = json.dumps(note, indent=1).encode()
     room = limit_mb * MEGABYTE - len(_tar(files))
@@ -141,14 +144,14 @@ def _states(configs: list[RunConfig], runs: Path) -> list[Path]:
     for c in configs:
         state = c.run_directory(runs) / STATE
         hash, epochs = progress(state)
-        if hash == c.hash and not c.is_finished(runs):
+        if hash == c.hash and not runs.is_finished(c, runs):
             found.append((epochs / c.epochs, state))
     return [state for _, state in sorted(found, reverse=True)]
 
 
 def _every_run(profile: str, corpus: str) -> list[RunConfig]:
     """All runs there can be of a profile: those of every protocol and fold, and their variants in studies."""
-    from ser_utils import studies
+    from ser_utils.studies import ablation as studies
 
     everywhere = {"protocols": list(PROTOCOLS), "folds": list(range(FOLDS))}
     found = config.run_configs(profile, corpus, **everywhere)
@@ -219,7 +222,7 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
     Parameters
     ----------
     models, protocols, folds : lists that narrow the profile's runs down; None takes all of them.
-    study, variants : train a study (see :mod:`ser_utils.studies`, also for its usual protocols and folds) or some of
+    study, variants : train a study (see :mod:`ser_utils.studies.ablation`, also for its usual protocols and folds) or some of
         its variants, and their baseline, instead of the profile's runs. Variants of other features are left out.
     budget : seconds in which it should be over, archives included.
     jobs : runs at a time.
@@ -240,7 +243,9 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
     if missing:
         raise BundleError(f"Not installed here: {', '.join(missing)}. In the bundle's folder:  {INSTALL}\n"
                           f"The wheels are fetched, before packing, with:  {FETCH}")
-    from ser_utils import corpus, grid, studies
+    from ser_utils.data import corpus
+    from ser_utils.studies import ablation as studies
+    from ser_utils.training import grid
 
     if study:
         variants = studies.run_configs(study, note["profile"], note["corpus"], models, variants,
@@ -259,7 +264,7 @@ def run(out: Path, models=None, protocols=None, folds=None, study: str | None = 
     try:
         grid.train(wanted, found, root=runs, jobs=jobs, budget=left)
     finally:
-        done = [c for c in wanted if c.is_finished(runs)]
+        done = [c for c in wanted if runs.is_finished(c, runs)]
         written = archive(wanted, list(found.index["clip"]), runs, out, weights, limit_mb)
         print(f"{len(done)} of {len(wanted)} runs are finished. Written: {', '.join(map(str, written)) or 'nothing'}")
     return written
@@ -284,7 +289,7 @@ def archive(configs: list[RunConfig], clips: list[str], runs: Path, out: Path, w
     if not configs:
         return []
     by_directory = {c.run_directory(runs): c for c in configs}
-    finished = [directory for directory, c in by_directory.items() if c.is_finished(runs)]
+    finished = [directory for directory, c in by_directory.items() if runs.is_finished(c, runs)]
     groups = [[[directory / name for name in RESULTS] for directory in finished],
               [[directory / WEIGHTS] for directory in finished if weights and (directory / WEIGHTS).exists()],
               [[state] for state in _states(configs, runs)]]
@@ -340,7 +345,7 @@ def collect(files: list[Path], runs: Path = paths.RUNS) -> dict[str, str]:
     """Merge archives of runs into ``runs``, after everything in all of them was checked.
 
     Checked are each file's checksum, the run's configuration against today's, that its files agree with each other
-    (:func:`ser_utils.evaluation.read_run`), and that its predictions are those of its fold's clips. A finished run
+    (:func:`ser_utils.evaluation.metrics.read_run`), and that its predictions are those of its fold's clips. A finished run
     that is here already is never overwritten; one of another configuration is moved aside; a saved state takes the
     place of one with fewer epochs.
 
@@ -405,7 +410,7 @@ def _open(path: Path) -> tuple[bytes, dict[str, bytes]]:
         known = {c.name for c in _every_run(note["profile"], note["corpus"])}
         allowed = {f"{name}/{file}" for name in known for file in (*RESULTS, WEIGHTS, STATE)}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BundleError(f"{path} is no archive of runs: `python -m ser_utils.bundle run` writes them.") from error
+        raise BundleError(f"{path} is no archive of runs: `python -m ser_utils.training.bundle run` writes them.") from error
     if other:
         raise BundleError(f"{path} has the format {note['format']!r}, not {FORMAT!r}: it was made by another version "
                           "of this program. Make a new bundle.")
@@ -441,7 +446,7 @@ def _check(c: RunConfig, clips: list[str], directory: Path) -> None:
     """Raise BundleError unless a folder holds what its configuration and fold promise."""
     import pandas as pd
 
-    from ser_utils import evaluation, folds, ravdess
+    from ser_utils.data import folds, ravdess
 
     names = {path.name for path in directory.iterdir()}
     if names == {STATE}:
@@ -458,8 +463,8 @@ def _check(c: RunConfig, clips: list[str], directory: Path) -> None:
             raise ValueError("run.json holds another configuration than the manifest")
         if (info["profile"], info["corpus"], info["seed"]) != (c.profile, c.corpus, c.seed):
             raise ValueError("run.json contradicts its configuration")
-        evaluation.read_run(directory)
-        predictions = evaluation.read_predictions(directory)
+        runs.read(directory)
+        predictions = runs.read_predictions(directory)
         rows = folds.split(pd.DataFrame({"clip": clips}), c.protocol, c.fold)
         for subset in ("val", "test"):
             expected = {clips[row] for row in rows[subset]}
@@ -478,7 +483,7 @@ def _place(c: RunConfig, staged: Path, runs: Path) -> str:
     incoming = progress(staged / STATE)[1]
     try:
         with filelock.FileLock(target / ".lock", timeout=0):
-            if c.is_finished(runs):
+            if runs.is_finished(c, runs):
                 if incoming:
                     return "finished here already; its saved state is not needed"
                 if any((target / name).read_bytes() != (staged / name).read_bytes() for name in RESULTS):
@@ -494,9 +499,8 @@ def _place(c: RunConfig, staged: Path, runs: Path) -> str:
                 os.replace(staged / STATE, target / STATE)
                 return f"goes on here after epoch {incoming} of {c.epochs}"
             if (target / "run.json").exists():
-                from ser_utils import training
 
-                training.move_aside(target, json.loads((target / "run.json").read_text())["config_hash"])
+                runs.move_aside(target, json.loads((target / "run.json").read_text())["config_hash"])
             for name in (WEIGHTS, *RESULTS):
                 if (staged / name).exists():
                     os.replace(staged / name, target / name)
@@ -510,8 +514,8 @@ def _place(c: RunConfig, staged: Path, runs: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.bundle pack | run | collect``: train on a machine without recordings or network."""
-    parser = argparse.ArgumentParser(prog="ser_utils.bundle", description=main.__doc__)
+    """``python -m ser_utils.training.bundle pack | run | collect``: train on a machine without recordings or network."""
+    parser = argparse.ArgumentParser(prog="ser_utils.training.bundle", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack", help="write the bundle of a profile")
     packing.add_argument("--profile", default="full", choices=list(config.PROFILES))
@@ -540,7 +544,7 @@ def main(arguments: list[str] | None = None) -> int:
             options |= {"path": options.pop("to"), "published": paths.RESULTS if options.pop("missing") else None}
             path = pack(**options)
             print(f"{path}: {path.stat().st_size / MEGABYTE:.1f} MB. On the other machine:\n  tar xzf {path.name} && "
-                  "cd bundle\n  python3 -m ser_utils.bundle run --budget 540 --out OUT\nPackages missing there come "
+                  "cd bundle\n  python3 -m ser_utils.training.bundle run --budget 540 --out OUT\nPackages missing there come "
                   f"along as wheels: before packing\n  {FETCH}\nand there, in the folder bundle\n  {INSTALL}")
             return 0
         if command == "run":

@@ -22,14 +22,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS, evaluation, features, machine
+from ser_utils import EMOTIONS, FOLDS, machine
 from ser_utils import config as configuration
 from ser_utils.config import FeatureConfig, RunConfig
-from ser_utils.corpus import Corpus
-from ser_utils.evaluation import REFERENCE_NAMES
-from ser_utils.features import FeatureStore
-from ser_utils.folds import check_split
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import check_split
+from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation.metrics import REFERENCE_NAMES
+from ser_utils.features import spectral as features
+from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RUNS, atomic_write
+from ser_utils.training import runs
 
 STRENGTHS = {  # values of C tried, the most regularised first
     "majority": (1.0,),
@@ -99,7 +102,7 @@ def run(config: ReferenceConfig, corpus: Corpus, store: FeatureStore, root: Path
         The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
     """
     directory = config.run_directory(root)
-    if config.is_finished(root):
+    if runs.is_finished(config, root):
         return directory
     rows = check_split(corpus.index, config.protocol, config.fold)
     values = features.clip_statistics(store).to_numpy()
@@ -161,20 +164,20 @@ def _predictions(fitted, clips, values, labels, rows, part: str) -> pd.DataFrame
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.reference``: fit the references of a profile that are missing, print their means."""
-    parser = argparse.ArgumentParser(prog="ser_utils.reference", description=main.__doc__)
+    """``python -m ser_utils.evaluation.reference``: fit the references of a profile that are missing, print their means."""
+    parser = argparse.ArgumentParser(prog="ser_utils.evaluation.reference", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     options = parser.parse_args(arguments)
 
-    from ser_utils import corpus
+    from ser_utils.data import corpus
 
     try:
         found = corpus.for_profile(options.profile)
         store = features.extract(found, configuration.PROFILES[options.profile].features)
         configs = run_configs(options.profile, found.kind)
         folders = [run(c, found, store, options.runs) for c in tqdm(configs, desc="References", unit="run")]
-        table = pd.DataFrame([evaluation.read_run(folder) for folder in folders])
+        table = pd.DataFrame([runs.read(folder) for folder in folders])
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -18,11 +18,12 @@ import distributed
 import filelock
 
 from ser_utils import config as configuration
-from ser_utils import corpus as corpora
-from ser_utils import evaluation, grid
 from ser_utils.config import RunConfig
-from ser_utils.corpus import Corpus
+from ser_utils.data import corpus as corpora
+from ser_utils.data.corpus import Corpus
+from ser_utils.evaluation import metrics as evaluation
 from ser_utils.paths import RUNS, atomic_write
+from ser_utils.training import grid, runs
 
 FILES = ("predictions.csv", "history.csv", "model.keras", "run.json")  # run.json last: it makes a folder a run
 RETRIES = 3      # times that a run is started again after its process was killed
@@ -108,25 +109,24 @@ def keep(config: RunConfig, result: dict, root: Path) -> None:
         unpacked.mkdir(parents=True)
         for name, content in result["files"].items():
             (unpacked / name).write_bytes(content)
-        evaluation.read_run(unpacked)
+        runs.read(unpacked)
         if not config.is_finished(Path(folder)):
             raise ClusterError(f"{config.name}: the worker trained other settings. Update its code to that of this "
                                "machine.")
     directory = config.run_directory(root)
     with filelock.FileLock(directory / ".lock"):
-        if config.is_finished(root):
+        if runs.is_finished(config, root):
             return
         if (directory / "run.json").exists():
-            from ser_utils import training
 
-            training.move_aside(directory, json.loads((directory / "run.json").read_text())["config_hash"])
+            runs.move_aside(directory, json.loads((directory / "run.json").read_text())["config_hash"])
         for name in FILES:
             with atomic_write(directory / name) as temporary:
                 temporary.write_bytes(result["files"][name])
 
 
 class Remote:
-    """One run on the cluster; the counterpart of :class:`ser_utils.grid.Process`."""
+    """One run on the cluster; the counterpart of :class:`ser_utils.training.grid.Process`."""
 
     def __init__(self, config: RunConfig, corpus: Corpus, root: Path, client: distributed.Client,
                  resources: dict | None, events: queue.Queue):
@@ -170,7 +170,7 @@ def train(configs: list[RunConfig], corpus: Corpus, scheduler: str, root: Path =
     ClusterError
         The scheduler can't be reached, or has no worker.
     GridError
-        See :func:`ser_utils.grid.train`.
+        See :func:`ser_utils.training.grid.train`.
     """
     try:
         client = distributed.Client(scheduler, timeout=20)

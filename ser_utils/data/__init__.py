@@ -1,0 +1,1 @@
+"""RAVDESS, the synthetic corpus that stands in for it, and the folds."""

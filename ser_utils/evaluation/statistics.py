@@ -1,0 +1,299 @@
+"""Intervals and tests: bootstrap over clips or actors, McNemar, Wilcoxon, Friedman and Nemenyi, Holm."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from ser_utils import EMOTIONS
+from ser_utils.evaluation.metrics import METRICS, ResultsError, clip_facts, confusion, in_order, metrics_from_confusion
+from ser_utils.paper import MODEL_NAMES
+
+# --------------------------------------------------------------------------------------------- intervals
+
+
+def wilson_interval(correct: int, clips: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's (1927) interval of a share, fractions 0-1; ``correct`` of ``clips`` independent clips."""
+    interval = stats.binomtest(int(correct), int(clips)).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_metrics(
+    labels, predictions, groups=None, resamples: int = 2000, seed: int = 0, classes: int = len(EMOTIONS)
+) -> dict[str, np.ndarray]:
+    """All four metrics of ``resamples`` bootstrap corpora, a dict of arrays (resamples,).
+
+    Without ``groups`` clips are drawn with replacement; with ``groups`` (one actor a clip) whole actors are,
+    which keeps the dependence between clips of one voice (cluster bootstrap). Neither draws clips one by one:
+    metrics depend on the confusion matrix alone, so multinomial counts of its cells (of the actors' matrices)
+    are enough.
+    """
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        cells = confusion(labels, predictions, classes).ravel()
+        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=resamples)
+    else:
+        matrices = _group_confusions(labels, predictions, groups, classes)
+        drawn = (
+            rng.multinomial(len(matrices), np.full(len(matrices), 1 / len(matrices)), size=resamples)
+            @ matrices
+        )
+    return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
+
+
+def _group_confusions(labels, predictions, groups, classes) -> np.ndarray:
+    """Confusion matrices of the groups, each as a row: shape (groups, classes * classes)."""
+    labels, predictions, groups = np.asarray(labels), np.asarray(predictions), np.asarray(groups)
+    if len(groups) != len(labels):
+        raise ValueError(f"{len(labels)} labels but {len(groups)} groups; give the actor of each clip.")
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise ValueError("A cluster bootstrap needs at least two groups (actors).")
+    return np.stack(
+        [confusion(labels[groups == g], predictions[groups == g], classes).ravel() for g in names]
+    )
+
+
+def bootstrap_interval(
+    labels,
+    predictions,
+    metric: str = "accuracy",
+    groups=None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
+
+    Percentiles of the bootstrap corpora, with tails widened for the number of units drawn ("expanded
+    percentile interval", Hesterberg 2015): the plain percentile interval is too short when there are 24
+    actors.
+
+    Raises
+    ------
+    ValueError
+        If ``metric`` is unknown, or ``groups`` do not match the clips or are fewer than two.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"Unknown metric {metric!r}; choose from {', '.join(METRICS)}.")
+    samples = bootstrap_metrics(labels, predictions, groups, resamples, seed)
+    units = len(np.asarray(labels)) if groups is None else len(np.unique(groups))
+    return expanded_percentiles(samples[metric], units, level)
+
+
+def bootstrap_difference(
+    correct_a, correct_b, groups=None, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
+
+    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
+    ``groups`` (one actor a clip) whole actors. Expanded percentiles as in :func:`bootstrap_interval`.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    a, b = np.asarray(correct_a, dtype=float), np.asarray(correct_b, dtype=float)
+    groups = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if not a.shape == b.shape == groups.shape:
+        raise ValueError(f"A paired interval needs the same clips for both: {len(a)}, {len(b)}, {len(groups)}.")
+    _, unit = np.unique(groups, return_inverse=True)
+    clips, difference = np.bincount(unit), np.bincount(unit, weights=a - b)
+    units = len(clips)
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    return expanded_percentiles((drawn @ difference) / (drawn @ clips), units, level)
+
+
+def expanded_percentiles(samples, units: int, level: float) -> tuple[float, float]:
+    """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015)."""
+    tail = (1 - level) / 2
+    if units > 1:
+        tail = stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1))
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+# -------------------------------------------------------------------------------------------------- tests
+
+
+def mcnemar(correct_a, correct_b) -> dict:
+    """Exact McNemar test of two networks on the same clips.
+
+    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips
+    that one alone got right) and the two-sided p of the binomial test that both are equally likely.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"McNemar's test needs the same clips for both: {a.shape} against {b.shape}.")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    return {"only_a": only_a, "only_b": only_b, "p": float(p)}
+
+
+def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
+    """Wilcoxon's signed-rank test over actors: is one network better for most voices?
+
+    Each actor gives one pair, the two networks' accuracies on that actor's clips. Returns difference (mean of
+    a - b over actors), actors (number) and the two-sided p; p is 1 when no actor shows a difference.
+    """
+    frame = pd.DataFrame(
+        {"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors}
+    )
+    means = frame.groupby("actor")[["a", "b"]].mean()
+    difference = (means.a - means.b).round(12)  # equal shares must be exact ties
+    p = stats.wilcoxon(difference).pvalue if (difference != 0).any() else 1.0
+    return {"difference": float(difference.mean()), "actors": len(difference), "p": float(p)}
+
+
+def holm(pvalues) -> np.ndarray:
+    """Holm's (1979) step-down correction: adjusted p values in the given order, at most 1.
+
+    Raises
+    ------
+    ValueError
+        If a p value is not between 0 and 1.
+    """
+    pvalues = np.asarray(pvalues, dtype=float)
+    if not ((pvalues >= 0) & (pvalues <= 1)).all():
+        raise ValueError(f"p values must lie between 0 and 1; got {pvalues}.")
+    return multipletests(pvalues, method="holm")[1] if len(pvalues) else pvalues
+
+
+def _one_protocol(predictions: pd.DataFrame) -> None:
+    protocols = predictions.protocol.unique()
+    if len(protocols) != 1 or predictions.duplicated(["model", "clip"]).any():
+        raise ResultsError(
+            f"Networks are compared within one protocol, each clip once; got protocols {list(protocols)}. "
+            "Choose one with load_predictions(root, protocol=...)."
+        )
+
+
+def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Right (True) or wrong by clip (rows) and model (columns); only clips that every model has."""
+    _one_protocol(predictions)
+    right = predictions.assign(right=(predictions.label == predictions.prediction).astype(float))
+    table = right.pivot(index="clip", columns="model", values="right").dropna()
+    if table.empty:
+        raise ResultsError("The models have no clip in common; finish the same folds for each.")
+    return table[in_order(table.columns, tuple(MODEL_NAMES))].astype(bool)
+
+
+def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
+    """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
+
+    ``predictions`` as from :func:`load_predictions`, one protocol. Columns: model_a, model_b, clips,
+    accuracy_a, accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar,
+    holm_wilcoxon and significant (both corrected p values below ``level``: clips and voices agree).
+
+    Raises
+    ------
+    ResultsError
+        If several protocols are mixed, or the models have no clip in common.
+    """
+    _one_protocol(predictions)
+    rows = []
+    for a, b in itertools.combinations(in_order(predictions.model, tuple(MODEL_NAMES)), 2):
+        right = _correct(predictions[predictions.model.isin([a, b])])
+        clips, voices = (
+            mcnemar(right[a], right[b]),
+            wilcoxon_actors(right[a], right[b], clip_facts(right.index).actor),
+        )
+        rows.append(
+            {
+                "model_a": a,
+                "model_b": b,
+                "clips": len(right),
+                "accuracy_a": right[a].mean(),
+                "accuracy_b": right[b].mean(),
+                "difference": right[a].mean() - right[b].mean(),
+                "only_a": clips["only_a"],
+                "only_b": clips["only_b"],
+                "p_mcnemar": clips["p"],
+                "p_wilcoxon": voices["p"],
+            }
+        )
+    columns = [
+        "model_a",
+        "model_b",
+        "clips",
+        "accuracy_a",
+        "accuracy_b",
+        "difference",
+        "only_a",
+        "only_b",
+        "p_mcnemar",
+        "p_wilcoxon",
+    ]
+    table = pd.DataFrame(rows, columns=columns)
+    for test in ("mcnemar", "wilcoxon"):
+        table[f"holm_{test}"] = holm(table[f"p_{test}"])
+    table["significant"] = (table.holm_mcnemar < level) & (table.holm_wilcoxon < level)
+    return table
+
+
+def standing(comparison: pd.DataFrame, model: str) -> dict:
+    """How a model stands against each other one, by :func:`compare_all`'s table.
+
+    Returns the lists better_than, worse_than (differences that survive: column significant) and open (all others),
+    in the table's order, and ahead_of (number of models with a lower accuracy, whether it survives or not).
+
+    Raises
+    ------
+    ValueError
+        If the table does not know the model.
+    """
+    mine = comparison[(comparison.model_a == model) | (comparison.model_b == model)]
+    if mine.empty:
+        raise ValueError(f"{model!r} is in none of the pairs.")
+    found = {"better_than": [], "worse_than": [], "open": [], "ahead_of": 0}
+    for pair in mine.itertuples():
+        rival, gain = (pair.model_b, pair.difference) if pair.model_a == model else (pair.model_a, -pair.difference)
+        kind = "open" if not pair.significant else "better_than" if gain > 0 else "worse_than"
+        found[kind].append(rival)
+        found["ahead_of"] += bool(gain > 0)
+    return found
+
+
+def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each model (columns) for each actor (rows), on the clips that all models have; 0-1."""
+    right = _correct(predictions)
+    return right.groupby(clip_facts(right.index).actor.to_numpy()).mean().rename_axis("actor")
+
+
+def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
+    """Friedman's test and Nemenyi's critical difference (Demsar 2006) of models over blocks.
+
+    ``scores`` has one row a block (an actor) and one column a model; higher is better. Returns ranks (Series,
+    mean rank, 1 is best, best first), difference (two models whose ranks are closer cannot be told apart),
+    statistic and p of Friedman's test, blocks.
+
+    Raises
+    ------
+    ValueError
+        With fewer than three models or two blocks, or with missing scores.
+    """
+    values = scores.to_numpy(dtype=float)
+    blocks, models = values.shape
+    if models < 3 or blocks < 2 or not np.isfinite(values).all():
+        raise ValueError(
+            f"Friedman's test needs at least 3 models and 2 blocks without gaps; got {models} and {blocks}."
+        )
+    ranks = pd.Series(
+        stats.rankdata(-values.round(12), axis=1).mean(axis=0), index=scores.columns
+    ).sort_values()
+    if (values == values[:, :1]).all():  # all tied everywhere: nothing to test
+        statistic, p = 0.0, 1.0
+    else:
+        statistic, p = stats.friedmanchisquare(*values.round(12).T)
+    quantile = stats.studentized_range.ppf(1 - level, models, np.inf) / np.sqrt(2)
+    width = quantile * np.sqrt(models * (models + 1) / (6 * blocks))
+    return {
+        "ranks": ranks,
+        "difference": float(width),
+        "statistic": float(statistic),
+        "p": float(p),
+        "blocks": blocks,
+    }

@@ -1,0 +1,1 @@
+"""From a recording to log-mel spectrograms, MFCCs and prosody."""

@@ -1,0 +1,1 @@
+"""The notebooks run and rendered as a site; finished runs published."""

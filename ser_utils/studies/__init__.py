@@ -1,0 +1,1 @@
+"""Questions answered by many runs: ablation, leakage, search, and the audit of the paper."""

@@ -1,0 +1,1 @@
+"""Training: augmentation, one run, the files of runs, many runs."""

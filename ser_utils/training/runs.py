@@ -1,0 +1,439 @@
+"""The files of a run, read, checked, written, copied and published here and nowhere else.
+
+A run is a folder ``<root>/<protocol>/<model>/fold<k>`` (further seeds: ``fold<k>-seed<s>``) with ``run.json``,
+``history.csv`` and ``predictions.csv``, where it was trained also ``model.keras``. ``run.json`` is written last: a
+folder without it is a run still going on.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
+from ser_utils.data import folds
+from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, ResultsError, in_order, metrics
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import atomic_write
+
+FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
+WEIGHTS = "model.keras"
+FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
+RUN_KEYS = (
+    "model",
+    "protocol",
+    "fold",
+    "seed",
+    "profile",
+    "corpus",
+    "parameters",
+    "epochs",
+    "best_epoch",
+    "metrics",
+    "wall_seconds",
+    "samples_per_second",
+)
+HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+# ----------------------------------------------------------------------------------------------- one run
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    dir: Path
+
+    @property
+    def info(self) -> dict:
+        """``run.json``: configuration, metrics, cost and provenance."""
+        return json.loads((self.dir / "run.json").read_text())
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        return read_history(self.dir)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a validation or test clip: clip, subset, label and the eight probabilities."""
+        return read_predictions(self.dir)
+
+    def model(self):
+        """The trained Keras model: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
+
+        Raises
+        ------
+        FileNotFoundError
+            The folder holds no weights, as the published ones do not.
+        """
+        import keras
+
+        path = self.dir / WEIGHTS
+        if not path.exists():
+            raise FileNotFoundError(f"{self.dir} holds no {WEIGHTS}: published runs come without weights. "
+                                    "Train the run first (make grid).")
+        return keras.saving.load_model(path, compile=False)
+
+
+def holds(directory: str | Path, config) -> bool:
+    """Whether ``directory`` is a finished run of this very configuration, by its hash."""
+    try:
+        return json.loads((Path(directory) / "run.json").read_text())["config_hash"] == config.hash
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def is_finished(config, root: str | Path) -> bool:
+    """Whether ``root``, a folder of runs such as ``runs/``, holds a finished run of this very configuration."""
+    return holds(config.run_directory(Path(root)), config)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table in one step."""
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write(directory: Path, info: dict, history: pd.DataFrame, predictions: pd.DataFrame) -> Run:
+    """Write the files of a finished run, ``run.json`` last."""
+    (directory / "run.json").unlink(missing_ok=True)  # of other settings: no longer true of the files beside it
+    write_csv(predictions, directory / "predictions.csv")
+    write_csv(history, directory / "history.csv")
+    with atomic_write(directory / "run.json") as temporary:
+        temporary.write_text(json.dumps(info, indent=1) + "\n")
+    return Run(directory)
+
+
+def prediction_table(clips, labels, probabilities, subset: str) -> pd.DataFrame:
+    """Rows of ``predictions.csv`` of one subset: clips (N,), labels (N,), probabilities (N, 8), five decimals."""
+    table = pd.DataFrame({"clip": clips, "subset": subset, "label": labels})
+    return table.join(pd.DataFrame(np.round(np.asarray(probabilities, np.float64), 5), columns=PROBABILITIES))
+
+
+def move_aside(directory: Path) -> None:
+    """Keep a finished run of another configuration in ``fold<k>-<hash>`` beside the new one."""
+    aside = directory.with_name(f"{directory.name}-{Run(directory).info['config_hash']}")
+    aside.mkdir(exist_ok=True)
+    for path in directory.iterdir():
+        if path.name != ".lock":
+            os.replace(path, aside / path.name)
+    print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
+
+
+def copy(directory: Path, target: Path) -> bool:
+    """Copy a run without its weights; False if ``target`` holds the very same files already."""
+    if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
+           for file in FILES):
+        return False
+    for file in FILES:
+        with atomic_write(target / file) as temporary:
+            shutil.copyfile(directory / file, temporary)
+    return True
+
+
+# ---------------------------------------------------------------------------------------- reading and checking
+
+
+def check_predictions(
+    frame: pd.DataFrame, source: str | Path = "predictions", rows: int | None = None
+) -> None:
+    """Check a table of predictions for everything the results format promises.
+
+    ``source`` is the name used in messages; ``rows`` the number of rows expected (``FULL_ROWS`` for one fold
+    of the whole corpus), or None for any.
+
+    Raises
+    ------
+    ResultsError
+        If columns are missing, the number of rows is wrong, a value is missing or no number, a label is not
+        0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or
+        probabilities leave 0-1 or do not sum to 1 within 0.001.
+    """
+
+    def fail(problem):
+        raise ResultsError(f"{source}: {problem} Delete this run's folder and train it again.")
+
+    missing = [column for column in ["clip", "subset", "label", *PROBABILITIES] if column not in frame]
+    if missing:
+        fail(f"columns missing: {', '.join(missing)}.")
+    if len(frame) == 0:
+        fail("it holds no rows.")
+    if rows is not None and len(frame) != rows:
+        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {rows}.")
+    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    if not np.isfinite(numbers).all() or frame[["clip", "subset"]].isna().any(axis=None):
+        bad = ~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1).to_numpy()
+        fail(f"row {int(bad.argmax()) + 1} holds NaN, an empty cell or a value that is no finite number.")
+    if not np.isin(numbers[:, 0], range(len(EMOTIONS))).all():
+        fail(f"labels must be 0 to {len(EMOTIONS) - 1}; found {np.unique(numbers[:, 0])[:10]}.")
+    if not frame.subset.isin(["val", "test"]).all():
+        fail(f"subset must be 'val' or 'test'; found {sorted(set(frame.subset) - {'val', 'test'})[:5]}.")
+    clips = frame["clip"].astype(str)
+    if clips.duplicated().any():
+        fail(f"clip {clips[clips.duplicated()].iloc[0]} occurs twice.")
+    probabilities = numbers[:, 1:]
+    wrong = (np.abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        fail(
+            f"probabilities of clip {clips.iloc[row]} sum to {probabilities[row].sum():.4f} "
+            f"(smallest {probabilities[row].min():.4f}); they must be 0 to 1 and sum to 1."
+        )
+    named = pd.to_numeric(clips.str[6:8], errors="coerce") - 1
+    if (named.to_numpy() != numbers[:, 0]).any():
+        row = int((named.to_numpy() != numbers[:, 0]).argmax())
+        fail(f"clip {clips.iloc[row]} is labelled {numbers[row, 0]:.0f}, which its name contradicts.")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file of a run, or a :class:`ResultsError` that names it."""
+    if not path.is_file():
+        raise ResultsError(
+            f"{path} is missing: the run beside it is incomplete. Delete that folder and train it again."
+        )
+    try:
+        return pd.read_csv(path)
+    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
+        raise ResultsError(
+            f"{path} cannot be read ({error}). Delete that folder and train it again."
+        ) from error
+
+
+def _finite(value) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+
+
+def _read_info(run_dir: Path) -> dict:
+    """``run.json`` of a run, its keys checked."""
+    path = Path(run_dir) / "run.json"
+    if not path.is_file():
+        raise ResultsError(f"{path} is missing: this run is not finished. Train it (again) to finish it.")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ResultsError(
+            f"{path} is damaged ({error}). Delete that folder and train the run again."
+        ) from error
+    missing = [key for key in RUN_KEYS if not isinstance(info, dict) or key not in info]
+    if missing:
+        raise ResultsError(f"{path} lacks {', '.join(missing)}. Delete that folder and train the run again.")
+    for subset in ("val", "test"):
+        scores = info["metrics"].get(subset) if isinstance(info["metrics"], dict) else None
+        if not isinstance(scores, dict) or not all(_finite(scores.get(name)) for name in METRICS):
+            raise ResultsError(
+                f"{path}: metrics of {subset} must be the finite numbers {', '.join(METRICS)}."
+            )
+    place = (Path(run_dir).resolve().parts)[-3:]
+    stated = (str(info["protocol"]), str(info["model"]), f"fold{info['fold']}")
+    if place != stated:
+        raise ResultsError(
+            f"{path} says it is {'/'.join(stated)}, but lies in {'/'.join(place)}. Move or delete it."
+        )
+    return info
+
+
+def read_predictions(run_dir: str | Path) -> pd.DataFrame:
+    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
+
+    Raises
+    ------
+    ResultsError
+        See :func:`check_predictions`; also if the file is missing or unreadable. A run of profile ``full``
+        must have 480 rows.
+    """
+    return _read_predictions(Path(run_dir), _read_info(Path(run_dir)))
+
+
+def _read_predictions(run_dir: Path, info: dict) -> pd.DataFrame:
+    path = run_dir / "predictions.csv"
+    frame = _read_csv(path)
+    check_predictions(frame, path, rows=FULL_ROWS if info["profile"] == "full" else None)
+    frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
+    return frame
+
+
+def read_history(run_dir: str | Path) -> pd.DataFrame:
+    """``history.csv`` of one run: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate.
+
+    Raises
+    ------
+    ResultsError
+        If the file is missing, unreadable, empty or lacks a column.
+    """
+    path = Path(run_dir) / "history.csv"
+    frame = _read_csv(path)
+    missing = [column for column in HISTORY_COLUMNS if column not in frame]
+    if missing or frame.empty:
+        raise ResultsError(
+            f"{path} lacks {', '.join(missing) or 'any epoch'}. Delete that folder and train it again."
+        )
+    return frame
+
+
+def read(run_dir: str | Path) -> dict:
+    """One finished run as a flat dict: the row that :func:`table` makes of it.
+
+    Keys: protocol, model, fold, seed, profile, corpus, parameters, epochs, best_epoch, wall_seconds,
+    samples_per_second, val_accuracy ... test_f1 (fractions 0-1), dir (Path). All three files are read and
+    checked, and the test metrics in ``run.json`` must be those of ``predictions.csv``.
+
+    Raises
+    ------
+    ResultsError
+        If a file is missing, damaged or contradicts another.
+    """
+    run_dir = Path(run_dir)
+    info = _read_info(run_dir)
+    read_history(run_dir)
+    predictions = _read_predictions(run_dir, info)
+    for subset in ("val", "test"):
+        part = predictions[predictions.subset == subset]
+        if part.empty:
+            raise ResultsError(
+                f"{run_dir / 'predictions.csv'} has no {subset} clips. Delete that folder and train again."
+            )
+        accuracy = float((part.label == part.prediction).mean())
+        # Rounding to five decimals may turn a tie: allow one clip.
+        if abs(accuracy - info["metrics"][subset]["accuracy"]) > 1 / len(part) + 1e-4:
+            raise ResultsError(
+                f"{run_dir / 'run.json'} states a {subset} accuracy of "
+                f"{info['metrics'][subset]['accuracy']:.4f}, "
+                f"predictions.csv beside it gives {accuracy:.4f}. Delete that folder and train the run again."
+            )
+    row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
+    row |= {
+        f"{subset}_{name}": info["metrics"][subset][name] for subset in ("val", "test") for name in METRICS
+    }
+    return row | {"dir": run_dir}
+
+
+def check(run_dir: str | Path) -> None:
+    """Check that a run's epoch was not chosen on test clips, and that its files tell one story.
+
+    From ``history.csv`` and ``predictions.csv``, without audio: the epochs are numbered without gaps; the kept one
+    is the last or, as the run's ``keep`` says, has the highest validation accuracy (ties: the lowest validation
+    loss); where each clip is judged once, the validation predictions are those of that epoch, by accuracy and
+    cross-entropy; all eight metrics in ``run.json`` are those of the predictions; the clips are the fold's (of a
+    whole corpus: see ``FULL_ROWS``).
+
+    Raises
+    ------
+    ResultsError
+        The message says which of these does not hold.
+    """
+    run_dir = Path(run_dir)
+    read(run_dir)
+    info, history = _read_info(run_dir), read_history(run_dir)
+    predictions = _read_predictions(run_dir, info)
+
+    def fail(problem):
+        raise ResultsError(f"{run_dir}: {problem} This run can't be trusted; train it again.")
+
+    if list(history.epoch) != list(range(1, info["epochs"] + 1)):
+        fail(f"history.csv does not hold the epochs 1 to {info['epochs']} that run.json states.")
+    last = info["config"].get("keep") == "last"
+    if last and info["epochs"] != info["config"]["epochs"]:
+        fail(f"it keeps the last of {info['config']['epochs']} epochs, but ended after {info['epochs']}.")
+    due = history.iloc[-1] if last else history.sort_values(
+        ["val_accuracy", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
+    kept = history[history.epoch == info["best_epoch"]]
+    same = ["epoch"] if last else ["val_accuracy", "val_loss"]
+    if kept.empty or tuple(kept.iloc[0][same]) != tuple(due[same]):
+        fail(f"epoch {info['best_epoch']} was kept, but epoch {due.epoch:.0f} is the "
+             f"{'last one' if last else 'best on validation clips'}: something else chose the epoch.")
+    for subset, part in predictions.groupby("subset"):
+        true = metrics(part.label, part.prediction)
+        for name in METRICS:
+            if abs(true[name] - info["metrics"][subset][name]) > 1e-4:
+                fail(f"run.json states a {subset} {name} of {info['metrics'][subset][name]:.4f}, the predictions "
+                     f"give {true[name]:.4f}.")
+    val = predictions[predictions.subset == "val"]
+    right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
+    low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
+    accuracy = float((val.label == val.prediction).mean())
+    told = abs(accuracy - due.val_accuracy) <= 1 / len(val) + 1e-4 and low - 0.01 <= due.val_loss <= high + 0.01
+    if info["config"].get("versions", 1) == 1 and not told:
+        fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
+             f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
+    protocol = info["protocol"]
+    if len(predictions) == FULL_ROWS and protocol in PROTOCOLS:
+        fold_of = folds.table().set_index("clip")[protocol]
+        for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
+            clips = predictions["clip"][predictions.subset == subset]
+            strangers = clips[fold_of.reindex(clips).to_numpy() != number]
+            if len(strangers):
+                fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {protocol}, among them "
+                     f"{strangers.iloc[0]}.")
+
+
+# ---------------------------------------------------------------------------------------------- many runs
+
+
+def find(root: str | Path) -> list[Path]:
+    """Folders of finished runs under ``root`` (<protocol>/<model>/fold<k>), in the order of the tables.
+
+    A folder without ``run.json`` is a run still going on and is left out, as are runs of other settings
+    that were moved aside (``fold<k>-<hash>``); a root that does not exist is empty.
+    """
+    found = [path.parent for path in Path(root).glob("*/*/fold[0-9]/run.json")]
+    protocols = in_order({path.parts[-3] for path in found}, PROTOCOLS)
+    models = in_order({path.parts[-2] for path in found}, tuple(MODEL_NAMES))
+    return sorted(
+        found, key=lambda path: (protocols.index(path.parts[-3]), models.index(path.parts[-2]), path.name)
+    )
+
+
+def table(root: str | Path, references: bool = False) -> pd.DataFrame:
+    """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read`.
+
+    With ``references`` also those of ``REFERENCE_NAMES``, which are no networks.
+
+    Raises
+    ------
+    ResultsError
+        If a finished run's file is missing or damaged; the message names the file.
+    """
+    rows = [read(path) for path in find(root) if references or path.parts[-2] not in REFERENCE_NAMES]
+    columns = [key for key in RUN_KEYS if key != "metrics"]
+    columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
+    first = ["protocol", "model", "fold"]
+    return pd.DataFrame(rows, columns=first + [column for column in columns if column not in first])
+
+
+def predictions(
+    root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test",
+    references: bool = False,
+) -> pd.DataFrame:
+    """Predictions of all finished runs of networks under ``root`` in one long table.
+
+    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``REFERENCE_NAMES``,
+    which are no networks (one that is named as ``model`` is read in any case). ``subset`` is "test", "val" or
+    None for both. Columns: protocol, model, fold, clip, subset, label, prediction, p_neutral ... p_surprised.
+    No rows if nothing is finished.
+
+    Raises
+    ------
+    ResultsError
+        If a file is missing or damaged.
+    ValueError
+        If ``subset`` is something else.
+    """
+    if subset not in ("test", "val", None):
+        raise ValueError(f"subset must be 'test', 'val' or None, not {subset!r}.")
+    columns = ["protocol", "model", "fold", "clip", "subset", "label", "prediction", *PROBABILITIES]
+    parts = []
+    for path in find(root):
+        if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
+            continue
+        if path.parts[-2] in REFERENCE_NAMES and not (references or model):
+            continue
+        info = _read_info(path)
+        part = _read_predictions(path, info).assign(**{key: info[key] for key in columns[:3]})
+        parts.append(part if subset is None else part[part.subset == subset])
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
