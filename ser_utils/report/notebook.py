@@ -1,31 +1,31 @@
-"""What every notebook of the report shares: the setup, audio players, a run's training, tables and curves."""
+"""What every notebook of the report shares: the setup, tables, figures, players, a run of one's own, published runs."""
 
+import contextlib
 import dataclasses
 import functools
-import inspect
+import hashlib
 import os
-import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before Keras loads TensorFlow, which is talkative
 warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's plain bar will do
 
+import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from IPython.display import HTML, Audio, Image, Markdown, display  # noqa: E402
+from pandas.io.formats.style import Styler  # noqa: E402
+from sklearn.metrics import ConfusionMatrixDisplay  # noqa: E402
 
-from ser_utils import config as configuration  # noqa: E402
-from ser_utils import paper  # noqa: E402
+from ser_utils import EMOTIONS, PROTOCOLS, config, explain, paper  # noqa: E402
 from ser_utils.data import corpus as corpora  # noqa: E402
-from ser_utils.evaluation import metrics as evaluation  # noqa: E402
-from ser_utils.evaluation import statistics
-from ser_utils.features import spectral as features  # noqa: E402
-from ser_utils.paths import REPORT, RUNS  # noqa: E402
-from ser_utils.plots import results as figures  # noqa: E402
+from ser_utils.evaluation import metrics, statistics, tables  # noqa: E402
+from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, PROTOCOL_TITLES  # noqa: E402
+from ser_utils.features import audio, spectral  # noqa: E402
+from ser_utils.paths import REPORT, RESULTS, RUNS  # noqa: E402
 from ser_utils.plots import style  # noqa: E402
-from ser_utils.training import runs
+from ser_utils.training import fit, frontend, runs  # noqa: E402
 
 PLAYER_RATE = 16_000  # Hz: keeps the embedded clips small
 FIGURE = r"[-+−±≤<]?\d|–|nan|not run"  # how a cell of a column of figures begins
@@ -44,22 +44,19 @@ class Session:
         return self.corpus.index
 
     @functools.cached_property
-    def store(self) -> features.FeatureStore:
-        """Log-mel spectrograms and MFCCs of all clips, computed on first use."""
-        return features.extract(self.corpus, configuration.PROFILES[self.profile].features)
+    def store(self) -> spectral.FeatureStore:
+        """Log-mel spectrograms of all clips, made on first use."""
+        return spectral.extract(self.corpus, config.PROFILES[self.profile].features)
 
     @property
     def runs(self) -> Path:
         """The folder of this profile's runs on this corpus."""
         return RUNS / f"{self.corpus.kind}-{self.profile}"
 
-    def train(self, model: str) -> dict:
+    def train(self, model: str) -> dict[str, runs.Run]:
         """The profile's runs of a network on its first fold, protocol -> run; trained where not yet finished."""
-        from ser_utils.training import fit as training
-
-        configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
-        first = [c for c in configs if c.fold == configs[0].fold]
-        return {c.protocol: training.run(c, self.corpus, self.store) for c in first}
+        configs = config.run_configs(self.profile, self.corpus.kind, [model])
+        return {c.protocol: fit.run(c, self.store, RUNS) for c in configs if c.fold == configs[0].fold}
 
     def show(self, figure, figure_id: str) -> None:
         """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``.
@@ -74,27 +71,18 @@ class Session:
 
         Columns of words are aligned to the left, figures (and texts made of them) to the right.
         """
-        if self.corpus.banner:
-            caption = f"{caption} — {self.corpus.banner}"
-        words = [name for name, column in table.items() if not column.astype(str).str.match(FIGURE).any()]
-        styled = table.style.format(formats, na_rep="–").set_caption(caption).set_table_styles(
-            {name: [{"selector": "", "props": "text-align: left"}] for name in words})
-        if isinstance(table.index, pd.RangeIndex):
-            styled = styled.hide(axis="index")
-        display(styled)
+        show_table(table, f"{caption} — {self.corpus.banner}" if self.corpus.banner else caption, formats)
 
     def play(self, clip: str, title: str = "") -> None:
-        """An audio player for a clip, by its name."""
-        from ser_utils.features import audio
-
+        """An audio player for a clip, by its name; raises ValueError if the corpus has none of that name."""
         row = self.index[self.index["clip"] == clip]
         if row.empty:
             raise ValueError(f"No clip {clip!r} in this corpus; names look like {self.index['clip'].iloc[0]}.")
         row = row.iloc[0]
         wave, rate = audio.load(row.path)
-        wave = audio.resample(wave, rate, PLAYER_RATE)
         label = title or f"{row.emotion}, {row.intensity}, actor {row.actor} ({row.gender})"
-        display(HTML(f"<b>{label}</b>"), Audio(wave, rate=PLAYER_RATE, normalize=True))
+        display(HTML(f"<b>{label}</b>"),
+                Audio(audio.resample(wave, rate, PLAYER_RATE), rate=PLAYER_RATE, normalize=True))
 
     def clip_where(self, **wanted) -> str:
         """The first clip with the given values, such as ``emotion="angry", intensity="strong", actor=2``."""
@@ -105,159 +93,105 @@ class Session:
             raise ValueError(f"No clip with {wanted} in this corpus.")
         return chosen["clip"].iloc[0]
 
-    # --- The spine of the architectures' notebooks ---------------------------------------------------------
-
-    def input_shape(self, model: str) -> tuple[int, int, int]:
-        """Frames, bands and channels that the network sees in this profile."""
-        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
-        return c.frames // c.pool, c.features.n_mels // c.pool, 1
-
-    def network(self, model: str):
-        """An untrained network as this profile trains it."""
-        from ser_utils import models
-
-        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
-        return models.build(model, self.input_shape(model), **c.options)
-
-    def recipe(self, model: str) -> None:
-        """Show the settings the network is trained with in this profile."""
-        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
-        shown = {k: v for k, v in dataclasses.asdict(c).items() if k not in ("features", "augment", "options")}
-        shown |= {f"options: {k}": v for k, v in c.options.items()}
-        shown |= {f"augment: {k}": v for k, v in (dataclasses.asdict(c.augment) if c.augment else {}).items()}
-        rows = pd.DataFrame([(k, str(v)) for k, v in shown.items()
-                             if k not in ("protocol", "fold", "model", "variant")], columns=["setting", "value"])
-        half = -(-len(rows) // 2)
-        wide = pd.concat([rows[:half].reset_index(drop=True), rows[half:].reset_index(drop=True)], axis=1)
-        wide.columns = ["setting", "value", "setting ", "value "]
-        self.table(wide.fillna(""), f"The recipe of {paper.MODEL_NAMES[model]} in the profile {self.profile}")
-
-    def show_scores(self, model: str, runs: dict) -> None:
-        """The paper's row of Table 2 beside the scores of these runs, with the interval of the accuracy.
-
-        As in Table 2 the interval is a bootstrap over clips, under ``actors`` over voices.
-        """
-        names = ("accuracy", "precision", "recall", "f1")
-        rows = [{"": "paper", **dict(zip(names, paper.TABLE2[model], strict=True)), "95 % interval": "", "clips": 240}]
-        for protocol, run in runs.items():
-            test = run.predictions.query("subset == 'test'")
-            voices = evaluation.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
-            low, high = statistics.bootstrap_interval(test.label, test.prediction, groups=voices)
-            scores = {name: 100 * value for name, value in run.info["metrics"]["test"].items()}
-            rows.append({"": f"ours, {protocol}, fold {run.info['fold']}", **scores,
-                         "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}", "clips": len(test)})
-        self.table(pd.DataFrame(rows), "Test scores in per cent (macro averages; recall is the UAR)",
-                   **dict.fromkeys(names, "{:.1f}"))
-
-    def show_learning(self, model: str, runs: dict) -> None:
-        """Learning curves of each protocol's run, the kept epoch marked."""
-        for protocol, run in runs.items():
-            title = f"{paper.MODEL_NAMES[model]}, protocol {protocol}"
-            figure = figures.learning_curves(run.history, run.info["best_epoch"], title)
-            self.show(figure, f"{model}_learning_{protocol}")
-
-    def show_confusion(self, model: str, runs: dict) -> None:
-        """Confusion matrix of each protocol's run on its test clips."""
-        for protocol, run in runs.items():
-            test = run.predictions.query("subset == 'test'")
-            title = f"{paper.MODEL_NAMES[model]}, protocol {protocol}"
-            figure = figures.confusion_matrix(test.label.to_numpy(), test.prediction.to_numpy(), title)
-            self.show(figure, f"{model}_confusion_{protocol}")
-
-    def show_network(self, model: str) -> None:
-        """The network of this profile in numbers and as a diagram."""
-        from ser_utils.plots import models as diagrams
-
-        network = self.network(model)
-        kinds = [type(layer).__name__ for layer in network.layers]
-        shape = self.input_shape(model)
-        c = configuration.run_configs(self.profile, self.corpus.kind, [model])[0]
-        steps = network.get_layer("attention").output.shape[1]
-        millis = 1000 * c.frames * c.features.hop_length / c.features.sample_rate / steps
-        numbers = {"input (frames × bins × channels)": " × ".join(map(str, shape)),
-                   "parameters": f"{network.count_params():,}",
-                   "convolutions": sum("Conv" in kind for kind in kinds),
-                   "recurrent layers": kinds.count("Bidirectional"),
-                   "attention layers": kinds.count("MultiHeadAttention"),
-                   "dense layers": kinds.count("Dense"),
-                   "steps that the pooling weighs": f"{steps} of {millis:.0f} ms"}
-        shown = {name: number for name, number in numbers.items() if number}
-        self.table(pd.DataFrame([shown]), f"{paper.MODEL_NAMES[model]} in the profile {self.profile}")
-        self.show(diagrams.block_diagram(network), f"{model}_network")
-
-    def show_differences(self, model: str) -> None:
-        """What differs from the canonical network, why, and what it is worth by the published study."""
-        from ser_utils.studies import ablation as studies
-
-        table, source = studies.differences(model)
-        caption = (f"What differs from the canonical {paper.MODEL_NAMES[model]}, and what each difference is worth: "
-                   f"validation accuracy with it less that without ({source})")
-        styled = table.style.set_caption(caption).hide(axis="index")
-        display(styled.set_table_styles({"why": [{"selector": "", "props": "text-align: left"}]}))
-
-    # --- The architectures' own sections -------------------------------------------------------------------
-
-    def finished(self, model: str) -> dict:
-        """Those runs of :meth:`train` that are finished already, protocol -> run; nothing is trained."""
-
-        configs = configuration.run_configs(self.profile, self.corpus.kind, [model])
-        return {c.protocol: runs.Run(c.run_directory(RUNS)) for c in configs
-                if c.fold == configs[0].fold and runs.is_finished(c, RUNS)}
-
-    def inside(self, run):
-        """A run's trained network with its test clips, in the order of the index: an ``explain.Inside``."""
-        from ser_utils import explain
-
-        settings = configuration.from_dict(run.info["config"])
-        clips = self.test_clips(run, right=None).sort_values("clip", ignore_index=True)
-        logmel = self.logmel(list(clips["clip"]), settings.frames)
-        front, network = explain.parts(run.model())
-        return explain.Inside(network, settings, clips, logmel, explain.outputs(front, logmel))
-
-    def training_images(self, run) -> tuple[np.ndarray, np.ndarray]:
-        """What a run's network trains on, unaugmented: images (N, frames, bins, 1) and labels (N,)."""
-        from ser_utils import explain
-        from ser_utils.training import fit as training
-
-        data = training.prepare(configuration.from_dict(run.info["config"]), self.corpus, self.store)
-        front, _ = explain.parts(run.model())
-        rows = data.rows["train"]
-        return explain.outputs(front, data.logmel[rows]), data.labels[rows]
-
-    def waveform(self, clip: str, frames: int) -> np.ndarray:
-        """The samples behind a clip's log-mel of ``frames`` frames, at the features' sample rate."""
-        from ser_utils.features import audio
-
-        c = self.store.config
-        wave = audio.load_speech(self.index.set_index("clip").path[clip], c.sample_rate, c.top_db)
-        length = self.store.lengths[list(self.store.clips).index(clip)]
-        start = (length - min(length, frames)) // 2 * c.hop_length
-        return wave[start : start + frames * c.hop_length]
-
-    def test_clips(self, run, right: bool | None = True) -> pd.DataFrame:
+    def test_clips(self, run: runs.Run, right: bool | None = True) -> pd.DataFrame:
         """Test clips of a run, the surest first: those recognised (``right``), those not, or all (None)."""
         test = run.predictions.query("subset == 'test'").copy()
-        test["confidence"] = test[[f"p_{e}" for e in evaluation.EMOTIONS]].max(axis=1)
+        test["confidence"] = test[PROBABILITIES].max(axis=1)
         if right is not None:
             test = test[(test.prediction == test.label) == right]
         return test.merge(self.index.drop(columns="label"), on="clip").sort_values("confidence", ascending=False)
 
     def logmel(self, clips: list[str], frames: int) -> np.ndarray:
         """Log-mel spectrograms (clips, frames, bands) in dB of clips by name, as the networks get them."""
-        position = {name: row for row, name in enumerate(self.store.clips)}
-        rows = [position[name] for name in clips]
-        return features.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
+        rows = pd.Index(self.store.clips).get_indexer(clips)
+        return spectral.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
+
+    def inside(self, run: runs.Run) -> explain.Inside:
+        """A run's trained network with its test clips, in the order of the index."""
+        settings = config.from_dict(run.info["config"])
+        clips = self.test_clips(run, right=None).sort_values("clip", ignore_index=True)
+        logmel = self.logmel(list(clips["clip"]), settings.frames)
+        front, network = frontend.parts(run.model())
+        return explain.Inside(network, settings, clips, logmel, frontend.outputs(front, logmel))
+
+    def show_published(self, model: str, own: dict[str, runs.Run] | None = None) -> None:
+        """The paper's scores, those of the published six folds by protocol, and below them those of ``own`` runs.
+
+        In per cent. The intervals hold 95 % and are bootstraps over clips, under ``actors`` over voices.
+        """
+        columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
+        rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
+        for row in tables.network(model, RESULTS).itertuples():
+            rows[f"{row.title}, {row.folds} folds"] = (
+                row.accuracy, f"{row.low:.1f} to {row.high:.1f}", row.precision, row.recall, row.f1)
+        for protocol, run in (own or {}).items():
+            test = run.predictions.query("subset == 'test'")
+            voices = metrics.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
+            low, high = statistics.bootstrap_interval(test.label, test.prediction, groups=voices)
+            accuracy, *others = (100 * run.info["metrics"]["test"][name] for name in METRICS)
+            made = f"{PROTOCOL_TITLES[protocol]}: this machine, {self.profile}, fold {run.info['fold']}"
+            rows[made] = (accuracy, f"{100 * low:.1f} to {100 * high:.1f}", *others)
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("").reset_index()
+        caption = f"{paper.MODEL_NAMES[model]}: test scores in per cent, macro averages"
+        if own and self.corpus.banner:
+            caption += f" — rows of this machine: {self.corpus.banner}"
+        show_table(table, caption, dict.fromkeys((columns[0], *columns[2:]), "{:.1f}"))
+
+    def show_learning(self, model: str) -> None:
+        """Accuracy by epoch of the published folds (thin) and their mean (thick), a panel a protocol."""
+        with style.corpus_shown("ravdess"):
+            found = _published(model)
+            figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.4), sharey=True, squeeze=False)
+            for axis, (protocol, directories) in zip(axes[0], found.items(), strict=True):
+                histories = pd.concat({d.name: runs.read_history(d).set_index("epoch") for d in directories}, axis=1)
+                for name, label, color in (("accuracy", "training (augmented clips)", style.MODEL_COLORS["resnet"]),
+                                           ("val_accuracy", "validation", style.MODEL_COLORS["lstm"])):
+                    lines = 100 * histories.xs(name, axis=1, level=1)
+                    axis.plot(lines, color=color, linewidth=0.6, alpha=0.3)
+                    axis.plot(lines.mean(axis=1), color=color, label=label)
+                axis.axhline(100 / len(EMOTIONS), color=style.GREY, linewidth=1, linestyle=":", label="chance")
+                axis.set(title=PROTOCOL_TITLES[protocol], xlabel="Epoch", ylim=(0, 102))
+            axes[0, 0].set_ylabel("Accuracy (%)")
+            figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            self.show(style.finish(figure), f"{model}_learning")
+
+    def show_confusion(self, model: str) -> None:
+        """Per cent of each true emotion's test clips in the published folds, a confusion matrix a protocol."""
+        with style.corpus_shown("ravdess"):
+            found = _published(model)
+            figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.8), sharey=True, squeeze=False)
+            for axis, (protocol, directories) in zip(axes[0], found.items(), strict=True):
+                test = pd.concat(runs.read_predictions(d).query("subset == 'test'") for d in directories)
+                counts = metrics.confusion(test.label, test.prediction)
+                shares = 100 * counts / counts.sum(axis=1, keepdims=True)
+                ConfusionMatrixDisplay(shares, display_labels=EMOTIONS).plot(
+                    ax=axis, cmap="Blues", im_kw={"vmin": 0, "vmax": 100}, colorbar=False, values_format=".0f",
+                    xticks_rotation="vertical", text_kw={"fontsize": 7.5})
+                axis.set(title=f"{PROTOCOL_TITLES[protocol]}: {100 * counts.trace() / counts.sum():.1f} %",
+                         xlabel="Recognised as", ylabel="True emotion" if axis is axes[0, 0] else "")
+                axis.grid(False)
+            self.show(style.finish(figure), f"{model}_confusion")
 
 
-def say(text: str) -> None:
-    """A computed sentence in Markdown; negative numbers get a proper minus sign."""
-    display(Markdown(re.sub(r"(?<![\w-])-(?=\d)", "−", text)))
+def _published(model: str) -> dict[str, list[Path]]:
+    """The folders of a network's published runs by protocol."""
+    found = {p: [d for d in runs.find(RESULTS) if d.parts[-3:-1] == (p, model)] for p in PROTOCOLS}
+    return {protocol: directories for protocol, directories in found.items() if directories}
+
+
+def show_table(table: pd.DataFrame, caption: str, formats: dict[str, str]) -> None:
+    """Show a table, words on the left, figures on the right; the same table always gives the same HTML."""
+    words = [name for name, column in table.items() if not column.astype(str).str.match(FIGURE).any()]
+    styled = Styler(table, uuid=hashlib.sha256(caption.encode()).hexdigest()[:8], cell_ids=False)
+    styled = styled.format(formats, na_rep="–").set_caption(caption).set_table_styles(
+        {name: [{"selector": "", "props": "text-align: left"}] for name in words})
+    display(styled.hide(axis="index") if isinstance(table.index, pd.RangeIndex) else styled)
 
 
 def start(profile: str = "quick", networks: bool = False) -> Session:
     """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
 
-    With ``networks`` Keras is loaded, too, without the chatter of its libraries; import what needs it after this.
+    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries.
 
     Raises
     ------
@@ -266,12 +200,16 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     FileNotFoundError
         The profile needs RAVDESS and there is none, or the copy that was found lacks clips.
     """
-    if profile not in configuration.PROFILES:
-        raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(configuration.PROFILES)}.")
+    if profile not in config.PROFILES:
+        raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(config.PROFILES)}.")
     warnings.filterwarnings("ignore", category=FutureWarning)
     if networks:
-        _load_keras()
+        with _quiet():
+            import keras
+
+            keras.ops.zeros(1)
     found = corpora.for_profile(profile)
+    plt.rcdefaults()  # whatever the reader's matplotlibrc says
     style.use_style()
     style.set_corpus(found.kind)
     if found.banner:
@@ -283,20 +221,14 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     return Session(profile, found)
 
 
-def _load_keras() -> None:
-    """Import Keras and wake its backend; what the backend's libraries write to the error stream is dropped."""
+@contextlib.contextmanager
+def _quiet():
+    """While inside, what compiled libraries write to the error stream is dropped."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import keras
-
-        keras.ops.zeros(1)
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def source(function: Callable) -> None:
-    """Show the source of a function, with its colours."""
-    display(Markdown(f"```python\n{inspect.getsource(function)}```"))
