@@ -64,8 +64,8 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """One training: a network, a protocol, a fold and the recipe."""
+class BaseConfig:
+    """What every run has, of a network or of a reference: which data it is trained and tested on."""
 
     profile: str
     corpus: str                       # "ravdess" or "synthetic"
@@ -74,6 +74,35 @@ class RunConfig:
     fold: int
     seed: int = 0
     features: FeatureConfig = FeatureConfig()
+    variant = ""                      # of a study: the folder in which its runs lie, apart from all others
+
+    @property
+    def hash(self) -> str:
+        return _hash(self)
+
+    @property
+    def place(self) -> str:
+        """Which run it is among those of the same settings: ``<protocol>/<model>/fold<k>``, further seeds behind it."""
+        seed = f"-seed{self.seed}" if self.seed else ""
+        return f"{self.protocol}/{self.model}/fold{self.fold}{seed}"
+
+    @property
+    def name(self) -> str:
+        """Which run it is among all: :attr:`place`, for a variant of a study with its folder before it."""
+        return f"{self.variant}/{self.place}" if self.variant else self.place
+
+    def run_directory(self, root: Path) -> Path:
+        """The run's folder: ``<root>[/<variant>]/<corpus>-<profile>/<place>``.
+
+        Quick and full, synthetic and real runs never share a folder.
+        """
+        return Path(root) / self.variant / f"{self.corpus}-{self.profile}" / self.place
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(BaseConfig):
+    """One training: a network, a protocol, a fold and the recipe."""
+
     augment: AugmentConfig | None = AugmentConfig()
     frames: int = 160                 # length of the network's input: 3.2 s; longer speech is cut in the middle
     pool: int = 1                     # frames and bands averaged together before the network, per axis
@@ -89,45 +118,10 @@ class RunConfig:
     patience: int = 40                # epochs without a better validation accuracy before training stops
     mixup: float = 0.0                # a of the Beta(a, a) that mixes each clip with another; 0 switches it off
     keep: str = "best"                # the epoch whose weights are kept: "best" on validation clips, or "last"
-    versions: int = 1                 # speeds, warps and starts, each so many, over which a clip's answer is averaged
+    versions: int = 1                 # test-time augmentation: speeds, warps and starts, each so many, averaged over
     share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
     channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
-
-    @property
-    def hash(self) -> str:
-        return _hash(self)
-
-    @property
-    def place(self) -> str:
-        """Which run it is among those of the same settings: ``<protocol>/<model>/fold<k>``."""
-        return f"{self.protocol}/{self.model}/fold{self.fold}"
-
-    @property
-    def name(self) -> str:
-        """Which run it is among all: :attr:`place`, for a variant of a study with its folder before it."""
-        return f"{self.variant}/{self.place}" if self.variant else self.place
-
-    def run_directory(self, root: Path) -> Path:
-        """The run's folder: ``<root>[/<variant>]/<corpus>-<profile>/<protocol>/<model>/fold<k>``.
-
-        Quick and full, synthetic and real runs never share a folder.
-        """
-        return Path(root) / self.variant / f"{self.corpus}-{self.profile}" / self.place
-
-    def is_finished(self, root: Path) -> bool:
-        """Whether ``root``, a folder of runs such as ``runs/``, holds a finished run of this very configuration."""
-        return self.lies_in(self.run_directory(root))
-
-    def lies_in(self, directory: Path) -> bool:
-        """Whether ``directory`` is a finished run of this very configuration.
-
-        ``run.json`` is written last, after everything it speaks of.
-        """
-        try:
-            return json.loads((Path(directory) / "run.json").read_text())["config_hash"] == self.hash
-        except (OSError, ValueError, KeyError):
-            return False
 
 
 def from_dict(values: dict) -> RunConfig:
@@ -186,7 +180,7 @@ PROFILES: dict[str, Profile] = {
 
 
 def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,
-                folds: list[int] | None = None) -> list[RunConfig]:
+                folds: list[int] | None = None, seeds: list[int] | tuple[int, ...] = (0,)) -> list[RunConfig]:
     """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
 
     Raises
@@ -205,9 +199,10 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
         if unknown:
             raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
         wanted[what] = list(given or usual)
-    return [RunConfig(profile, corpus, protocol, model, fold, features=chosen.features,
+    return [RunConfig(profile, corpus, protocol, model, fold, seed, features=chosen.features,
                       **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
-            for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]]
+            for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]
+            for seed in seeds]
 
 
 def differing(profile: str) -> dict[str, dict]:

@@ -65,8 +65,8 @@ class Augment(_Random):
         varied = self.add_noise(self.filter(self.warp(logmel, self.uniform((batch, 1)))), speech)
         return ops.where(speech, varied, PAD_DB)
 
-    def versions(self, logmel, count: int):
-        """The same clips at ``count`` speeds, starts and warps each: yields count³ log-mels of the shape given.
+    def variants(self, logmel, count: int):
+        """Test-time augmentation: the clips at ``count`` speeds, starts and warps each, count³ log-mels in turn.
 
         The range that training draws from is cut into ``count`` parts, whose middles are taken.
         """

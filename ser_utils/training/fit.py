@@ -1,12 +1,12 @@
 """One run: a configuration in; weights, history and predictions out, written so that no crash can spoil them."""
 
+import contextlib
 import dataclasses
 import functools
 import json
-import os
-import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -15,68 +15,22 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_utils import machine
+from ser_utils import EMOTIONS, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
-from ser_utils.data.corpus import Corpus
 from ser_utils.data.folds import check_split, fewer, split
-from ser_utils.data.ravdess import EMOTIONS
-from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.training import frontend, runs
+from ser_utils.training.runs import Run
 
 PREDICT_BATCH = 120
-SAVE_EVERY = float(os.environ.get("SER_SAVE_EVERY", 0))  # seconds at least between saved states; 0: each epoch's
+LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].*"  # of a killed atomic_write
+SAVE_SECONDS = 1.0  # at least between two saved states, where epochs take a fraction of a second
 
 
 class RunBusy(RuntimeError):
     """Another process is training this run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run, read from its folder."""
-
-    dir: Path
-
-    @property
-    def info(self) -> dict:
-        """``run.json``: configuration, metrics, cost and provenance."""
-        return json.loads((self.dir / "run.json").read_text())
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
-        return pd.read_csv(self.dir / "history.csv")
-
-    @property
-    def predictions(self) -> pd.DataFrame:
-        """One row a validation or test clip: clip, subset, label and the eight probabilities."""
-        return runs.read_predictions(self.dir)
-
-    def model(self) -> keras.Model:
-        """The trained model: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
-
-        Raises
-        ------
-        FileNotFoundError
-            The folder holds no weights, as the published ones do not.
-        """
-        path = self.dir / "model.keras"
-        if not path.exists():
-            raise FileNotFoundError(f"{self.dir} holds no model.keras: published runs come without weights. "
-                                    "Train the run first (make grid).")
-        return keras.saving.load_model(path, compile=False)
-
-    def predict(self, logmel: np.ndarray) -> np.ndarray:
-        """Probabilities (N, 8) of log-mels (N, frames, bands) in dB, judged as the run's own test clips were.
-
-        Raises
-        ------
-        FileNotFoundError
-            See :meth:`model`.
-        """
-        return judged(self.model(), logmel, self.info["config"].get("versions", 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +43,7 @@ class Data:
     rows: dict[str, np.ndarray]  # "train", "val", "test": positions into the above
 
 
-def prepare(config: RunConfig, corpus: Corpus, store: FeatureStore) -> Data:
+def prepare(config: RunConfig, store: FeatureStore) -> Data:
     """The clips of a run's fold, checked against every promise of its protocol.
 
     Raises
@@ -97,18 +51,16 @@ def prepare(config: RunConfig, corpus: Corpus, store: FeatureStore) -> Data:
     LeakError
         The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
     ValueError
-        The features were made with another configuration or from other clips.
+        The features were made with another configuration, or from another corpus.
     """
-    if store.config != config.features:
-        raise ValueError(f"The features were made with {store.config}; the run {config.name} wants "
-                         f"{config.features}. Extract them again with that configuration.")
-    if list(store.clips) != list(corpus.index["clip"]):
-        raise ValueError("The feature store and the corpus hold different clips. Extract the features again.")
-    rows = split(corpus.index, config.protocol, config.fold)
-    rows["train"] = fewer(corpus.index, config.protocol, rows["train"], config.share)
-    check_split(corpus.index, config.protocol, rows)
-    return Data(store.clips, fit_length(store.logmel, store.lengths, config.frames),
-                corpus.index.label.to_numpy(), rows)
+    if store.config != config.features or store.corpus != config.corpus:
+        raise ValueError(f"The features are of {store.corpus}, made with {store.config}; the run {config.name} wants "
+                         f"{config.corpus}, {config.features}. Extract them again with that configuration.")
+    index = store.index
+    rows = split(index, config.protocol, config.fold)
+    rows["train"] = fewer(index, config.protocol, rows["train"], config.share)
+    check_split(index, config.protocol, rows)
+    return Data(store.clips, fit_length(store.logmel, store.lengths, config.frames), index.label.to_numpy(), rows)
 
 
 class Batches(keras.utils.PyDataset):
@@ -163,16 +115,16 @@ def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)[: len(x)]
 
 
-def judged(model: keras.Model, x: np.ndarray, versions: int = 1) -> np.ndarray:
-    """Probabilities (N, 8) of log-mels (N, frames, bands): the mean over ``versions`` cubed versions of each clip.
+def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
+    """Probabilities (N, 8) of log-mels (N, frames, bands) in dB by a run's model, with test-time augmentation.
 
-    Test-time augmentation: the versions differ in speed, start and frequency warp, see ``Augment.versions``. With
-    one version a clip is judged as it is.
+    They are the mean over ``variants`` cubed variants of each clip, which differ in speed, start and frequency warp
+    (see ``Augment.variants``). With 1 a clip is judged as it is.
     """
-    if versions == 1:
+    if variants == 1:
         return probabilities(model, x)
-    different = model.get_layer("augment").versions(x, versions)
-    return np.mean([probabilities(model, keras.ops.convert_to_numpy(version)) for version in different], axis=0)
+    made = model.get_layer("augment").variants(x, variants)
+    return np.mean([probabilities(model, keras.ops.convert_to_numpy(variant)) for variant in made], axis=0)
 
 
 def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -185,14 +137,13 @@ def copies(variables) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-class Keeper(keras.callbacks.Callback):
+class Checkpoint(keras.callbacks.Callback):
     """Validate, remember the epoch to keep, stop early and write a state to continue from after every epoch.
-
-    Where epochs take a fraction of a second, on a GPU, ``SER_SAVE_EVERY`` seconds lie between two states.
 
     The state is one file, replaced in one step: the model's variables, the optimiser's (with its step count,
     hence the schedule, and the running average of the weights), the random states, the best weights so far
-    and the history. A killed run loses the epoch it was in and nothing else.
+    and the history. A killed run loses the epoch it was in and nothing else (where epochs are short, the epochs since
+    the last state, ``SAVE_SECONDS`` before).
     """
 
     def __init__(self, config: RunConfig, x_val, y_val, batches: Batches, path: Path, report):
@@ -226,7 +177,7 @@ class Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
         self.seconds += time.perf_counter() - self.began
         last = self.model.stop_training or epoch + 1 == self.config.epochs
-        if last or time.monotonic() - self.saved >= SAVE_EVERY:
+        if last or time.monotonic() - self.saved >= SAVE_SECONDS:
             self.save()
             self.saved = time.monotonic()
         self.report(self)
@@ -332,15 +283,14 @@ def steps_per_execution(steps: int) -> int:
     return max(n for n in range(1, 11) if steps % n == 0)
 
 
-def run(config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS, progress: bool = True,
-        on_epoch=None) -> Run:
+def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
     """Train one run, or return it if it is finished; continue it where it was killed.
 
     Writes ``run.json``, ``history.csv``, ``predictions.csv`` and ``model.keras`` to
-    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the last one or, as ``keep``
-    says, the one with the best validation accuracy (ties: the lower validation loss); validation and test clips
-    are judged once, with that epoch's weights, see :func:`judged`. A finished run of another configuration is moved
-    aside, not overwritten.
+    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the last one or, as ``keep`` says, the
+    one with the best validation accuracy (ties: the lower validation loss); validation and test clips are judged once,
+    with that epoch's weights, see :func:`predict`. A finished run of another configuration is moved aside, not
+    overwritten.
 
     Parameters
     ----------
@@ -356,40 +306,53 @@ def run(config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUN
     OSError
         The disk is full; the state of the last finished epoch is kept.
     """
+    with locked(config, root) as directory:
+        if directory is None:
+            return Run(config.run_directory(root))
+        data = prepare(config, store)
+        model, checkpoint = fit(config, data, directory, progress, on_epoch)
+        return finish(config, data, model, checkpoint, directory)
+
+
+@contextlib.contextmanager
+def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
+    """The folder of a run that is to be trained, locked; None if the run is finished.
+
+    Raises
+    ------
+    RunBusy
+        Another process is training this run.
+    """
     directory = config.run_directory(root)
     if runs.is_finished(config, root):
-        return Run(directory)
+        yield None
+        return
     directory.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(directory / ".lock")
     try:
-        with filelock.FileLock(directory / ".lock", timeout=0):
-            if runs.is_finished(config, root):
-                return Run(directory)
-            if (directory / "run.json").exists():
-                move_aside(directory, Run(directory).info["config_hash"])
-            return _train(config, corpus, store, directory, progress, on_epoch)
+        lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise RunBusy(f"Another process is training {config.name} in {directory}.") from error
-
-
-def move_aside(directory: Path, old_hash: str) -> None:
-    """Keep a finished run of another configuration in ``fold<k>-<hash>`` beside the new one."""
-    aside = directory.with_name(f"{directory.name}-{old_hash}")
-    aside.mkdir(exist_ok=True)
-    for path in directory.iterdir():
-        if path.name != ".lock":
-            os.replace(path, aside / path.name)
-    print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
+    try:
+        for path in directory.glob(LEFT_OVER):
+            path.unlink(missing_ok=True)
+        finished = runs.is_finished(config, root)
+        if not finished and (directory / "run.json").exists():
+            runs.move_aside(directory)
+        yield None if finished else directory
+    finally:
+        lock.release()
 
 
 def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None,
-        ) -> tuple[keras.Model, Keeper]:
+        ) -> tuple[keras.Model, Checkpoint]:
     """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
 
     Never looks at the test clips: the search for a recipe needs no more than this.
 
     Returns
     -------
-    The model with the weights of the epoch kept, and the keeper with the history (``rows``).
+    The model with the weights of the epoch kept, and the checkpoint with the history (``rows``).
     """
     keras.backend.clear_session()
     model = compiled(config, data)
@@ -397,107 +360,46 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
     batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed, config.mixup)
     bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
 
-    def report(keeper: Keeper) -> None:
-        bar.set_postfix(val=f"{keeper.rows[-1]['val_accuracy']:.3f}", best=f"{keeper.best['val_accuracy']:.3f}")
+    def report(checkpoint: Checkpoint) -> None:
+        bar.set_postfix(val=f"{checkpoint.rows[-1]['val_accuracy']:.3f}", best=f"{checkpoint.best['val_accuracy']:.3f}")
         bar.update()
         if on_epoch:
-            on_epoch(keeper.rows[-1])
+            on_epoch(checkpoint.rows[-1])
 
-    keeper = Keeper(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
-    keeper.set_model(model)
+    checkpoint = Checkpoint(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
+    checkpoint.set_model(model)
     model.stop_training = False
-    keeper.restore()
-    done = len(keeper.rows)
+    checkpoint.restore()
+    done = len(checkpoint.rows)
     bar.update(done)
     if done < config.epochs and not model.stop_training:
-        model.fit(batches, epochs=config.epochs, initial_epoch=done, callbacks=[keeper], shuffle=False, verbose=0)
+        model.fit(batches, epochs=config.epochs, initial_epoch=done, callbacks=[checkpoint], shuffle=False, verbose=0)
     bar.close()
-    model.set_weights(keeper.best_weights)
-    return model, keeper
+    model.set_weights(checkpoint.best_weights)
+    return model, checkpoint
 
 
-def _train(config: RunConfig, corpus: Corpus, store: FeatureStore, directory: Path, progress: bool, on_epoch) -> Run:
-    data = prepare(config, corpus, store)
-    model, keeper = fit(config, data, directory, progress, on_epoch)
-    finish(config, data, model, keeper, directory, {part: data.rows[part] for part in ("val", "test")})
-    return Run(directory)
+def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkpoint, directory: Path,
+           extra: dict | None = None) -> Run:
+    """Predict validation and test clips with the weights kept and write the run.
 
-
-def finish(config: RunConfig, data: Data, model: keras.Model, keeper: Keeper, directory: Path,
-           parts: dict[str, np.ndarray]) -> None:
-    """Predict validation and test clips with the weights kept and write the run, ``run.json`` last."""
-    metrics = _write_predictions(config, data, model, directory, parts)
-    write_csv(pd.DataFrame(keeper.rows), directory / "history.csv")
-    with atomic_write(directory / "model.keras") as temporary:
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
-    seen = len(keeper.rows) * len(keeper.batches) * keeper.batches.batch_size
-    info = {
-        "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
-        "profile": config.profile, "corpus": config.corpus,
-        "config": dataclasses.asdict(config), "config_hash": config.hash,
-        "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "parameters": model.get_layer(config.model).count_params(),
-        "epochs": len(keeper.rows), "best_epoch": keeper.best["epoch"],
-        "metrics": metrics,
-        "wall_seconds": round(keeper.seconds, 2), "samples_per_second": round(seen / keeper.seconds, 2),
-        "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
-        "precision": precision(), "versions": machine.versions(), "revision": machine.revision(),
-    }
-    _write_info(info, directory)
-    (directory / "state.npz").unlink(missing_ok=True)
-
-
-def judge_anew(trained: Run, config: RunConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -> Run:
-    """The run of a configuration that differs from a finished one in ``versions`` alone: the same weights judge anew.
-
-    Writes the same files as :func:`run`, and like it moves a run of another configuration aside; the costs are those
-    of the training that gave the weights.
-
-    Raises
-    ------
-    FileNotFoundError
-        The finished run holds no weights.
-    LeakError, ValueError
-        See :func:`prepare`.
+    ``extra`` is added to ``run.json``.
     """
-    directory = config.run_directory(root)
-    data, model = prepare(config, corpus, store), trained.model()
-    directory.mkdir(parents=True, exist_ok=True)
-    if (directory / "run.json").exists():
-        move_aside(directory, Run(directory).info["config_hash"])
-    metrics = _write_predictions(config, data, model, directory, {part: data.rows[part] for part in ("val", "test")})
-    for file in ("history.csv", "model.keras"):
-        with atomic_write(directory / file) as temporary:
-            shutil.copyfile(trained.dir / file, temporary)
-    _write_info(trained.info | {"config": dataclasses.asdict(config), "config_hash": config.hash, "metrics": metrics},
-                directory)
-    return Run(directory)
-
-
-def _write_predictions(config: RunConfig, data: Data, model: keras.Model, directory: Path,
-                       parts: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Write ``predictions.csv`` and return the metrics of each part."""
-    tables = {part: prediction_table(data, rows, part, judged(model, data.logmel[rows], config.versions))
-              for part, rows in parts.items()}
-    write_csv(pd.concat(tables.values()), directory / "predictions.csv")
-    return {part: evaluation.metrics(table.label.to_numpy(), table[evaluation.PROBABILITIES].to_numpy())
-            for part, table in tables.items()}
-
-
-def _write_info(info: dict, directory: Path) -> None:
-    with atomic_write(directory / "run.json") as temporary:
-        temporary.write_text(json.dumps(info, indent=1) + "\n")
-
-
-def prediction_table(data: Data, rows: np.ndarray, part: str, predicted: np.ndarray) -> pd.DataFrame:
-    """The rows of ``predictions.csv`` for one part of the split; probabilities rounded to 5 decimals."""
-    table = pd.DataFrame({"clip": data.clips[rows], "subset": part, "label": data.labels[rows]})
-    for column, emotion in enumerate(EMOTIONS):
-        table[f"p_{emotion}"] = np.round(predicted[:, column].astype(np.float64), 5)
-    return table
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table in one step."""
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False)
+    tables = {part: runs.prediction_table(data.clips[rows], data.labels[rows],
+                                          predict(model, data.logmel[rows], config.versions), part)
+              for part, rows in data.rows.items() if part != "train"}
+    with atomic_write(directory / runs.WEIGHTS) as temporary:
+        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+    seen = len(checkpoint.rows) * len(checkpoint.batches) * checkpoint.batches.batch_size
+    info = runs.provenance(config) | {
+        "parameters": model.get_layer(config.model).count_params(),
+        "epochs": len(checkpoint.rows), "best_epoch": checkpoint.best["epoch"],
+        "metrics": {part: metrics(table.label.to_numpy(), table[PROBABILITIES].to_numpy())
+                    for part, table in tables.items()},
+        "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
+        "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
+        "precision": precision(),
+    } | (extra or {})
+    run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), pd.concat(tables.values()))
+    (directory / "state.npz").unlink(missing_ok=True)
+    return run

@@ -121,3 +121,23 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
         x = keras.layers.AveragePooling2D(config.pool, dtype="float32", name="pool")(x)
     network = models.build(config.model, tuple(x.shape[1:]), **config.options)
     return keras.Model(logmel, network(x), name=f"{config.model}_run")
+
+
+def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
+    return part(model, model.layers[-2].output), model.layers[-1]
+
+
+def part(network: keras.Model, output) -> keras.Model:
+    """The network up to a tensor, or to each of a list of tensors."""
+    return keras.Model(network.inputs[0], output)
+
+
+def outputs(model: keras.Model, inputs: np.ndarray, batch_size: int = 120) -> np.ndarray | list[np.ndarray]:
+    """What a model makes of inputs (N, ...), in batches, float32: one array, or a list for several outputs."""
+    found = [model(inputs[start:start + batch_size], training=False) for start in range(0, len(inputs), batch_size)]
+
+    def join(pieces):
+        return np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces])
+
+    return [join(pieces) for pieces in zip(*found, strict=True)] if isinstance(found[0], list) else join(found)

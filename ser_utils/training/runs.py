@@ -8,13 +8,15 @@ folder without it is a run still going on.
 import dataclasses
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
@@ -38,6 +40,10 @@ RUN_KEYS = (
     "samples_per_second",
 )
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class PublishError(ValueError):
+    """A run that must not be published; the message says why."""
 
 
 # ----------------------------------------------------------------------------------------------- one run
@@ -94,6 +100,17 @@ def is_finished(config, root: str | Path) -> bool:
     return holds(config.run_directory(Path(root)), config)
 
 
+def provenance(config) -> dict:
+    """What every ``run.json`` says of a run and its making; of a network's the device and backend are put in later."""
+    return {
+        "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
+        "profile": config.profile, "corpus": config.corpus,
+        "config": dataclasses.asdict(config), "config_hash": config.hash,
+        "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
+        "device": machine.processor(), "versions": machine.versions(), "revision": machine.revision(),
+    }
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table in one step."""
     with atomic_write(path) as temporary:
@@ -127,7 +144,7 @@ def move_aside(directory: Path) -> None:
 
 
 def copy(directory: Path, target: Path) -> bool:
-    """Copy a run without its weights; False if ``target`` holds the very same files already."""
+    """Copy a run without its weights, ``run.json`` last; False if ``target`` holds the very same files already."""
     if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
            for file in FILES):
         return False
@@ -135,6 +152,28 @@ def copy(directory: Path, target: Path) -> bool:
         with atomic_write(target / file) as temporary:
             shutil.copyfile(directory / file, temporary)
     return True
+
+
+def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.place) -> list[str]:
+    """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
+
+    All are checked (:func:`check`) before the first is copied. A run that is not finished in ``root``, or was trained
+    with other settings, is passed over.
+
+    Raises
+    ------
+    PublishError
+        A run is on another corpus than RAVDESS, or of the profile smoke.
+    ResultsError
+        A run's files contradict each other.
+    """
+    done = [config for config in configs if is_finished(config, root)]
+    for config in done:
+        if config.corpus != "ravdess" or config.profile == "smoke":
+            raise PublishError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
+                               "ravdess are published.")
+        check(config.run_directory(root))
+    return [place(config) for config in done if copy(config.run_directory(root), Path(results) / place(config))]
 
 
 # ---------------------------------------------------------------------------------------- reading and checking
@@ -231,7 +270,7 @@ def _read_info(run_dir: Path) -> dict:
             )
     place = (Path(run_dir).resolve().parts)[-3:]
     stated = (str(info["protocol"]), str(info["model"]), f"fold{info['fold']}")
-    if place != stated:
+    if place not in (stated, (*stated[:2], f"{stated[2]}-seed{info['seed']}")):
         raise ResultsError(
             f"{path} says it is {'/'.join(stated)}, but lies in {'/'.join(place)}. Move or delete it."
         )
@@ -375,13 +414,15 @@ def check(run_dir: str | Path) -> None:
 # ---------------------------------------------------------------------------------------------- many runs
 
 
-def find(root: str | Path) -> list[Path]:
+def find(root: str | Path, seeds: bool = False) -> list[Path]:
     """Folders of finished runs under ``root`` (<protocol>/<model>/fold<k>), in the order of the tables.
 
-    A folder without ``run.json`` is a run still going on and is left out, as are runs of other settings
-    that were moved aside (``fold<k>-<hash>``); a root that does not exist is empty.
+    ``seeds`` takes further seeds in, too (``fold<k>-seed<s>``). A folder without ``run.json`` is a run still going on
+    and is left out, as are runs of other settings that were moved aside (``fold<k>-<hash>``); a root that does not
+    exist is empty.
     """
-    found = [path.parent for path in Path(root).glob("*/*/fold[0-9]/run.json")]
+    name = re.compile(r"fold\d+(-seed\d+)?" if seeds else r"fold\d+")
+    found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.name)]
     protocols = in_order({path.parts[-3] for path in found}, PROTOCOLS)
     models = in_order({path.parts[-2] for path in found}, tuple(MODEL_NAMES))
     return sorted(
@@ -389,17 +430,17 @@ def find(root: str | Path) -> list[Path]:
     )
 
 
-def table(root: str | Path, references: bool = False) -> pd.DataFrame:
+def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd.DataFrame:
     """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read`.
 
-    With ``references`` also those of ``REFERENCE_NAMES``, which are no networks.
+    With ``references`` also those of ``REFERENCE_NAMES``, which are no networks; with ``seeds`` also further seeds.
 
     Raises
     ------
     ResultsError
         If a finished run's file is missing or damaged; the message names the file.
     """
-    rows = [read(path) for path in find(root) if references or path.parts[-2] not in REFERENCE_NAMES]
+    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] not in REFERENCE_NAMES]
     columns = [key for key in RUN_KEYS if key != "metrics"]
     columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
     first = ["protocol", "model", "fold"]
@@ -408,14 +449,14 @@ def table(root: str | Path, references: bool = False) -> pd.DataFrame:
 
 def predictions(
     root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test",
-    references: bool = False,
+    references: bool = False, seeds: bool = False,
 ) -> pd.DataFrame:
     """Predictions of all finished runs of networks under ``root`` in one long table.
 
     ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``REFERENCE_NAMES``,
-    which are no networks (one that is named as ``model`` is read in any case). ``subset`` is "test", "val" or
-    None for both. Columns: protocol, model, fold, clip, subset, label, prediction, p_neutral ... p_surprised.
-    No rows if nothing is finished.
+    which are no networks (one that is named as ``model`` is read in any case), with ``seeds`` also further seeds.
+    ``subset`` is "test", "val" or None for both. Columns: protocol, model, fold, seed, clip, subset, label,
+    prediction, p_neutral ... p_surprised. No rows if nothing is finished.
 
     Raises
     ------
@@ -426,14 +467,14 @@ def predictions(
     """
     if subset not in ("test", "val", None):
         raise ValueError(f"subset must be 'test', 'val' or None, not {subset!r}.")
-    columns = ["protocol", "model", "fold", "clip", "subset", "label", "prediction", *PROBABILITIES]
+    columns = ["protocol", "model", "fold", "seed", "clip", "subset", "label", "prediction", *PROBABILITIES]
     parts = []
-    for path in find(root):
+    for path in find(root, seeds):
         if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
             continue
         if path.parts[-2] in REFERENCE_NAMES and not (references or model):
             continue
         info = _read_info(path)
-        part = _read_predictions(path, info).assign(**{key: info[key] for key in columns[:3]})
+        part = _read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
         parts.append(part if subset is None else part[part.subset == subset])
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
