@@ -16,29 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
+from ser_utils import FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, ResultsError, in_order, metrics
+from ser_utils.evaluation.predictions import AGAIN, check_predictions
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
-RUN_KEYS = (
-    "model",
-    "protocol",
-    "fold",
-    "seed",
-    "profile",
-    "corpus",
-    "parameters",
-    "epochs",
-    "best_epoch",
-    "metrics",
-    "wall_seconds",
-    "samples_per_second",
-)
+RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
+            "wall_seconds", "samples_per_second")
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -179,73 +168,14 @@ def publish(configs: Iterable, root: Path, results: Path, place=lambda config: c
 # ---------------------------------------------------------------------------------------- reading and checking
 
 
-def check_predictions(
-    frame: pd.DataFrame, source: str | Path = "predictions", rows: int | None = None
-) -> None:
-    """Check a table of predictions for everything the results format promises.
-
-    ``source`` is the name used in messages; ``rows`` the number of rows expected (``FULL_ROWS`` for one fold
-    of the whole corpus), or None for any.
-
-    Raises
-    ------
-    ResultsError
-        If columns are missing, the number of rows is wrong, a value is missing or no number, a label is not
-        0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or
-        probabilities leave 0-1 or do not sum to 1 within 0.001.
-    """
-
-    def fail(problem):
-        raise ResultsError(f"{source}: {problem} Delete this run's folder and train it again.")
-
-    missing = [column for column in ["clip", "subset", "label", *PROBABILITIES] if column not in frame]
-    if missing:
-        fail(f"columns missing: {', '.join(missing)}.")
-    if len(frame) == 0:
-        fail("it holds no rows.")
-    if rows is not None and len(frame) != rows:
-        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {rows}.")
-    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    if not np.isfinite(numbers).all() or frame[["clip", "subset"]].isna().any(axis=None):
-        bad = ~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1).to_numpy()
-        fail(f"row {int(bad.argmax()) + 1} holds NaN, an empty cell or a value that is no finite number.")
-    if not np.isin(numbers[:, 0], range(len(EMOTIONS))).all():
-        fail(f"labels must be 0 to {len(EMOTIONS) - 1}; found {np.unique(numbers[:, 0])[:10]}.")
-    if not frame.subset.isin(["val", "test"]).all():
-        fail(f"subset must be 'val' or 'test'; found {sorted(set(frame.subset) - {'val', 'test'})[:5]}.")
-    clips = frame["clip"].astype(str)
-    if clips.duplicated().any():
-        fail(f"clip {clips[clips.duplicated()].iloc[0]} occurs twice.")
-    probabilities = numbers[:, 1:]
-    wrong = (np.abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        fail(
-            f"probabilities of clip {clips.iloc[row]} sum to {probabilities[row].sum():.4f} "
-            f"(smallest {probabilities[row].min():.4f}); they must be 0 to 1 and sum to 1."
-        )
-    named = pd.to_numeric(clips.str[6:8], errors="coerce") - 1
-    if (named.to_numpy() != numbers[:, 0]).any():
-        row = int((named.to_numpy() != numbers[:, 0]).argmax())
-        fail(f"clip {clips.iloc[row]} is labelled {numbers[row, 0]:.0f}, which its name contradicts.")
-
-
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV file of a run, or a :class:`ResultsError` that names it."""
     if not path.is_file():
-        raise ResultsError(
-            f"{path} is missing: the run beside it is incomplete. Delete that folder and train it again."
-        )
+        raise ResultsError(f"{path} is missing: the run beside it is incomplete. {AGAIN}")
     try:
         return pd.read_csv(path)
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise ResultsError(
-            f"{path} cannot be read ({error}). Delete that folder and train it again."
-        ) from error
-
-
-def _finite(value) -> bool:
-    return isinstance(value, (int, float)) and bool(np.isfinite(value))
+        raise ResultsError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
 
 def _read_info(run_dir: Path) -> dict:
@@ -256,25 +186,28 @@ def _read_info(run_dir: Path) -> dict:
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ResultsError(
-            f"{path} is damaged ({error}). Delete that folder and train the run again."
-        ) from error
+        raise ResultsError(f"{path} is damaged ({error}). {AGAIN}") from error
     missing = [key for key in RUN_KEYS if not isinstance(info, dict) or key not in info]
     if missing:
-        raise ResultsError(f"{path} lacks {', '.join(missing)}. Delete that folder and train the run again.")
+        raise ResultsError(f"{path} lacks {', '.join(missing)}. {AGAIN}")
+    scores = info["metrics"] if isinstance(info["metrics"], dict) else {}
     for subset in ("val", "test"):
-        scores = info["metrics"].get(subset) if isinstance(info["metrics"], dict) else None
-        if not isinstance(scores, dict) or not all(_finite(scores.get(name)) for name in METRICS):
-            raise ResultsError(
-                f"{path}: metrics of {subset} must be the finite numbers {', '.join(METRICS)}."
-            )
+        values = [(scores.get(subset) or {}).get(name) for name in METRICS]
+        if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in values):
+            raise ResultsError(f"{path}: metrics of {subset} must be the finite numbers {', '.join(METRICS)}.")
     place = (Path(run_dir).resolve().parts)[-3:]
     stated = (str(info["protocol"]), str(info["model"]), f"fold{info['fold']}")
     if place not in (stated, (*stated[:2], f"{stated[2]}-seed{info['seed']}")):
-        raise ResultsError(
-            f"{path} says it is {'/'.join(stated)}, but lies in {'/'.join(place)}. Move or delete it."
-        )
+        raise ResultsError(f"{path} says it is {'/'.join(stated)}, but lies in {'/'.join(place)}. Move or delete it.")
     return info
+
+
+def _read_predictions(run_dir: Path, info: dict) -> pd.DataFrame:
+    path = Path(run_dir) / "predictions.csv"
+    frame = _read_csv(path)
+    check_predictions(frame, path, rows=FULL_ROWS if info["profile"] == "full" else None)
+    frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
+    return frame
 
 
 def read_predictions(run_dir: str | Path) -> pd.DataFrame:
@@ -286,15 +219,7 @@ def read_predictions(run_dir: str | Path) -> pd.DataFrame:
         See :func:`check_predictions`; also if the file is missing or unreadable. A run of profile ``full``
         must have 480 rows.
     """
-    return _read_predictions(Path(run_dir), _read_info(Path(run_dir)))
-
-
-def _read_predictions(run_dir: Path, info: dict) -> pd.DataFrame:
-    path = run_dir / "predictions.csv"
-    frame = _read_csv(path)
-    check_predictions(frame, path, rows=FULL_ROWS if info["profile"] == "full" else None)
-    frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
-    return frame
+    return _read_predictions(run_dir, _read_info(run_dir))
 
 
 def read_history(run_dir: str | Path) -> pd.DataFrame:
@@ -309,9 +234,7 @@ def read_history(run_dir: str | Path) -> pd.DataFrame:
     frame = _read_csv(path)
     missing = [column for column in HISTORY_COLUMNS if column not in frame]
     if missing or frame.empty:
-        raise ResultsError(
-            f"{path} lacks {', '.join(missing) or 'any epoch'}. Delete that folder and train it again."
-        )
+        raise ResultsError(f"{path} lacks {', '.join(missing) or 'any epoch'}. {AGAIN}")
     return frame
 
 
@@ -320,36 +243,32 @@ def read(run_dir: str | Path) -> dict:
 
     Keys: protocol, model, fold, seed, profile, corpus, parameters, epochs, best_epoch, wall_seconds,
     samples_per_second, val_accuracy ... test_f1 (fractions 0-1), dir (Path). All three files are read and
-    checked, and the test metrics in ``run.json`` must be those of ``predictions.csv``.
+    checked, and the accuracies in ``run.json`` must be those of ``predictions.csv``.
 
     Raises
     ------
     ResultsError
         If a file is missing, damaged or contradicts another.
     """
-    run_dir = Path(run_dir)
-    info = _read_info(run_dir)
-    read_history(run_dir)
-    predictions = _read_predictions(run_dir, info)
-    for subset in ("val", "test"):
-        part = predictions[predictions.subset == subset]
-        if part.empty:
-            raise ResultsError(
-                f"{run_dir / 'predictions.csv'} has no {subset} clips. Delete that folder and train again."
-            )
-        accuracy = float((part.label == part.prediction).mean())
-        # Rounding to five decimals may turn a tie: allow one clip.
-        if abs(accuracy - info["metrics"][subset]["accuracy"]) > 1 / len(part) + 1e-4:
-            raise ResultsError(
-                f"{run_dir / 'run.json'} states a {subset} accuracy of "
-                f"{info['metrics'][subset]['accuracy']:.4f}, "
-                f"predictions.csv beside it gives {accuracy:.4f}. Delete that folder and train the run again."
-            )
+    info, _, frame = _load(Path(run_dir))
     row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
-    row |= {
-        f"{subset}_{name}": info["metrics"][subset][name] for subset in ("val", "test") for name in METRICS
-    }
-    return row | {"dir": run_dir}
+    row |= {f"{subset}_{name}": info["metrics"][subset][name] for subset in ("val", "test") for name in METRICS}
+    return row | {"dir": Path(run_dir)}
+
+
+def _load(run_dir: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
+    """``run.json``, history and predictions of a run, which must not contradict each other."""
+    info, history = _read_info(run_dir), read_history(run_dir)
+    frame = _read_predictions(run_dir, info)
+    for subset in ("val", "test"):
+        part, stated = frame[frame.subset == subset], info["metrics"][subset]["accuracy"]
+        if part.empty:
+            raise ResultsError(f"{run_dir / 'predictions.csv'} has no {subset} clips. {AGAIN}")
+        accuracy = float((part.label == part.prediction).mean())
+        if abs(accuracy - stated) > 1 / len(part) + 1e-4:  # rounding to five decimals may turn a tie: allow one clip
+            raise ResultsError(f"{run_dir / 'run.json'} states a {subset} accuracy of {stated:.4f}, predictions.csv "
+                               f"beside it gives {accuracy:.4f}. {AGAIN}")
+    return info, history, frame
 
 
 def check(run_dir: str | Path) -> None:
@@ -366,10 +285,7 @@ def check(run_dir: str | Path) -> None:
     ResultsError
         The message says which of these does not hold.
     """
-    run_dir = Path(run_dir)
-    read(run_dir)
-    info, history = _read_info(run_dir), read_history(run_dir)
-    predictions = _read_predictions(run_dir, info)
+    info, history, frame = _load(Path(run_dir))
 
     def fail(problem):
         raise ResultsError(f"{run_dir}: {problem} This run can't be trusted; train it again.")
@@ -386,13 +302,12 @@ def check(run_dir: str | Path) -> None:
     if kept.empty or tuple(kept.iloc[0][same]) != tuple(due[same]):
         fail(f"epoch {info['best_epoch']} was kept, but epoch {due.epoch:.0f} is the "
              f"{'last one' if last else 'best on validation clips'}: something else chose the epoch.")
-    for subset, part in predictions.groupby("subset"):
-        true = metrics(part.label, part.prediction)
+    for subset, part in frame.groupby("subset"):
+        true, stated = metrics(part.label, part.prediction), info["metrics"][subset]
         for name in METRICS:
-            if abs(true[name] - info["metrics"][subset][name]) > 1e-4:
-                fail(f"run.json states a {subset} {name} of {info['metrics'][subset][name]:.4f}, the predictions "
-                     f"give {true[name]:.4f}.")
-    val = predictions[predictions.subset == "val"]
+            if abs(true[name] - stated[name]) > 1e-4:
+                fail(f"run.json states a {subset} {name} of {stated[name]:.4f}, the predictions give {true[name]:.4f}.")
+    val = frame[frame.subset == "val"]
     right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
     low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
     accuracy = float((val.label == val.prediction).mean())
@@ -400,15 +315,14 @@ def check(run_dir: str | Path) -> None:
     if info["config"].get("versions", 1) == 1 and not told:
         fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
              f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
-    protocol = info["protocol"]
-    if len(predictions) == FULL_ROWS and protocol in PROTOCOLS:
-        fold_of = folds.table().set_index("clip")[protocol]
+    if len(frame) == FULL_ROWS and info["protocol"] in PROTOCOLS:
+        fold_of = folds.table().set_index("clip")[info["protocol"]]
         for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
-            clips = predictions["clip"][predictions.subset == subset]
+            clips = frame["clip"][frame.subset == subset]
             strangers = clips[fold_of.reindex(clips).to_numpy() != number]
             if len(strangers):
-                fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {protocol}, among them "
-                     f"{strangers.iloc[0]}.")
+                fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {info['protocol']}, among "
+                     f"them {strangers.iloc[0]}.")
 
 
 # ---------------------------------------------------------------------------------------------- many runs
@@ -425,9 +339,7 @@ def find(root: str | Path, seeds: bool = False) -> list[Path]:
     found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.name)]
     protocols = in_order({path.parts[-3] for path in found}, PROTOCOLS)
     models = in_order({path.parts[-2] for path in found}, tuple(MODEL_NAMES))
-    return sorted(
-        found, key=lambda path: (protocols.index(path.parts[-3]), models.index(path.parts[-2]), path.name)
-    )
+    return sorted(found, key=lambda path: (protocols.index(path.parts[-3]), models.index(path.parts[-2]), path.name))
 
 
 def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd.DataFrame:
