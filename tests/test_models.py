@@ -12,7 +12,7 @@ import pytest
 from keras import applications
 
 from ser_utils import models
-from ser_utils.models import common, lstm, pretrained
+from ser_utils.models import common, lstm
 from ser_utils.models.alexnet import LocalResponseNormalization
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import ROOT
@@ -138,10 +138,6 @@ def test_full_size_parameters():
     (("lstm", SHAPE), {"front_2d": 8, "stack": 3}, "1, 2 or 4 frames to a step, not 3"),
     (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7"),
     (("alexnet", SHAPE), {"weights": "imagenet"}, "alexnet has no option 'weights'"),
-    (("vgg16", SHAPE), {"weights": "random", "width": 0.5}, "weights needs.*leave width of vgg16 at 1.0"),
-    (("vgg16", SHAPE), {"weights": "random", "canonical": True}, "leave canonical of vgg16 at False"),
-    (("resnet", SHAPE), {"weights": "random"}, "weights of resnet needs depth=50"),
-    (("vgg16", (48, 24, 2)), {"weights": "random"}, "1 or 3 channels, not 2"),
 ])
 def test_errors_say_what_to_do(arguments, options, message):
     with pytest.raises(ValueError, match=message):
@@ -186,80 +182,6 @@ def shaken(network):
         elif weight.path.endswith(("beta", "mean", "bias")):
             weight.assign(rng.normal(0, 0.1, weight.shape))
     return network
-
-
-@pytest.mark.parametrize(("name", "suffix"), [
-    ("resnet", ".weights.h5"), ("inceptionnet", ".keras"), ("vgg16", ".weights.h5"), ("vgg19", ".h5")])
-def test_imagenet_start(name, suffix, tmp_path):
-    """From a file of Keras's own network: the trunk answers to a spectrogram as that does to a grey photograph."""
-    reference, _, options = REFERENCES[name]
-    shape = (107, 75) if name == "inceptionnet" else (64, 32)
-    theirs = shaken(reference(weights=None, include_top=False, input_shape=(*shape, 3)))
-    path = tmp_path / f"published{suffix}"
-    theirs.save_weights(path) if suffix == ".weights.h5" else theirs.save(path)
-    ours = models.build(name, (*shape, 1), weights=path, **options)
-    image = rng.normal(size=(2, *shape, 1)).astype("float32")
-    image[1, 40:] = 0
-    scale, offset = pretrained.PIXELS[name]
-    expected = run(theirs, np.repeat(scale * image + offset, 3, axis=-1))
-    trunk = keras.Model(ours.input, ours.get_layer("last_conv").output)
-    found = run(trunk, image)
-    if name.startswith("vgg"):
-        found = run(keras.layers.MaxPooling2D(2), found)  # ours leaves out the last pooling
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
-    assert np.ptp(expected) > 1e-3
-    attention = run(models.attention_model(ours), image)
-    np.testing.assert_allclose(attention.sum(axis=1), 1, atol=1e-5)
-    assert attention.shape[1] == ours.get_layer("last_conv").output.shape[1]
-    assert run(ours, image).shape == (2, 8)
-
-
-def test_imagenet_start_masks_the_frames_that_inception_sees():
-    """Unpadded, step j of the map is centred on frame 37 + 32 j: measured on an untrained trunk."""
-    model = models.build("inceptionnet", (171, 75, 1), weights="random")
-    steps = model.get_layer("last_conv").output.shape[1]
-    x = np.zeros((steps, 171, 75, 1), "float32")
-    for j in range(steps):
-        x[j, 37 + 32 * j] = 1
-    x[:, 0] = 1  # outside of what any step is centred on
-    assert steps == 4
-    mask = run(keras.Model(model.input, model.get_layer("mask_pool").output), x)
-    assert mask.tolist() == np.eye(4, dtype=bool).tolist()
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    vgg19 = applications.VGG19(weights=None, include_top=False)
-    path = tmp_path / "vgg19.weights.h5"
-    vgg19.save_weights(path)
-    with pytest.raises(ValueError, match="vgg19.weights.h5 does not hold the weights of keras.applications.VGG16"):
-        models.build("vgg16", SHAPE, weights=path)
-    vgg19.save(tmp_path / "vgg19.keras")
-    with pytest.raises(ValueError, match="vgg19.keras does not hold the weights of keras.applications.VGG16"):
-        models.build("vgg16", SHAPE, weights=tmp_path / "vgg19.keras")
-
-
-def test_weights_with_dense_layers_will_do(tmp_path):
-    """A file of the whole network; a small number of classes and a small image would not be Keras's file."""
-    theirs = applications.ResNet50(weights=None)
-    path = tmp_path / "whole.h5"
-    theirs.save(path)
-    ours = models.build("resnet", SHAPE, depth=50, weights=path)
-    np.testing.assert_array_equal(ours.get_layer("conv5_block3_3").get_weights()[0],
-                                  theirs.get_layer("conv5_block3_3_conv").get_weights()[0])
-    np.testing.assert_allclose(ours.get_layer("conv1").get_weights()[0][:, :, 0],
-                               theirs.get_layer("conv1_conv").get_weights()[0].sum(axis=2), rtol=1e-6)
-
-
-def test_missing_weights_are_explained(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="no weights file.*none.h5.*applications.VGG16"):
-        models.build("vgg16", SHAPE, weights=tmp_path / "none.h5")
-
-    def unreachable(include_top, weights):
-        raise Exception("URL fetch failure")  # what Keras raises
-
-    monkeypatch.setattr(applications, "VGG16", unreachable)
-    with pytest.raises(OSError, match="VGG16 could not be downloaded .URL fetch failure.*path"):
-        models.build("vgg16", SHAPE, weights="imagenet")
 
 
 @pytest.mark.parametrize(("name", "options", "parameters"), [

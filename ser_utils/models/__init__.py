@@ -1,7 +1,7 @@
 """The seven networks behind one function: ``build(name, input_shape)``.
 
 A network takes (batch, frames, bins, channels), normalised; a frame whose values are all exactly 0 is
-padding. It returns class probabilities in float32. All train from scratch, unless ``weights`` says otherwise.
+padding. It returns class probabilities in float32.
 """
 
 import inspect
@@ -11,7 +11,6 @@ import keras
 from ser_utils.models import alexnet as _alexnet
 from ser_utils.models import inceptionnet as _inceptionnet
 from ser_utils.models import lstm as _lstm
-from ser_utils.models import pretrained as _pretrained
 from ser_utils.models import resnet as _resnet
 from ser_utils.models import transformer as _transformer
 from ser_utils.models import vgg as _vgg
@@ -90,9 +89,7 @@ def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> 
             raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
     if not 0 <= kwargs.get("dropout", 0) < 1:
         raise ValueError(f"Option dropout of {name} must lie in [0, 1), got {kwargs['dropout']}.")
-    shape = _checked(input_shape)
-    _pretrained.check(name, shape, kwargs, known)
-    return BUILDERS[name](shape, classes, **kwargs)
+    return BUILDERS[name](_checked(input_shape), classes, **kwargs)
 
 
 def _checked(input_shape) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from ser_utils.models import pretrained
 from ser_utils.models.common import batch_norm, head, scaled
 
 ORIGINAL_SHAPE = (299, 299, 3)
@@ -12,7 +11,7 @@ SEVEN_FILTERS = (128, 160, 160, 192)  # modules on the middle grid (figure 6): c
 
 
 def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, stem_pool=False,
-                 modules=(3, 4, 2), weights=None, bands=3, pooling="attention", dropout=0.5) -> keras.Model:
+                 modules=(3, 4, 2), bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """Inception-v3 for spectrograms, or as published.
 
     A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. Changed for spectrograms: padded
@@ -27,21 +26,19 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
     stem_stride : step of conv1, 1 or 2 (as published).
     stem_pool : pool after conv3, too, as published.
     modules : how many modules on each of the three grids, at most (3, 4, 2), the published numbers.
-    weights : start from ImageNet: the published trunk, unpadded, see ``pretrained.start``.
     bands, pooling, dropout : see ``common.head``.
     """
     if len(modules) != 3 or any(not 0 <= n <= most for n, most in zip(modules, (3, 4, 2), strict=True)):
         raise ValueError(f"modules must be three numbers up to (3, 4, 2), got {modules}.")
     padding = "same"
-    if canonical or weights is not None:
+    if canonical:
         stem_stride, stem_pool, padding = 2, True, "valid"
         if min(input_shape[:2]) < 75:
             raise ValueError(f"Inception-v3 as published needs at least 75 frames and 75 bins, got {input_shape}.")
     inputs = keras.Input(input_shape, name="input")
     unit = _Unit(width)
 
-    x = inputs if weights is None else pretrained.rescaled(inputs, "inceptionnet")
-    x = unit(x, 32, 3, "conv1", stride=stem_stride, padding=padding)
+    x = unit(inputs, 32, 3, "conv1", stride=stem_stride, padding=padding)
     x = unit(x, 32, 3, "conv2", padding=padding)
     x = unit(x, 64, 3, "conv3")
     if stem_pool:
@@ -63,12 +60,8 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
-        seen, stride = inputs, 8 * stem_stride * (1 + stem_pool)
-        if padding == "valid":  # unpadded, step j of the map is centred on frame 37 + 32 j
-            rest = input_shape[0] - 21 - stride * x.shape[1]
-            seen = layers.Cropping2D(((21, rest), 0), name="mask_crop")(inputs)
-        outputs = head(x, seen, stride, classes, bands, pooling, dropout)
-    return pretrained.start(keras.Model(inputs, outputs, name="inceptionnet"), weights)
+        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, bands, pooling, dropout)
+    return keras.Model(inputs, outputs, name="inceptionnet")
 
 
 class _Unit:

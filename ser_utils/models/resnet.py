@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from ser_utils.models import pretrained
 from ser_utils.models.common import batch_norm, conv, head, scaled
 
 ORIGINAL_SHAPE = (224, 224, 3)
@@ -12,7 +11,7 @@ FILTERS = (64, 128, 256, 512)
 
 
 def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False, skip=True,
-           weights=None, bands=3, pooling="attention", dropout=0.5) -> keras.Model:
+           bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
     Changed for spectrograms: no pooling after conv1, so a frame of the last map spans ``8 x stem_stride``
@@ -29,18 +28,16 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
     stem_stride : step of conv1, 1, 2 (as published) or 4.
     stem_pool : pool after conv1, as published.
     skip : False leaves out "+ x": the plain network the paper compares with.
-    weights : with depth 50, start from ImageNet: the published trunk, see ``pretrained.start``.
     bands, pooling, dropout : see ``common.head``.
     """
     if depth not in BLOCKS:
         raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
     block = _bottleneck if depth == 50 else _basic
-    bias = (canonical or weights is not None) and depth == 50
-    if canonical or weights is not None:
+    bias = canonical and depth == 50
+    if canonical:
         stem_stride, stem_pool = 2, True
     inputs = keras.Input(input_shape, name="input")
-    x = inputs if weights is None else pretrained.rescaled(inputs, "resnet")
-    x = _conv_bn(x, scaled(64, width), 7, stem_stride, bias, "conv1")
+    x = _conv_bn(inputs, scaled(64, width), 7, stem_stride, bias, "conv1")
     x = layers.Activation("relu", name="conv1_relu")(x)
     if stem_pool:
         x = layers.ZeroPadding2D(1, name="conv1_poolpad")(x)
@@ -54,7 +51,7 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
         outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, bands, pooling, dropout)
-    return pretrained.start(keras.Model(inputs, outputs, name="resnet"), weights)
+    return keras.Model(inputs, outputs, name="resnet")
 
 
 def _conv_bn(x, filters, kernel, stride, bias, name):

@@ -3,7 +3,6 @@
 import keras
 from keras import layers
 
-from ser_utils.models import pretrained
 from ser_utils.models.common import conv_bn, conv_relu, head, scaled
 
 ORIGINAL_SHAPE = (224, 224, 3)
@@ -21,7 +20,7 @@ def vgg19(input_shape, classes=8, **options) -> keras.Model:
     return vgg("vgg19", input_shape, classes, **options)
 
 
-def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, batch_norm=True, weights=None,
+def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, batch_norm=True,
         bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
     """A VGG network for spectrograms, or as published.
 
@@ -38,13 +37,12 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
     width : factor on all channel counts.
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
     batch_norm : False goes back to convolutions with biases and nothing else, as published.
-    weights : start from ImageNet: convolutions as without ``batch_norm``, see ``pretrained.start``.
     hidden : units of the dense layers before the last (scaled by ``width`` too).
     bands, pooling, dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
-    x = inputs if weights is None else pretrained.rescaled(inputs, name)
-    unit = conv_bn if batch_norm and weights is None else conv_relu
+    x = inputs
+    unit = conv_bn if batch_norm else conv_relu
     for block, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[name], strict=True), start=1):
         for number in range(1, count + 1):
             layer = f"conv{block}_{number}"
@@ -59,7 +57,7 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
     if not canonical:
         hidden = tuple(scaled(units, width) for units in hidden)
         outputs = head(x, inputs, 16 * stem_stride, classes, bands, pooling, dropout, hidden)
-        return pretrained.start(keras.Model(inputs, outputs, name=name), weights)
+        return keras.Model(inputs, outputs, name=name)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(4096, activation="relu", name="fc6")(x)
     x = layers.Dense(4096, activation="relu", name="fc7")(x)
