@@ -13,7 +13,7 @@ from ser_utils import EMOTIONS
 from ser_utils.paper import MODEL_NAMES
 
 METRICS = ("accuracy", "precision", "recall", "f1")
-ENSEMBLE_NAMES = {"ensemble": "Ensemble, mean", "greedy": "Ensemble, weighted"}  # of the networks
+ENSEMBLE_NAMES = {"ensemble": "Ensemble, mean", "weighted": "Ensemble, weighted"}  # of the networks
 PROTOCOL_TITLES = {
     "random": "Random split (the paper's)",
     "twins": "Twins kept together",
@@ -34,25 +34,19 @@ class ResultsError(ValueError):
 def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
     """Count of clips by true class (rows) and predicted class (columns), shape (classes, classes), int64.
 
-    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, classes), of which the largest
-    counts.
+    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, classes), of which the largest counts.
 
     Raises
     ------
     ValueError
         If the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
     """
-    labels = _classes(labels, "labels", classes)
-    predictions = np.asarray(predictions)
+    labels, predictions = _classes(labels, "labels", classes), np.asarray(predictions)
     if predictions.ndim == 2:
         if predictions.shape[1] != classes:
-            raise ValueError(
-                f"Probabilities have {predictions.shape[1]} columns; {classes} classes need {classes}."
-            )
+            raise ValueError(f"Probabilities have {predictions.shape[1]} columns; {classes} classes need {classes}.")
         if not np.isfinite(predictions).all():
-            raise ValueError(
-                "Probabilities hold NaN or infinite values; the network that made them diverged."
-            )
+            raise ValueError("Probabilities hold NaN or infinite values; the network that made them diverged.")
         predictions = predictions.argmax(axis=1)
     predictions = _classes(predictions, "predictions", classes)
     if len(labels) != len(predictions):
@@ -64,38 +58,30 @@ def _classes(values, what: str, classes: int) -> np.ndarray:
     """One-dimensional class numbers as int64, checked."""
     values = np.asarray(values)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(
-            f"{what} must be a list of at least one class number, not an array of shape {values.shape}."
-        )
+        raise ValueError(f"{what} must be a list of at least one class number, not an array of shape {values.shape}.")
     if not np.isfinite(values).all():
         raise ValueError(f"{what} hold NaN or infinite values.")
     numbers = values.astype(np.int64)
     if (numbers != values).any() or numbers.min() < 0 or numbers.max() >= classes:
-        raise ValueError(
-            f"{what} must be whole numbers from 0 to {classes - 1}; found {np.unique(values)[:10]}."
-        )
+        raise ValueError(f"{what} must be whole numbers from 0 to {classes - 1}; found {np.unique(values)[:10]}.")
     return numbers
 
 
 def metrics_from_confusion(matrix) -> dict:
     """Accuracy and macro precision, recall and F1 of confusion matrices, shape (..., classes, classes).
 
-    Per class (paper, equations 8 to 10): precision = TP / (TP + FP), recall = TP / (TP + FN),
-    F1 = 2 precision recall / (precision + recall) = 2 TP / (2 TP + FP + FN); a quotient with nothing below
-    the line is 0. The mean runs over the classes that occur as label or as prediction, as in scikit-learn.
-    Accuracy is the share on the diagonal (equation 7 for more than two classes).
-
-    Returns a dict of arrays of shape (...), fractions 0-1.
+    As scikit-learn's with ``zero_division=0``, for many matrices at once: precision = TP / (TP + FP), recall =
+    TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN) of each class (paper, equations 8 to 10), averaged over the classes
+    that occur as label or as prediction. Returns a dict of arrays of shape (...), fractions 0-1.
     """
     matrix = np.asarray(matrix, dtype=float)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
-    true = matrix.sum(axis=-1)
-    predicted = matrix.sum(axis=-2)
-    seen = (true + predicted) > 0
+    true, predicted = matrix.sum(axis=-1), matrix.sum(axis=-2)
+    seen = (true + predicted > 0).sum(axis=-1)
 
     def macro(above, below):
         ratio = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-        return ratio.sum(axis=-1) / np.maximum(seen.sum(axis=-1), 1)
+        return ratio.sum(axis=-1) / np.maximum(seen, 1)
 
     return {
         "accuracy": hits.sum(axis=-1) / np.maximum(true.sum(axis=-1), 1),
@@ -108,8 +94,7 @@ def metrics_from_confusion(matrix) -> dict:
 def metrics(labels, predictions, classes: int = len(EMOTIONS)) -> dict[str, float]:
     """Accuracy, macro precision, macro recall (= unweighted average recall, UAR) and macro F1, fractions 0-1.
 
-    ``predictions`` are class numbers (n,) or probabilities (n, classes). Definitions: see
-    :func:`metrics_from_confusion`; errors: see :func:`confusion`.
+    ``predictions`` are class numbers (n,) or probabilities (n, classes); errors: see :func:`confusion`.
     """
     scores = metrics_from_confusion(confusion(labels, predictions, classes))
     return {name: float(value) for name, value in scores.items()}
@@ -133,21 +118,16 @@ def calibration(labels, probabilities, bins: int = 10) -> pd.DataFrame:
     number = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, bins - 1)
     clips = np.bincount(number, minlength=bins)
     with np.errstate(invalid="ignore"):
-        return pd.DataFrame(
-            {
-                "low": edges[:-1],
-                "high": edges[1:],
-                "clips": clips,
-                "confidence": np.bincount(number, weights=confidence, minlength=bins) / clips,
-                "accuracy": np.bincount(number, weights=right, minlength=bins) / clips,
-            }
-        )
+        return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "clips": clips,
+                             "confidence": np.bincount(number, weights=confidence, minlength=bins) / clips,
+                             "accuracy": np.bincount(number, weights=right, minlength=bins) / clips})
 
 
 def calibration_error(labels, probabilities, bins: int = 10) -> float:
-    """Expected calibration error (Guo et al. 2017): gap of confidence and accuracy, weighted by clips."""
+    """Expected calibration error (Guo et al. 2017): gap of confidence and accuracy, weighted by clips; 0-1."""
     table = calibration(labels, probabilities, bins).dropna()
     return float(((table.confidence - table.accuracy).abs() * table.clips).sum() / table.clips.sum())
+
 
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
     """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
@@ -165,63 +145,69 @@ def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
         bad = clips[parts.isna().any(axis=1)].iloc[0]
         raise ResultsError(f"Clip name {bad!r} is not a RAVDESS name such as 03-01-05-01-02-01-12.")
     actor = parts[1].astype(int)
-    return pd.DataFrame(
-        {
-            "intensity": np.where(parts[0] == "02", "strong", "normal"),
-            "actor": actor,
-            "gender": np.where(actor % 2 == 1, "male", "female"),
-        }
-    )
+    return pd.DataFrame({"intensity": np.where(parts[0] == "02", "strong", "normal"), "actor": actor,
+                         "gender": np.where(actor % 2 == 1, "male", "female")})
+
 
 def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
     """Distinct names, those of ``first`` in its order, then the others alphabetically; references last."""
-    names = set(names)
-    others = sorted(names - set(first), key=lambda name: (_place(name), name))
-    return [name for name in first if name in names] + others
+    last = list(REFERENCE_NAMES)
+    others = sorted(set(names) - set(first),
+                    key=lambda name: (last.index(name) + 1 if name in last else 0, name))
+    return [name for name in first if name in set(names)] + others
 
 
-def _place(name: str) -> int:
-    """Where a name that is no network stands: 0, or for a reference its place behind the others."""
-    return list(REFERENCE_NAMES).index(name) + 1 if name in REFERENCE_NAMES else 0
+def model_name(model: str) -> str:
+    """What a model is called in tables and figures."""
+    return (MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES).get(model, model.replace("_", " ").capitalize())
 
-def ensemble(predictions: pd.DataFrame, name: str = "ensemble") -> pd.DataFrame:
-    """The mean of several models' probabilities for each clip, in the format of :func:`load_predictions`.
+
+# --------------------------------------------------------------------------------------------- ensembles
+
+
+def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "model") -> pd.DataFrame:
+    """The mean of several models' probabilities for each clip, in the format of ``runs.predictions``.
+
+    ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network.
 
     Raises
     ------
     ResultsError
-        If some model lacks clips that another has, or labels of one clip differ.
+        If some member lacks clips that another has, or labels of one clip differ.
     """
     keys = ["protocol", "fold", "clip", "subset"]
     groups = predictions.groupby(keys, sort=False)
-    short = groups.model.nunique() < predictions.model.nunique()
-    if short.any() or predictions.duplicated([*keys, "model"]).any():
+    short = groups[over].nunique() < predictions[over].nunique()
+    if short.any() or predictions.duplicated([*keys, over]).any():
         raise ResultsError(
-            f"An ensemble needs each model once for each clip: {int(short.sum())} clips lack a model. "
-            "Finish the missing folds or leave the model out."
-        )
+            f"An ensemble needs each {over} once for each clip: {int(short.sum())} clips lack a {over}. "
+            f"Finish the missing folds or leave the {over} out.")
     if (groups.label.nunique() > 1).any():
-        raise ResultsError(
-            "The models disagree about a clip's label; their runs come from different corpora."
-        )
+        raise ResultsError("The models disagree about a clip's label; their runs come from different corpora.")
     mean = groups[["label", *PROBABILITIES]].mean().reset_index()
     mean["label"] = mean.label.astype(int)
     mean["prediction"] = mean[PROBABILITIES].to_numpy().argmax(axis=1)
-    return mean.assign(model=name)[list(predictions.columns)]
+    mean = mean.assign(model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
+    return mean[list(predictions.columns)]
 
 
-def greedy_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
+def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
     """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
 
     Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at
     a time, whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept.
-    ``validation`` holds each model once for each clip, in the format of :func:`load_predictions`.
+    ``validation`` holds each model once for each clip, in the format of ``runs.predictions``.
+
+    Raises
+    ------
+    ResultsError
+        If the models were validated on different clips.
     """
-    models = in_order(set(validation.model), MODEL_NAMES)
+    models = in_order(validation.model, tuple(MODEL_NAMES))
     members = [validation[validation.model == model].sort_values("clip") for model in models]
     labels = members[0].label.to_numpy()
     if any(not np.array_equal(member["clip"].to_numpy(), members[0]["clip"].to_numpy()) for member in members):
-        raise ResultsError("The models were validated on different clips; they can't be weighed against each other.")
+        raise ResultsError("The models were validated on different clips; they can't be weighted.")
     likely = np.stack([member[PROBABILITIES].to_numpy()[np.arange(len(labels)), labels] for member in members])
     chosen, best = [], (np.inf, [])
     for _ in range(rounds):
@@ -232,19 +218,14 @@ def greedy_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
     return pd.Series(np.bincount(best[1], minlength=len(models)) / len(best[1]), index=models)
 
 
-def greedy_ensemble(predictions: pd.DataFrame, name: str = "greedy") -> pd.DataFrame:
-    """The models' mean with :func:`greedy_weights` of each fold's validation clips, for its test clips.
+def weighted_ensemble(predictions: pd.DataFrame, name: str = "weighted") -> pd.DataFrame:
+    """Test clips judged by the models' mean, weighted by each fold's validation clips (:func:`ensemble_weights`).
 
-    ``predictions`` holds validation and test clips of every model (``load_predictions(subset=None)``).
-
-    Raises
-    ------
-    ResultsError
-        See :func:`ensemble`.
+    ``predictions`` holds validation and test clips of every model. Errors: see :func:`ensemble`.
     """
     parts = []
     for _, fold in predictions.groupby(["protocol", "fold"]):
-        weights = greedy_weights(fold[fold.subset == "val"])
+        weights = ensemble_weights(fold[fold.subset == "val"])
         test = fold[fold.subset == "test"].copy()
         test[PROBABILITIES] = test[PROBABILITIES].mul(test.model.map(weights) * len(weights), axis=0)
         parts.append(ensemble(test, name))
@@ -254,16 +235,21 @@ def greedy_ensemble(predictions: pd.DataFrame, name: str = "greedy") -> pd.DataF
 def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Test predictions of the two ensembles of one protocol's networks, and how many networks they join.
 
-    The networks with the most finished folds take part, or all that were run if that is one alone; only folds that
-    all of them finished count. No predictions and 0 where there are not two networks or more.
+    Of the seven networks those with the most finished folds take part, or all that were run if that is one alone;
+    only folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own.
+    No predictions and 0 where there are not two networks or more. ``predictions``: validation and test clips.
     """
-    finished = predictions.groupby("fold").model.unique()
+    predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()
     models = done.index[done == done.max()]
     if len(models) < 2:
         models = done.index
-    folds = [fold for fold, present in finished.items() if set(models) <= set(present)]
-    if len(models) < 2 or not folds:
+    mine = predictions[predictions.model.isin(models)]
+    shared = mine[mine.groupby(["seed", "fold"]).model.transform("nunique") == len(models)]
+    folds = shared[shared.seed == 0].fold.unique()
+    complete = shared.groupby("seed").fold.transform("nunique") == len(folds)
+    if len(models) < 2 or not len(folds):
         return predictions.head(0), 0
-    shared = predictions[predictions.fold.isin(folds) & predictions.model.isin(models)]
-    return pd.concat([ensemble(shared[shared.subset == "test"]), greedy_ensemble(shared)]), len(models)
+    joint = [make(part) for _, part in shared[complete].groupby("seed")
+             for make in (lambda part: ensemble(part[part.subset == "test"]), weighted_ensemble)]
+    return pd.concat(joint, ignore_index=True), len(models)

@@ -1,13 +1,11 @@
 """Reference rows: what no deep network is needed for, measured on the same clips and folds.
 
 The most frequent class, logistic regression and a support vector machine, the latter two on the mean and
-standard deviation over time of every MFCC and delta. They write the run format of the networks, so that the
-same code publishes and tabulates them.
+standard deviation over time of every MFCC and delta. They write the run format of the networks.
 """
 
 import argparse
 import dataclasses
-import json
 import sys
 import time
 from pathlib import Path
@@ -22,16 +20,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS, machine
-from ser_utils import config as configuration
-from ser_utils.config import FeatureConfig, RunConfig
-from ser_utils.data.corpus import Corpus
+from ser_utils import EMOTIONS, FOLDS
+from ser_utils.config import PROFILES, BaseConfig
+from ser_utils.data import corpus
 from ser_utils.data.folds import check_split
-from ser_utils.evaluation import metrics as evaluation
-from ser_utils.evaluation.metrics import REFERENCE_NAMES
-from ser_utils.features import spectral as features
+from ser_utils.evaluation.metrics import PROBABILITIES, REFERENCE_NAMES, metrics
+from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
-from ser_utils.paths import RUNS, atomic_write
+from ser_utils.paths import RUNS
 from ser_utils.training import runs
 
 STRENGTHS = {  # values of C tried, the most regularised first
@@ -42,27 +38,16 @@ STRENGTHS = {  # values of C tried, the most regularised first
 
 
 @dataclasses.dataclass(frozen=True)
-class ReferenceConfig:
-    """One reference run; its hash, name and folder are made as those of a network's run."""
+class ReferenceConfig(BaseConfig):
+    """One reference run; ``model`` is a key of ``REFERENCE_NAMES``."""
 
-    profile: str
-    corpus: str
-    protocol: str
-    model: str                      # a key of evaluation.REFERENCE_NAMES
-    fold: int
-    seed: int = 0
-    features: FeatureConfig = FeatureConfig()
     strengths: tuple[float, ...] = ()  # values of C; validation accuracy chooses
 
-    variant = ""  # part of no study
-    hash, place, name = RunConfig.hash, RunConfig.place, RunConfig.name
-    run_directory, is_finished, lies_in = RunConfig.run_directory, RunConfig.is_finished, RunConfig.lies_in
 
-
-def run_configs(profile: str, corpus: str) -> list[ReferenceConfig]:
+def run_configs(profile: str, kind: str) -> list[ReferenceConfig]:
     """The reference runs of a profile on a corpus ("ravdess" or "synthetic"): its protocols and folds."""
-    chosen = configuration.PROFILES[profile]
-    return [ReferenceConfig(profile, corpus, protocol, model, fold, 0, chosen.features, STRENGTHS[model])
+    chosen = PROFILES[profile]
+    return [ReferenceConfig(profile, kind, protocol, model, fold, 0, chosen.features, STRENGTHS[model])
             for protocol in chosen.protocols for model in REFERENCE_NAMES for fold in chosen.folds]
 
 
@@ -90,8 +75,8 @@ def parameters(fitted) -> int:
     return fitted[-1].coef_.size + fitted[-1].intercept_.size
 
 
-def run(config: ReferenceConfig, corpus: Corpus, store: FeatureStore, root: Path = RUNS) -> Path:
-    """Fit one reference on the training clips and write its run; returns the run's folder.
+def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs.Run:
+    """Fit one reference on the training clips and write its run.
 
     C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C);
     test clips are predicted once. A run that is finished is left as it is.
@@ -102,45 +87,33 @@ def run(config: ReferenceConfig, corpus: Corpus, store: FeatureStore, root: Path
         The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
     """
     directory = config.run_directory(root)
-    if runs.is_finished(config, root):
-        return directory
-    rows = check_split(corpus.index, config.protocol, config.fold)
-    values = features.clip_statistics(store).to_numpy()
-    labels = corpus.index.label.to_numpy()
+    if runs.holds(directory, config):
+        return runs.Run(directory)
+    rows = check_split(store.index, config.protocol, config.fold)
+    values, labels = spectral.clip_statistics(store).to_numpy(), store.index.label.to_numpy()
     began = time.perf_counter()
-    best = None
+    tried = []
     for strength in config.strengths:
         fitted = classifier(config.model, strength).fit(values[rows["train"]], labels[rows["train"]])
-        scores = {part: _scores(fitted, values[rows[part]], labels[rows[part]]) for part in ("train", "val")}
-        if best is None or (scores["val"]["accuracy"], -scores["val"]["loss"]) > (
-                best[2]["val"]["accuracy"], -best[2]["val"]["loss"]):
-            best = fitted, strength, scores
+        scores = {part: _scores(_probabilities(fitted, values[rows[part]]), labels[rows[part]])
+                  for part in ("train", "val")}
+        tried.append((fitted, strength, scores))
+    fitted, strength, scores = max(tried, key=lambda one: (one[2]["val"]["accuracy"], -one[2]["val"]["loss"]))
     seconds = time.perf_counter() - began
-    fitted, strength, scores = best
 
-    tables = {part: _predictions(fitted, store.clips, values, labels, rows[part], part) for part in ("val", "test")}
-    history = {"epoch": 1, "loss": scores["train"]["loss"], "accuracy": scores["train"]["accuracy"],
-               "val_loss": scores["val"]["loss"], "val_accuracy": scores["val"]["accuracy"], "learning_rate": np.nan}
-    seen = len(config.strengths) * len(rows["train"])
-    info = {
-        "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
-        "profile": config.profile, "corpus": config.corpus,
-        "config": dataclasses.asdict(config), "config_hash": config.hash, "strength": strength,
-        "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "parameters": parameters(fitted), "epochs": 1, "best_epoch": 1,
-        "metrics": {part: evaluation.metrics(table.label.to_numpy(), table[evaluation.PROBABILITIES].to_numpy())
-                    for part, table in tables.items()},
-        "wall_seconds": round(seconds, 4), "samples_per_second": round(seen / seconds, 2),
-        "device": machine.processor(), "backend": "scikit-learn", "precision": "float64",
-        "versions": machine.versions(), "revision": machine.revision(),
+    answers = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]],
+                                           _probabilities(fitted, values[rows[part]]), part)
+               for part in ("val", "test")}
+    history = {"epoch": 1, **scores["train"], **{f"val_{name}": value for name, value in scores["val"].items()},
+               "learning_rate": np.nan}
+    info = runs.provenance(config) | {
+        "strength": strength, "parameters": parameters(fitted), "epochs": 1, "best_epoch": 1,
+        "metrics": {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in answers.items()},
+        "wall_seconds": round(seconds, 4),
+        "samples_per_second": round(len(tried) * len(rows["train"]) / seconds, 2),
+        "backend": "scikit-learn", "precision": "float64",
     }
-    (directory / "run.json").unlink(missing_ok=True)  # of other settings: no longer true of the files beside it
-    for name, table in (("predictions.csv", pd.concat(tables.values())), ("history.csv", pd.DataFrame([history]))):
-        with atomic_write(directory / name) as temporary:
-            table.to_csv(temporary, index=False)
-    with atomic_write(directory / "run.json") as temporary:
-        temporary.write_text(json.dumps(info, indent=1) + "\n")
-    return directory
+    return runs.write(directory, info, pd.DataFrame([history]), pd.concat(answers.values()))
 
 
 def _probabilities(fitted, values: np.ndarray) -> np.ndarray:
@@ -150,41 +123,32 @@ def _probabilities(fitted, values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _scores(fitted, values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy and mean cross-entropy in nats of a fitted classifier."""
-    predicted = _probabilities(fitted, values)
-    return {"accuracy": float((predicted.argmax(axis=1) == labels).mean()),
-            "loss": float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())}
-
-
-def _predictions(fitted, clips, values, labels, rows, part: str) -> pd.DataFrame:
-    """The rows of ``predictions.csv`` of one part of the split."""
-    table = pd.DataFrame({"clip": clips[rows], "subset": part, "label": labels[rows]})
-    return table.join(pd.DataFrame(_probabilities(fitted, values[rows]).round(5), columns=evaluation.PROBABILITIES))
+def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Mean cross-entropy in nats and accuracy."""
+    likely = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)
+    return {"loss": float(-np.log(likely).mean()), "accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.evaluation.reference``: fit the references of a profile that are missing, print their means."""
+    """``python -m ser_utils.evaluation.reference``: fit a profile's missing references, print their means."""
     parser = argparse.ArgumentParser(prog="ser_utils.evaluation.reference", description=main.__doc__)
-    parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
+    parser.add_argument("--profile", default="full", choices=list(PROFILES))
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     options = parser.parse_args(arguments)
-
-    from ser_utils.data import corpus
-
     try:
         found = corpus.for_profile(options.profile)
-        store = features.extract(found, configuration.PROFILES[options.profile].features)
-        configs = run_configs(options.profile, found.kind)
-        folders = [run(c, found, store, options.runs) for c in tqdm(configs, desc="References", unit="run")]
-        table = pd.DataFrame([runs.read(folder) for folder in folders])
+        store = spectral.extract(found, PROFILES[options.profile].features)
+        done = [run(config, store, options.runs) for config in
+                tqdm(run_configs(options.profile, found.kind), desc="References", unit="run")]
+        table = pd.DataFrame([runs.read(one.dir) for one in done])
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(found.banner or "", end="\n" if found.banner else "")
+    if found.banner:
+        print(found.banner)
     means = 100 * table.pivot_table(["test_accuracy", "test_recall"], "model", "protocol", sort=False)
-    folds = f"{table.fold.nunique()} of {FOLDS} folds"
-    print(f"Mean test accuracy and recall (UAR) in per cent, {folds}:\n{means.round(1).to_string()}")
+    print(f"Mean test accuracy and recall (UAR) in per cent, {table.fold.nunique()} of {FOLDS} folds:\n"
+          f"{means.round(1).to_string()}")
     return 0
 
 

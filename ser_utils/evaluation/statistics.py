@@ -1,4 +1,4 @@
-"""Intervals and tests: bootstrap over clips or actors, McNemar, Wilcoxon, Friedman and Nemenyi, Holm."""
+"""Intervals and tests: bootstrap over clips, actors and seeds, McNemar, Wilcoxon, Friedman and Nemenyi, Holm."""
 
 import itertools
 
@@ -20,9 +20,8 @@ def wilson_interval(correct: int, clips: int, level: float = 0.95) -> tuple[floa
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_metrics(
-    labels, predictions, groups=None, resamples: int = 2000, seed: int = 0, classes: int = len(EMOTIONS)
-) -> dict[str, np.ndarray]:
+def bootstrap_metrics(labels, predictions, groups=None, resamples: int = 2000, seed: int = 0,
+                      classes: int = len(EMOTIONS)) -> dict[str, np.ndarray]:
     """All four metrics of ``resamples`` bootstrap corpora, a dict of arrays (resamples,).
 
     Without ``groups`` clips are drawn with replacement; with ``groups`` (one actor a clip) whole actors are,
@@ -35,41 +34,48 @@ def bootstrap_metrics(
         cells = confusion(labels, predictions, classes).ravel()
         drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=resamples)
     else:
-        matrices = _group_confusions(labels, predictions, groups, classes)
-        drawn = (
-            rng.multinomial(len(matrices), np.full(len(matrices), 1 / len(matrices)), size=resamples)
-            @ matrices
-        )
+        labels, predictions, groups = np.asarray(labels), np.asarray(predictions), np.asarray(groups)
+        if len(groups) != len(labels):
+            raise ValueError(f"{len(labels)} labels but {len(groups)} groups; give the actor of each clip.")
+        names = np.unique(groups)
+        if len(names) < 2:
+            raise ValueError("A cluster bootstrap needs at least two groups (actors).")
+        matrices = np.stack([confusion(labels[groups == g], predictions[groups == g], classes).ravel() for g in names])
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples) @ matrices
     return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
 
 
-def _group_confusions(labels, predictions, groups, classes) -> np.ndarray:
-    """Confusion matrices of the groups, each as a row: shape (groups, classes * classes)."""
-    labels, predictions, groups = np.asarray(labels), np.asarray(predictions), np.asarray(groups)
-    if len(groups) != len(labels):
-        raise ValueError(f"{len(labels)} labels but {len(groups)} groups; give the actor of each clip.")
-    names = np.unique(groups)
-    if len(names) < 2:
-        raise ValueError("A cluster bootstrap needs at least two groups (actors).")
-    return np.stack(
-        [confusion(labels[groups == g], predictions[groups == g], classes).ravel() for g in names]
-    )
+def bootstrap_seeds(predictions: pd.DataFrame, by: str = "clip", resamples: int = 2000,
+                    seed: int = 0) -> dict[str, np.ndarray]:
+    """As :func:`bootstrap_metrics`, for a network that was trained with several seeds.
+
+    ``predictions`` has the columns fold, seed, clip, label, prediction; ``by`` is the column of the units that are
+    drawn with replacement, each with the answers of all its seeds. In each fold seeds are drawn with replacement, too,
+    one less than were trained (so many give the variance of their mean without bias), and a unit counts with their mean.
+    """
+    classes = len(EMOTIONS)
+    frame = predictions.assign(cell=predictions.label * classes + predictions.prediction)
+    rng = np.random.default_rng(seed)
+    units = np.unique(frame[by])
+    weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples).astype(np.float32)
+    drawn = np.zeros((resamples, classes**2))
+    for _, fold in frame.groupby("fold"):
+        seeds = fold.seed.unique()
+        draws = max(len(seeds) - 1, 1)
+        share = rng.multinomial(draws, np.full(len(seeds), 1 / len(seeds)), size=resamples) / draws
+        for number, (_, part) in enumerate(fold.groupby("seed")):
+            cells = np.zeros((len(units), classes**2), np.float32)
+            np.add.at(cells, (np.searchsorted(units, part[by]), part.cell), 1)
+            drawn += share[:, number, None] * (weights @ cells)
+    return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
 
 
-def bootstrap_interval(
-    labels,
-    predictions,
-    metric: str = "accuracy",
-    groups=None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
+def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None, level: float = 0.95,
+                       resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
 
-    Percentiles of the bootstrap corpora, with tails widened for the number of units drawn ("expanded
-    percentile interval", Hesterberg 2015): the plain percentile interval is too short when there are 24
-    actors.
+    Percentiles of the bootstrap corpora, with tails widened for the number of units drawn (Hesterberg 2015): the
+    plain percentile interval is too short when there are 24 actors.
 
     Raises
     ------
@@ -83,9 +89,8 @@ def bootstrap_interval(
     return expanded_percentiles(samples[metric], units, level)
 
 
-def bootstrap_difference(
-    correct_a, correct_b, groups=None, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_difference(correct_a, correct_b, groups=None, level: float = 0.95, resamples: int = 2000,
+                         seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
 
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
@@ -107,7 +112,7 @@ def bootstrap_difference(
     return expanded_percentiles((drawn @ difference) / (drawn @ clips), units, level)
 
 
-def expanded_percentiles(samples, units: int, level: float) -> tuple[float, float]:
+def expanded_percentiles(samples, units: int, level: float = 0.95) -> tuple[float, float]:
     """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015)."""
     tail = (1 - level) / 2
     if units > 1:
@@ -124,6 +129,11 @@ def mcnemar(correct_a, correct_b) -> dict:
 
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips
     that one alone got right) and the two-sided p of the binomial test that both are equally likely.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape:
@@ -139,9 +149,7 @@ def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
     Each actor gives one pair, the two networks' accuracies on that actor's clips. Returns difference (mean of
     a - b over actors), actors (number) and the two-sided p; p is 1 when no actor shows a difference.
     """
-    frame = pd.DataFrame(
-        {"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors}
-    )
+    frame = pd.DataFrame({"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors})
     means = frame.groupby("actor")[["a", "b"]].mean()
     difference = (means.a - means.b).round(12)  # equal shares must be exact ties
     p = stats.wilcoxon(difference).pvalue if (difference != 0).any() else 1.0
@@ -162,18 +170,12 @@ def holm(pvalues) -> np.ndarray:
     return multipletests(pvalues, method="holm")[1] if len(pvalues) else pvalues
 
 
-def _one_protocol(predictions: pd.DataFrame) -> None:
-    protocols = predictions.protocol.unique()
-    if len(protocols) != 1 or predictions.duplicated(["model", "clip"]).any():
-        raise ResultsError(
-            f"Networks are compared within one protocol, each clip once; got protocols {list(protocols)}. "
-            "Choose one with load_predictions(root, protocol=...)."
-        )
-
-
 def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
     """Right (True) or wrong by clip (rows) and model (columns); only clips that every model has."""
-    _one_protocol(predictions)
+    protocols = predictions.protocol.unique()
+    if len(protocols) != 1 or predictions.duplicated(["model", "clip"]).any():
+        raise ResultsError(f"Networks are compared within one protocol, each clip once; got protocols "
+                           f"{list(protocols)}. Choose one with runs.predictions(root, protocol=...).")
     right = predictions.assign(right=(predictions.label == predictions.prediction).astype(float))
     table = right.pivot(index="clip", columns="model", values="right").dropna()
     if table.empty:
@@ -184,7 +186,7 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
 def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
 
-    ``predictions`` as from :func:`load_predictions`, one protocol. Columns: model_a, model_b, clips,
+    ``predictions`` as from ``runs.predictions``, one protocol, one seed. Columns: model_a, model_b, clips,
     accuracy_a, accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar,
     holm_wilcoxon and significant (both corrected p values below ``level``: clips and voices agree).
 
@@ -193,68 +195,19 @@ def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     ResultsError
         If several protocols are mixed, or the models have no clip in common.
     """
-    _one_protocol(predictions)
     rows = []
     for a, b in itertools.combinations(in_order(predictions.model, tuple(MODEL_NAMES)), 2):
         right = _correct(predictions[predictions.model.isin([a, b])])
-        clips, voices = (
-            mcnemar(right[a], right[b]),
-            wilcoxon_actors(right[a], right[b], clip_facts(right.index).actor),
-        )
-        rows.append(
-            {
-                "model_a": a,
-                "model_b": b,
-                "clips": len(right),
-                "accuracy_a": right[a].mean(),
-                "accuracy_b": right[b].mean(),
-                "difference": right[a].mean() - right[b].mean(),
-                "only_a": clips["only_a"],
-                "only_b": clips["only_b"],
-                "p_mcnemar": clips["p"],
-                "p_wilcoxon": voices["p"],
-            }
-        )
-    columns = [
-        "model_a",
-        "model_b",
-        "clips",
-        "accuracy_a",
-        "accuracy_b",
-        "difference",
-        "only_a",
-        "only_b",
-        "p_mcnemar",
-        "p_wilcoxon",
-    ]
-    table = pd.DataFrame(rows, columns=columns)
+        clips, voices = mcnemar(right[a], right[b]), wilcoxon_actors(right[a], right[b], clip_facts(right.index).actor)
+        rows.append({"model_a": a, "model_b": b, "clips": len(right),
+                     "accuracy_a": right[a].mean(), "accuracy_b": right[b].mean(),
+                     "difference": right[a].mean() - right[b].mean(),
+                     "only_a": clips["only_a"], "only_b": clips["only_b"],
+                     "p_mcnemar": clips["p"], "p_wilcoxon": voices["p"]})
+    table = pd.DataFrame(rows)
     for test in ("mcnemar", "wilcoxon"):
         table[f"holm_{test}"] = holm(table[f"p_{test}"])
-    table["significant"] = (table.holm_mcnemar < level) & (table.holm_wilcoxon < level)
-    return table
-
-
-def standing(comparison: pd.DataFrame, model: str) -> dict:
-    """How a model stands against each other one, by :func:`compare_all`'s table.
-
-    Returns the lists better_than, worse_than (differences that survive: column significant) and open (all others),
-    in the table's order, and ahead_of (number of models with a lower accuracy, whether it survives or not).
-
-    Raises
-    ------
-    ValueError
-        If the table does not know the model.
-    """
-    mine = comparison[(comparison.model_a == model) | (comparison.model_b == model)]
-    if mine.empty:
-        raise ValueError(f"{model!r} is in none of the pairs.")
-    found = {"better_than": [], "worse_than": [], "open": [], "ahead_of": 0}
-    for pair in mine.itertuples():
-        rival, gain = (pair.model_b, pair.difference) if pair.model_a == model else (pair.model_a, -pair.difference)
-        kind = "open" if not pair.significant else "better_than" if gain > 0 else "worse_than"
-        found[kind].append(rival)
-        found["ahead_of"] += bool(gain > 0)
-    return found
+    return table.assign(significant=(table.holm_mcnemar < level) & (table.holm_wilcoxon < level))
 
 
 def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -275,25 +228,13 @@ def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
     ValueError
         With fewer than three models or two blocks, or with missing scores.
     """
-    values = scores.to_numpy(dtype=float)
+    values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
     blocks, models = values.shape
     if models < 3 or blocks < 2 or not np.isfinite(values).all():
-        raise ValueError(
-            f"Friedman's test needs at least 3 models and 2 blocks without gaps; got {models} and {blocks}."
-        )
-    ranks = pd.Series(
-        stats.rankdata(-values.round(12), axis=1).mean(axis=0), index=scores.columns
-    ).sort_values()
-    if (values == values[:, :1]).all():  # all tied everywhere: nothing to test
-        statistic, p = 0.0, 1.0
-    else:
-        statistic, p = stats.friedmanchisquare(*values.round(12).T)
+        raise ValueError(f"Friedman's test needs at least 3 models and 2 blocks without gaps; got {models} and {blocks}.")
+    ranks = pd.Series(stats.rankdata(-values, axis=1).mean(axis=0), index=scores.columns).sort_values()
+    tied = (values == values[:, :1]).all()  # everywhere: nothing to test
+    statistic, p = (0.0, 1.0) if tied else stats.friedmanchisquare(*values.T)
     quantile = stats.studentized_range.ppf(1 - level, models, np.inf) / np.sqrt(2)
-    width = quantile * np.sqrt(models * (models + 1) / (6 * blocks))
-    return {
-        "ranks": ranks,
-        "difference": float(width),
-        "statistic": float(statistic),
-        "p": float(p),
-        "blocks": blocks,
-    }
+    return {"ranks": ranks, "difference": float(quantile * np.sqrt(models * (models + 1) / (6 * blocks))),
+            "statistic": float(statistic), "p": float(p), "blocks": blocks}

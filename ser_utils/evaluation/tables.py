@@ -1,7 +1,6 @@
-"""Tables of finished runs: Table 2 beside the paper's, where accuracy is lost, ours beside other studies and people.
+"""Tables of finished runs: Table 2 beside the paper's, twins, where accuracy is lost, other studies, people.
 
-Like :mod:`ser_utils.evaluation.metrics` it reads nothing but the files of runs. ``python -m ser_utils.evaluation.tables [ROOT]`` prints
-Table 2.
+They follow from the files of runs alone. ``python -m ser_utils.evaluation.tables [ROOT]`` prints Table 2.
 """
 
 import argparse
@@ -13,27 +12,249 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
-from ser_utils.evaluation import metrics as evaluation
+from ser_utils.data import folds
+from ser_utils.data.corpus import BANNER
 from ser_utils.evaluation import statistics
-from ser_utils.evaluation.metrics import ENSEMBLE_NAMES, METRICS, PROBABILITIES, PROTOCOL_TITLES, REFERENCE_NAMES
-from ser_utils.paper import HUMAN, KNOWN, MODEL_NAMES, SAME_FOLDS, TABLE1, TABLE2, TEN_FOLDS, UNSEEN
+from ser_utils.evaluation.metrics import (
+    ENSEMBLE_NAMES,
+    METRICS,
+    PROBABILITIES,
+    PROTOCOL_TITLES,
+    REFERENCE_NAMES,
+    ResultsError,
+    clip_facts,
+    ensemble,
+    ensembles,
+    in_order,
+    metrics,
+    model_name,
+)
+from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
-# ------------------------------------------------------------------------------- where accuracy is lost
+GROUPS = ("network", "averaged", "ensemble", "reference")  # of Table 2's rows, in their order
+
+# ------------------------------------------------------------------------------------------------ Table 2
+
+
+def table2(root: str | Path = RESULTS) -> pd.DataFrame:
+    """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
+
+    Columns: protocol, group (of ``GROUPS``), model, name; paper_accuracy, paper_precision, paper_recall, paper_f1;
+    accuracy, precision, recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's,
+    points); folds (finished of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN.
+    Groups: "averaged" are the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or
+    more; "ensemble" the networks averaged, see ``metrics.ensembles``; "reference" those of ``REFERENCE_NAMES``.
+
+    Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
+    the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
+    (a new voice is what that protocol is about), over clips for the others; with several seeds it holds their chance,
+    too (``statistics.bootstrap_seeds``), with one seed it does not.
+
+    Raises
+    ------
+    ResultsError
+        If a finished run's file is missing or damaged.
+    """
+    ran = runs.table(root, references=True, seeds=True)
+    done = runs.predictions(root, subset=None, references=True, seeds=True)
+    others = in_order(set(ran.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())
+    rows = []
+    for protocol in in_order({*PROTOCOLS, *ran.protocol}, PROTOCOLS):
+        mine = done[done.protocol == protocol]
+        networks, test = mine[~mine.model.isin(list(REFERENCE_NAMES))], mine[mine.subset == "test"]
+        joint, count = ensembles(networks)
+        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
+        parts = [("network", model, model_name(model), model, test[test.model == model])
+                 for model in [*MODEL_NAMES, *others]]
+        parts += [("averaged", f"{model}_x{members.seed.nunique()}", f"{name} × {members.seed.nunique()}", model,
+                   ensemble(members, over="seed"))
+                  for _, model, name, _, members in parts if _same_seeds(members)]
+        parts += [("ensemble", model, name.replace("Ensemble", whole), None, joint[joint.model == model])
+                  for model, name in ENSEMBLE_NAMES.items()]
+        parts += [("reference", model, name, model, test[test.model == model])
+                  for model, name in REFERENCE_NAMES.items()]
+        for group, model, name, source, answers in parts:
+            if answers.empty and model not in MODEL_NAMES:
+                continue
+            sources = ran[(ran.protocol == protocol) & (ran.model.isin(networks.model) if source is None
+                                                        else ran.model == source)]
+            paper = TABLE2.get(source, (np.nan,) * len(METRICS))
+            rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
+                        | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
+                        | figures(answers, protocol)
+                        | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique(),
+                           "profile": ", ".join(sorted(set(sources.profile.astype(str)))),
+                           "corpus": ", ".join(sorted(set(sources.corpus.astype(str))))})
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("folds"), "difference", table.accuracy - table.paper_accuracy)
+    order = {group: place for place, group in enumerate(GROUPS)}
+    return table.sort_values(["protocol", "group"], kind="stable", ignore_index=True, key=lambda column: column.map(
+        order if column.name == "group" else {p: n for n, p in enumerate(dict.fromkeys(table.protocol))}))
+
+
+def _same_seeds(predictions: pd.DataFrame) -> bool:
+    """Whether all six folds have the same two or more seeds."""
+    seeds = predictions.groupby("fold").seed.unique().map(frozenset)
+    return len(seeds) == FOLDS and seeds.nunique() == 1 and len(seeds.iloc[0]) > 1
+
+
+def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
+    """Means over folds and 95 % intervals of one model's predictions, in per cent; NaN without predictions.
+
+    Keys: each of ``METRICS``, and with _low and _high. How they are made: see :func:`table2`.
+    """
+    if predictions.empty:
+        return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
+    scores = pd.DataFrame([{"fold": fold, **metrics(part.label, part.prediction)}
+                           for (fold, _), part in predictions.groupby(["fold", "seed"])])
+    means = scores.groupby("fold").mean().mean()
+    actors = clip_facts(predictions["clip"]).actor.to_numpy()
+    by_actor = protocol == "actors" and len(np.unique(actors)) > 1  # a toy corpus has one voice
+    if predictions.seed.nunique() > 1:
+        samples = statistics.bootstrap_seeds(predictions.assign(actor=actors), "actor" if by_actor else "clip")
+    else:
+        samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, actors if by_actor else None)
+    units = len(np.unique(actors)) if by_actor else predictions["clip"].nunique()
+    found = {}
+    for name in METRICS:
+        low, high = statistics.expanded_percentiles(samples[name], units)
+        found |= {name: 100 * means[name], f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+    return found
+
+
+def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
+    """One network's published runs, one row a protocol, in per cent, by the rules of :func:`table2`.
+
+    Columns: protocol, title, folds, seeds, accuracy, low, high (of the accuracy), precision, recall, f1,
+    paper_accuracy. Protocols without a finished run are left out.
+    """
+    rows = []
+    answers = runs.predictions(root, model=model, seeds=True)
+    for protocol in in_order(answers.protocol, PROTOCOLS):
+        part = answers[answers.protocol == protocol]
+        found = figures(part, protocol)
+        rows.append({"protocol": protocol, "title": PROTOCOL_TITLES.get(protocol, protocol),
+                     "folds": part.fold.nunique(), "seeds": part.seed.nunique(), "accuracy": found["accuracy"],
+                     "low": found["accuracy_low"], "high": found["accuracy_high"],
+                     **{name: found[name] for name in METRICS[1:]},
+                     "paper_accuracy": TABLE2.get(model, (np.nan,))[0]})
+    return pd.DataFrame(rows, columns=["protocol", "title", "folds", "seeds", "accuracy", "low", "high",
+                                       *METRICS[1:], "paper_accuracy"])
+
+
+# ------------------------------------------------------------------------------------------------ display
+
+
+def _number(value, form: str = "{:.1f}") -> str:
+    return "–" if pd.isna(value) else form.format(value).replace("-", "−")
+
+
+def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
+    """:func:`table2` as a table of text: figures with one decimal, dashes, "not run".
+
+    ``whole`` has all four metrics of the paper and of ours; else accuracy, interval, UAR, F1, paper and difference.
+    """
+    rows = []
+    for row in table.itertuples():
+        done = row.folds > 0
+        interval = f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–"
+        ours, paper = _number(row.accuracy) if done else "not run", _number(row.paper_accuracy)
+        difference = _number(row.difference, "{:+.1f}")
+        if whole:
+            shown = {"Accuracy, paper": paper, "Accuracy, ours": ours, "95 % interval": interval,
+                     "Difference": difference}
+            for name in METRICS[1:]:
+                title = "F1" if name == "f1" else name.capitalize()
+                shown |= {f"{title}, paper": _number(getattr(row, f"paper_{name}")),
+                          f"{title}, ours": _number(getattr(row, name))}
+        else:
+            shown = {"Accuracy": ours, "95 % interval": interval, "UAR": _number(row.recall), "F1": _number(row.f1),
+                     "Paper": paper, "Difference": difference}
+        runs_done = f"{row.folds}/{FOLDS}" + (f" × {row.seeds}" if row.seeds > 1 else "")
+        rows.append({"Protocol": row.protocol, "Model": row.name} | shown | {"Folds": runs_done})
+    return pd.DataFrame(rows)
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Lines above :func:`table2`: the banner of the synthetic corpus, and the profile unless it is ``full``."""
+    said = [BANNER] if table.corpus.str.contains("synthetic").any() else []
+    reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
+    if reduced:
+        said.append(f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results.")
+    return said
+
+
+def markdown(frame: pd.DataFrame, left: Sequence[str] = ()) -> str:
+    """A table of text in Markdown; the columns ``left`` are aligned to the left, all others to the right."""
+    rule = "|".join("---" if column in left else "---:" for column in frame.columns)
+    lines = [" | ".join(map(str, row)) for row in [frame.columns, *frame.itertuples(index=False)]]
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
+
+
+def table2_markdown(table: pd.DataFrame, whole: bool = True) -> str:
+    """:func:`table2` as a Markdown table, all figures in per cent; ``whole`` as in :func:`table2_display`."""
+    shown = table2_display(table, whole)
+    shown.loc[(table.group == "reference").to_numpy(), "Model"] = "Reference: " + shown["Model"]
+    return "".join(f"> **{note}**\n\n" for note in notes(table)) + markdown(shown, ("Protocol", "Model"))
+
+
+def table2_html(table: pd.DataFrame) -> str:
+    """:func:`table2` as a narrow HTML table of class ``table2``, figures in per cent, notes as paragraphs.
+
+    Each protocol is a ``tbody`` of its own, and in it each of networks, ensembles and references.
+    """
+    html = table2_display(table, whole=False).to_html(index=False, border=0, classes="table2")
+    head, *rows = html.split("    <tr>\n")
+    places = table[["protocol", "group"]].reset_index(drop=True)
+    for number in np.flatnonzero((places != places.shift()).any(axis=1))[1:]:
+        kind = "group" if places.protocol[number] == places.protocol[number - 1] else "protocol"
+        rows[number - 1] += f'  </tbody>\n  <tbody class="{kind}">\n'
+    return "".join(f'<p class="banner">{note}</p>\n' for note in notes(table)) + "    <tr>\n".join([head, *rows]) + "\n"
+
+
+# --------------------------------------------------------- where accuracy is made and lost; others, people
+
+
+def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
+    """Accuracy on ``random`` of test clips whose other take is in training, and of the others, in per cent.
+
+    The other take differs in the repetition alone; training is neither the test fold k nor the validation fold k + 1.
+    One row a network, and one for their mean where it can be made: model, name, twin, alone, difference (points),
+    twin_clips, alone_clips. Several seeds: the mean of their accuracies.
+
+    Raises
+    ------
+    ResultsError
+        If a finished run's file is missing or damaged.
+    """
+    done = runs.predictions(root, "random", subset=None, seeds=True)
+    joint, count = ensembles(done)
+    test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
+    if test.empty:
+        return pd.DataFrame(columns=["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"])
+    fold_of = folds.table().set_index("clip")["random"]
+    take = test["clip"].str[15:17]
+    other = test["clip"].str[:15] + take.map({"01": "02", "02": "01"}) + test["clip"].str[17:]
+    away = (fold_of.reindex(other).to_numpy() - test.fold.to_numpy()) % FOLDS  # 0: test, 1: validation
+    table = test.assign(right=100.0 * (test.label == test.prediction), side=np.where(away > 1, "twin", "alone"))
+    groups = table.groupby(["model", "side"])
+    found = groups.right.mean().unstack().join(groups["clip"].nunique().unstack().add_suffix("_clips"))
+    found = found.loc[in_order(found.index, tuple(MODEL_NAMES))].reset_index()
+    found.insert(1, "name", found.model.map(model_name))
+    found["difference"] = found.twin - found.alone
+    return found[["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"]]
 
 
 def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
-    """Where the networks of a folder of runs lose accuracy between training and test, all figures in per cent.
+    """Where the networks lose accuracy between training and test, means over folds, in per cent.
 
-    One row a protocol and network with finished runs, means over its folds: protocol, model, name, folds, epochs
-    (trained), kept (epoch whose weights were kept), train (augmented training clips, over the last tenth of the
-    epochs), val_end (validation clips, over the same epochs), val (validation clips, epoch kept), test,
-    paper_accuracy.
-
-    train - val_end is what the network knows of its training clips alone; val - val_end is what judging several
-    versions of a clip adds and, where the best epoch is kept, the luck of choosing among many; val - test is what
-    does not last of it, and the difference between two sets of clips.
+    One row a protocol and network: protocol, model, name, folds, epochs (trained), kept (epoch whose weights were
+    kept), train (augmented training clips, over the last tenth of the epochs), val_end (validation clips, over the
+    same epochs), val (validation clips, epoch kept), test, paper_accuracy. train - val_end is what the network knows
+    of its training clips alone; val - val_end is what test-time augmentation adds and, where the best epoch is kept,
+    the luck of choosing among many; val - test is what does not last of it.
 
     Raises
     ------
@@ -50,226 +271,8 @@ def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
     columns = ["protocol", "model", "folds", "epochs", "kept", "train", "val_end", "val", "test"]
     groups = pd.DataFrame(rows, columns=columns).groupby(["protocol", "model"], sort=False)
     table = groups.mean().assign(folds=groups.folds.sum()).reset_index()
-    names = table.model.map(MODEL_NAMES).fillna(table.model)
-    table.insert(2, "name", names)
+    table.insert(2, "name", [model_name(model) for model in table.model])
     return table.assign(paper_accuracy=[TABLE2.get(model, (np.nan,))[0] for model in table.model])
-
-
-# ------------------------------------------------------------------------------------------------ Table 2
-
-
-def table2(root: str | Path = RESULTS, level: float = 0.95) -> pd.DataFrame:
-    """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
-
-    Columns: protocol, group ("network", or below them "ensemble" for ``ENSEMBLE_NAMES`` where several networks were
-    run, and "reference" for those of ``REFERENCE_NAMES`` that were run), model, name (an ensemble's says of how many
-    networks, unless of all seven); paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
-    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds
-    (finished of 6); profile, corpus. A model without a finished run has folds 0 and NaN.
-
-    Our figures are means over the finished folds of the metrics of each fold. The interval is a bootstrap
-    over the test clips of all finished folds pooled: over actors for ``actors`` (a new voice is what that
-    protocol is about), over clips for ``random`` and ``twins``. It holds the uncertainty from the test
-    material, not from the seed of the training.
-
-    Raises
-    ------
-    ResultsError
-        If a finished run's file is missing or damaged.
-    """
-    ran_runs = runs.table(root, references=True)
-    predictions = runs.predictions(root, subset=None, references=True)
-    models = [*MODEL_NAMES, *evaluation.in_order(set(runs.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())]
-    names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES
-    rows = []
-    for protocol in evaluation.in_order({*PROTOCOLS, *runs.protocol}, PROTOCOLS):
-        ran = runs[runs.protocol == protocol]
-        done = predictions[predictions.protocol == protocol]
-        joint, count = evaluation.ensembles(done[~done.model.isin(REFERENCE_NAMES)])
-        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
-        test = pd.concat([done[done.subset == "test"], joint])
-        for group, members in (("network", models), ("ensemble", ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES)):
-            for model in members:
-                mine = test[test.model == model]
-                if mine.empty and model not in MODEL_NAMES:
-                    continue
-                sources = ran[ran.model == model] if group != "ensemble" else ran[~ran.model.isin(REFERENCE_NAMES)]
-                paper = TABLE2.get(model, (np.nan,) * len(METRICS))
-                name = names.get(model, model)
-                if group == "ensemble":
-                    name = name.replace("Ensemble", whole)
-                rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
-                            | {f"paper_{name}": value for name, value in zip(METRICS, paper, strict=True)}
-                            | {"folds": mine.fold.nunique(), "profile": _joined(sources.profile),
-                               "corpus": _joined(sources.corpus)} | _our_figures(mine, protocol, level))
-    table = pd.DataFrame(rows)
-    table["difference"] = table.accuracy - table.paper_accuracy
-    order = ["protocol", "group", "model", "name", *[f"paper_{name}" for name in METRICS]]
-    order += [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")]
-    return table[[*order, "difference", "folds", "profile", "corpus"]]
-
-
-def _joined(values: pd.Series) -> str:
-    return ", ".join(sorted({str(value) for value in values}))
-
-
-def _our_figures(predictions: pd.DataFrame, protocol: str, level: float) -> dict[str, float]:
-    """Means over folds and pooled bootstrap intervals in per cent; NaN without predictions."""
-    if predictions.empty:
-        return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
-    folds = pd.DataFrame([evaluation.metrics(part.label, part.prediction) for _, part in predictions.groupby("fold")])
-    actors = evaluation.clip_facts(predictions["clip"]).actor.to_numpy() if protocol == "actors" else None
-    if actors is not None and len(np.unique(actors)) < 2:
-        actors = None  # a toy corpus of one voice
-    samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, actors)
-    units = len(predictions) if actors is None else len(np.unique(actors))
-    figures = {}
-    for name in METRICS:
-        low, high = statistics.expanded_percentiles(samples[name], units, level)
-        figures |= {name: 100 * folds[name].mean(), f"{name}_low": 100 * low, f"{name}_high": 100 * high}
-    return figures
-
-
-def table2_display(table: pd.DataFrame) -> pd.DataFrame:
-    """:func:`table2` as a table of text, ready to print: figures with one decimal, dashes, "not run"."""
-
-    def number(value, form="{:.1f}"):
-        return "–" if pd.isna(value) else form.format(value).replace("-", "−")
-
-    rows = []
-    for row in table.itertuples():
-        done = row.folds > 0
-        shown = {
-            "Protocol": row.protocol,
-            "Model": row.name,
-            "Accuracy, paper": number(row.paper_accuracy),
-            "Accuracy, ours": number(row.accuracy) if done else "not run",
-            "95 % interval": f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–",
-            "Difference": number(row.difference, "{:+.1f}"),
-        }
-        for name in METRICS[1:]:
-            title = "F1" if name == "f1" else name.capitalize()
-            shown[f"{title}, paper"] = number(getattr(row, f"paper_{name}"))
-            shown[f"{title}, ours"] = number(getattr(row, name))
-        rows.append(shown | {"Folds": f"{row.folds}/{FOLDS}"})
-    return pd.DataFrame(rows)
-
-
-def _table2_notes(table: pd.DataFrame) -> list[str]:
-    """Lines above the table: the banner of the synthetic corpus, and the profile unless it is ``full``."""
-    notes = []
-    if table.corpus.str.contains("synthetic").any():
-        from ser_utils.data.corpus import BANNER
-
-        notes.append(BANNER)
-    reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
-    if reduced:
-        notes.append(
-            f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results."
-        )
-    return notes
-
-
-def describe(table: pd.DataFrame) -> list[str]:
-    """What :func:`table2` says, in sentences (Markdown): one paragraph a protocol, one a change from ``random``.
-
-    The best network is sought among those with the most finished folds. Where the folds differ, each row's are said,
-    else the protocol's.
-    """
-    said = []
-    for protocol, part in table[table.folds > 0].groupby("protocol", sort=False):
-        networks = part[part.group == "network"]
-        if networks.empty:
-            continue
-        most = networks.folds.max()
-        shown = part[part.group != "reference"]
-        uneven = shown.folds.nunique() > 1
-        names = shown["name"] + [f" ({n} of {FOLDS} folds)" if uneven and n < most else "" for n in shown.folds]
-        figures = shown.apply(lambda row: f"**{row.accuracy:.1f} %** ({row.accuracy_low:.1f} to "
-                                          f"{row.accuracy_high:.1f})", axis=1)
-        best = networks.accuracy.where(networks.folds == most).idxmax()
-        meets = networks.accuracy >= networks.paper_accuracy
-        over = names[networks.index[meets]]
-        short = names[networks.index[~meets]] + [f" by {-points:.1f}" for points in networks.difference[~meets]]
-        inside = networks.paper_accuracy.between(networks.accuracy_low, networks.accuracy_high).sum()
-        said.append(" ".join([
-            f"**{PROTOCOL_TITLES.get(protocol, protocol)}**, {most} of {FOLDS} folds. The highest accuracy of a "
-            f"network is {names[best]}'s: {figures[best]}.",
-            *(f"{names[row]}: {figures[row]}." for row in part.index[part.group == "ensemble"]),
-            f"At or above the paper's accuracy: {', '.join(over) or 'none'}. Below it, in points: "
-            f"{', '.join(short) or 'none'}. {inside} of {len(networks)} of the paper's accuracies lie inside our "
-            "intervals."]))
-    networks = table[(table.group == "network") & (table.folds > 0)].set_index(["protocol", "name"])
-    for protocol, title, worth in (("twins", "twins kept together", "what near-copies of test clips are worth"),
-                                   ("actors", "unseen actors", "what knowing the voice is worth")):
-        if not {"random", protocol} <= set(networks.index.get_level_values("protocol")):
-            continue
-        pairs = networks.loc["random"].merge(networks.loc[protocol], on="name", suffixes=("", "_strict"))
-        pairs = pairs[pairs.folds == pairs.folds_strict]
-        if len(pairs):
-            said.append(f"From a random split to {title}, accuracy changes by " + ", ".join(
-                f"{points:+.1f}".replace("-", "−") + f" ({name})"
-                for name, points in (pairs.accuracy_strict - pairs.accuracy).items()) + f" points: {worth}, by the "
-                "networks with equally many folds of both.")
-    return said
-
-
-HEADLINES = {
-    "random": "Of clips split at random, as in the paper, the best network recognises {ours}; the paper's seven reach "
-              + f"{min(row[0] for row in TABLE2.values())} to {max(row[0] for row in TABLE2.values())} %.",
-    "twins": "With both takes of a sentence on one side of the split, the best recognises {ours}.",
-    "actors": "Of clips by actors never heard before, the best recognises {ours}; people, who choose among "
-              f"{HUMAN['options']} emotions, {HUMAN['overall']} %.",
-}
-
-
-def headline(table: pd.DataFrame) -> str:
-    """The answer of :func:`table2` in short (Markdown): the highest accuracy of a network, by protocol.
-
-    Only the rows with the most finished folds of their protocol count. Empty without a finished network.
-    """
-    said = []
-    for protocol, words in HEADLINES.items():
-        part = table[(table.protocol == protocol) & (table.folds > 0) & (table.group != "reference")]
-        part = part[part.folds == part.folds.max()]
-        networks, joint = part[part.group == "network"], part.accuracy[part.model == "ensemble"]
-        if len(networks):
-            best = networks.loc[networks.accuracy.idxmax()]
-            averaged = "".join(f"; the {len(networks)} networks averaged: {figure:.1f} %" for figure in joint)
-            said.append(words.format(ours=f"**{best.accuracy:.1f} %** ({best['name']}{averaged})"))
-    return " ".join(said)
-
-
-def table2_markdown(table: pd.DataFrame) -> str:
-    """:func:`table2` as a Markdown table, all figures in per cent."""
-    shown = table2_display(table)
-    shown.loc[(table.group == "reference").to_numpy(), "Model"] = "Reference: " + shown["Model"]
-    left = ("Protocol", "Model")
-    lines = [f"> **{note}**\n" for note in _table2_notes(table)]
-    lines.append("| " + " | ".join(shown.columns) + " |")
-    lines.append("|" + "|".join("---" if column in left else "---:" for column in shown.columns) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in shown.itertuples(index=False)]
-    return "\n".join(lines) + "\n"
-
-
-def table2_html(table: pd.DataFrame) -> str:
-    """:func:`table2` as an HTML table of class ``table2``, figures in per cent, notes as paragraphs.
-
-    Each protocol is a ``tbody`` of its own, and in it each of networks, ensembles and references.
-    """
-    notes = "".join(f'<p class="banner">{note}</p>\n' for note in _table2_notes(table))
-    html = table2_display(table).to_html(index=False, border=0, classes="table2")
-    head, *rows = html.split("    <tr>\n")
-    before = None
-    for number, row in enumerate(table[["protocol", "group"]].itertuples(index=False)):
-        if before is not None and row != before:
-            kind = "protocol" if row.protocol != before.protocol else "group"
-            rows[number - 1] += f'  </tbody>\n  <tbody class="{kind}">\n'
-        before = row
-    return notes + "    <tr>\n".join([head, *rows]) + "\n"
-
-
-# -------------------------------------------------------------- unseen speakers: other studies, people
 
 
 def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
@@ -282,72 +285,17 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
     """
     ours = table[(table.protocol == "actors") & (table.folds > 0)]
     if not (ours.group == "network").any():
-        ours = ours.head(0)
+        return pd.DataFrame()
     rows = [{"group": "features" if row.group == "reference" else "ours", "model": row.model,
              "name": row.name + (" on MFCC" if row.group == "reference" else ""), "uar": row.recall,
              "low": row.recall_low, "high": row.recall_high, "same_folds": True, "folds": f"{row.folds} of {FOLDS}",
-             "source": "here", "url": ""}
-            for row in ours[ours.model != "majority"].itertuples()]
-    for other in UNSEEN if rows else ():
+             "source": "here", "url": ""} for row in ours[ours.model != "majority"].itertuples()]
+    for other in UNSEEN:
         low, high = other.interval or (np.nan, np.nan)
         rows.append({"group": other.kind, "model": "", "name": other.system, "uar": other.uar, "low": low,
                      "high": high, "same_folds": other.folds == SAME_FOLDS, "folds": other.folds,
                      "source": other.source, "url": other.url})
     return pd.DataFrame(rows)
-
-
-def describe_unseen(table: pd.DataFrame) -> list[str]:
-    """What :func:`unseen_speakers` says, in sentences (Markdown); none without a finished network under ``actors``.
-
-    The network named and both ensembles are of the rows with the most finished folds; it is the one with the highest
-    UAR.
-    """
-    systems = unseen_speakers(table)
-    if systems.empty:
-        return []
-    ours = systems[(systems.group == "ours") & (systems.folds == systems.folds[systems.group == "ours"].max())]
-    elsewhere = systems[systems.source != "here"].sort_values("uar")
-    pretrained = elsewhere[elsewhere.group == "pretrained"]
-    return [
-        "Unweighted average recall (UAR) on unseen speakers. **From scratch, here**, the highest of a network: "
-        f"{_best_and_ensembles(ours)}.",
-        f"**From scratch, elsewhere**: {_cited(elsewhere[elsewhere.group == 'scratch'])}.",
-        f"**Features made by hand**: {_cited(elsewhere[elsewhere.group == 'features'])}.",
-        "**Pretrained on thousands of hours of other speech**, which no network here has heard; these very folds: "
-        f"{_cited(pretrained[pretrained.same_folds])}.",
-        f"**Pretrained**, with more speakers to train on: {_cited(pretrained[~pretrained.same_folds])}.",
-    ]
-
-
-def describe_known(table: pd.DataFrame) -> list[str]:
-    """Our rows of the protocol ``random`` beside what others report for known voices, in one sentence (Markdown).
-
-    ``table`` is that of :func:`table2`; none without a finished network under ``random``. The network named is of the
-    rows with the most finished folds.
-    """
-    ours = table[(table.protocol == "random") & (table.folds > 0) & (table.group != "reference")]
-    if not (ours.group == "network").any():
-        return []
-    ours = ours[ours.folds == ours.folds.max()].rename(
-        columns={"recall": "uar", "recall_low": "low", "recall_high": "high"})
-    others = pd.DataFrame([other._asdict() for other in KNOWN]).rename(columns={"system": "name"})
-    return [f"UAR with **known voices**, clips split at random. From scratch, here, {TABLE1['train']} clips in "
-            f"training, the highest of a network: {_best_and_ensembles(ours)}. Elsewhere, {TEN_FOLDS:,} clips in "
-            f"training (ten folds) and no epoch chosen on test clips: {_cited(others)}."]
-
-
-def _best_and_ensembles(ours: pd.DataFrame) -> str:
-    """The network with the highest UAR and both ensembles, with intervals, in words; columns as `unseen_speakers`."""
-    joint = ours.model.isin(ENSEMBLE_NAMES)
-    shown = pd.concat([ours[~joint].nlargest(1, "uar"), ours[joint]])
-    return "; ".join(f"{row.name} **{row.uar:.1f} %** ({row.low:.1f} to {row.high:.1f})"
-                     for row in shown.itertuples(index=False))
-
-
-def _cited(rows: pd.DataFrame) -> str:
-    """Systems of other studies with their UAR and source, in words; columns as `unseen_speakers`."""
-    return "; ".join(", ".join(f"{row.name}: {row.uar:.1f} %" for row in part.itertuples(index=False))
-                     + f" ([{source}]({url}))" for (source, url), part in rows.groupby(["source", "url"], sort=False))
 
 
 def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -371,38 +319,26 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
     ``predictions`` are of one protocol; models with fewer folds than others are left out. Columns: model, name;
     accuracy with low and high, in per cent, mean over folds and 95 % bootstrap over actors.
     """
-    names = MODEL_NAMES | ENSEMBLE_NAMES
-    folds = predictions.groupby("model").fold.nunique()
-    scored = on_seven_options(predictions[predictions.model.isin(folds.index[folds == folds.max()])])
+    count = predictions.groupby("model").fold.nunique()
+    scored = on_seven_options(predictions[predictions.model.isin(count.index[count == count.max()])])
     rows = []
     for model, part in scored.groupby("model", sort=False):
-        figures = _our_figures(part, "actors", 0.95)
-        rows.append({"model": model, "name": names.get(model, model), "accuracy": figures["accuracy"],
-                     "low": figures["accuracy_low"], "high": figures["accuracy_high"]})
+        found = figures(part, "actors")
+        rows.append({"model": model, "name": model_name(model), "accuracy": found["accuracy"],
+                     "low": found["accuracy_low"], "high": found["accuracy_high"]})
     return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
-
-
-def describe_people(predictions: pd.DataFrame) -> str:
-    """What :func:`against_people` says of networks under ``actors``, in a sentence (Markdown)."""
-    fair = against_people(predictions)
-    best, people = fair.iloc[0], HUMAN["overall"]
-    return ("Scored as the listeners were, neutral and calm accepted for each other, the highest accuracy of a network "
-            f"is {best['name']}'s: **{best.accuracy:.1f} %** ({best.low:.1f} to {best.high:.1f}); people recognise "
-            f"{people} %. {(fair.accuracy > people).sum()} of the {len(fair)} networks lie above people.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print Table 2 of a folder of runs (default: the published results) as Markdown; 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m ser_utils.evaluation.tables", description="Print Table 2.")
-    parser.add_argument(
-        "root", nargs="?", type=Path, default=RESULTS, help="folder of runs (default: results/)"
-    )
+    parser.add_argument("root", nargs="?", type=Path, default=RESULTS, help="folder of runs (default: results/)")
     root = parser.parse_args(arguments).root
     if not root.is_dir():
         print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
     try:
         print(table2_markdown(table2(root)), end="")
-    except evaluation.ResultsError as error:
+    except ResultsError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
