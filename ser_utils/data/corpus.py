@@ -11,7 +11,6 @@ from ser_utils import paths
 from ser_utils.data import ravdess
 
 KINDS = ("auto", "ravdess", "synthetic")
-INDEX = "packed-index.csv"  # file that makes a folder a packed corpus
 BANNER = "Synthetic corpus: not RAVDESS. Numbers and figures here say nothing about real speech."
 
 
@@ -22,11 +21,6 @@ class Corpus:
     root: Path
     kind: str
     index: pd.DataFrame
-
-    @property
-    def packed(self) -> bool:
-        """Whether the folder holds features in place of audio (see `ser_utils.training.bundle`)."""
-        return self.root is not None and (Path(self.root) / INDEX).is_file()
 
     @property
     def banner(self) -> str | None:
@@ -71,14 +65,8 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
 
 
 def at(root: str | os.PathLike, kind: str) -> Corpus:
-    """The corpus in a folder, whose kind is known: one of audio files, or a packed one.
-
-    The index of a packed corpus has no column ``path``. Raises as `ravdess.index`.
-    """
-    root = Path(root)
-    if (root / INDEX).is_file():
-        return Corpus(root, kind, pd.read_csv(root / INDEX))
-    return Corpus(root, kind, ravdess.index(root))
+    """The corpus in a folder whose kind is known. Raises as `ravdess.index`."""
+    return Corpus(Path(root), kind, ravdess.index(root))
 
 
 def for_profile(profile: str) -> Corpus:

@@ -235,6 +235,14 @@ def index(root: str | os.PathLike) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def index_of(clips: Iterable[str]) -> pd.DataFrame:
+    """The table of `index` without ``path``, a row a name in the order given, from the names alone.
+
+    Raises ValueError for a name outside the convention.
+    """
+    return pd.DataFrame([parse_name(clip) for clip in clips], columns=[name for name in COLUMNS if name != "path"])
+
+
 def is_complete(root: str | os.PathLike) -> bool:
     """Whether a folder holds a file for each of the 1,440 speech clips; their content is not looked at."""
     try:
