@@ -1,15 +1,18 @@
 # `make` lists the targets. Settings can be given on the command line: make report PROFILE=full
 
-PYTHON    ?= python3.11
+PYTHON    ?= $(or $(firstword $(foreach name,python3.11 python3.12 python3.13,$(shell command -v $(name)))),python3)
 PROFILE   ?= quick
 NOTEBOOKS ?=
+FORCE     ?=
 MODELS    ?=
 PROTOCOLS ?=
 FOLDS     ?=
+SEEDS     ?=
+JOBS      ?=
 BUDGET    ?=
+FEATURES  ?=
 SCHEDULER ?=
 MISSING   ?=
-ARCHIVES  ?=
 STUDY     ?= canonical
 MODEL     ?= transformer
 TRIALS    ?= 40
@@ -20,9 +23,12 @@ export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 BIN   := .venv/bin
 STAMP := .venv/.requirements-installed
+# What narrows down a list of runs, as options of the commands.
+WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
+  $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report test lab data smoke lint bench grid reference study search bundle collect validity publish table2 clean
+.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -32,32 +38,36 @@ help:  ## list the targets
 venv: $(STAMP)  ## create .venv and install requirements.txt
 
 $(STAMP): requirements.txt
-	@command -v $(PYTHON) >/dev/null || { \
-	  echo "$(PYTHON) was not found; the project needs Python 3.11."; \
-	  echo "  Debian, Ubuntu:  apt-get install python3.11 python3.11-venv"; \
+	@command -v "$(PYTHON)" >/dev/null && \
+	  "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "The project needs Python 3.11, 3.12 or 3.13; none was found."; \
+	  echo "  Debian, Ubuntu:  apt-get install python3.11 python3.11-venv   (or 3.12, 3.13)"; \
 	  echo "  macOS:           brew install python@3.11"; \
 	  echo "  anywhere:        uv python install 3.11"; \
 	  echo "Or name one that is elsewhere:  make PYTHON=/path/to/python3.11"; \
 	  exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-	  echo "$(PYTHON) is $$($(PYTHON) --version), but the project needs Python 3.11: make PYTHON=python3.11"; \
-	  exit 1; }
-	$(PYTHON) -m venv .venv
+	@[ "$$(uname -sm)" != "Darwin x86_64" ] || { \
+	  echo "TensorFlow has no packages for Macs with an Intel processor: use Linux or a Mac with Apple silicon."; exit 1; }
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $(STAMP)
 
 report: $(STAMP)  ## train what is missing, run the notebooks, write report/index.html (PROFILE, NOTEBOOKS="01 10")
 	$(BIN)/python -m ser_utils.report.build --profile $(PROFILE) $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS))
 
-smoke: $(STAMP)  ## the same, tiny and on the small synthetic corpus, into report/smoke
+notebooks: $(STAMP)  ## run changed notebooks on RAVDESS and keep their outputs in notebooks/ (NOTEBOOKS, FORCE=1)
+	$(BIN)/python -m ser_utils.report.build --keep $(if $(NOTEBOOKS),--notebooks $(NOTEBOOKS)) $(if $(FORCE),--force)
+
+smoke: $(STAMP)  ## the report, tiny and on the small synthetic corpus, into report/smoke
 	$(BIN)/python -m ser_utils.report.build --profile smoke --output report/smoke
 
 test: export MPLBACKEND = Agg
 test: $(STAMP)  ## the tests, a file a core at a time, with coverage
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov=ser_utils --cov-fail-under=90
 
-lint: $(STAMP)  ## ruff over the code and the notebooks
+lint: $(STAMP)  ## ruff over code and notebooks, and the import rule
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -66,10 +76,9 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 	$(BIN)/python -m ser_utils.data.ravdess download
 
 grid: PROFILE = full
-grid: $(STAMP)  ## train many full runs (MODELS, PROTOCOLS, FOLDS, BUDGET, SCHEDULER, MISSING=1: not those in results/)
-	$(BIN)/python -m ser_utils.training.grid --profile $(PROFILE) \
-	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
-	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET)) \
+grid: $(STAMP)  ## train many runs (MODELS PROTOCOLS FOLDS SEEDS JOBS BUDGET FEATURES SCHEDULER; MISSING=1: unpublished ones)
+	$(BIN)/python -m ser_utils.training.grid --profile $(PROFILE) $(WHICH) $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(BUDGET),--budget $(BUDGET)) $(if $(FEATURES),--features $(FEATURES)) \
 	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing)
 
 reference: PROFILE = full
@@ -82,23 +91,14 @@ search: $(STAMP)  ## search a recipe on validation folds (MODEL, TRIALS, EPOCHS,
 	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BUDGET),--budget $(BUDGET))
 
 study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default), print what each change is worth
-	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) --profile $(PROFILE) \
-	  $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
-	  $(if $(FOLDS),--folds $(FOLDS)) $(if $(BUDGET),--budget $(BUDGET))
-
-bundle: PROFILE = full
-bundle: $(STAMP)  ## what a GPU machine without recordings or network needs (MISSING=1 as for grid): dist/bundle.tar.gz
-	$(BIN)/python -m ser_utils.training.bundle pack --profile $(PROFILE) $(if $(MISSING),--missing)
-
-collect: $(STAMP)  ## check runs trained from a bundle and merge them into runs/ (ARCHIVES="OUT/runs-1of1.zip")
-	@[ -n "$(ARCHIVES)" ] || { echo 'Name the archives: make collect ARCHIVES="OUT/runs-1of1.zip"'; exit 1; }
-	$(BIN)/python -m ser_utils.training.bundle collect $(ARCHIVES)
+	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) --profile $(PROFILE) $(WHICH) \
+	  $(if $(BUDGET),--budget $(BUDGET))
 
 validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth
 	$(BIN)/python -m ser_utils.studies.leakage --profile $(PROFILE) \
-	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS))
+	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
-publish: $(STAMP)  ## finished full runs to results/, figures and README redrawn from them
+publish: $(STAMP)  ## finished full runs to results/, its tables and the figures made anew
 	$(BIN)/python -m ser_utils.report.publish
 
 table2: $(STAMP)  ## print Table 2 from the published results
