@@ -1,0 +1,82 @@
+"""Checks by which a leak in this project's data and runs is caught; each raises LeakError."""
+
+import warnings
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ser_utils import config as configuration
+from ser_utils.data.folds import LeakError, check_split
+from ser_utils.evaluation.metrics import ResultsError
+from ser_utils.features import spectral
+from ser_utils.features.spectral import FeatureStore
+from ser_utils.training import fit, frontend, runs
+from ser_utils.training.fit import Data
+from ser_utils.training.runs import Run
+
+
+def check_data(data: Data, store: FeatureStore, protocol: str) -> None:
+    """Raise LeakError unless every clip is the recording of its name, with its label, in one part of the split.
+
+    Catches clips, twins or actors in two parts, copies made before the split, augmented or otherwise altered
+    clips (validation and test clips must be heard as recorded), and wrong labels.
+    """
+    if len(data.clips) != len(store.clips) or (data.clips != store.clips).any():
+        twice = pd.Series(data.clips)[pd.Series(data.clips).duplicated()]
+        raise LeakError(f"The data is not the corpus clip by clip; {twice.nunique():,} clips occur more than once"
+                        + (f", among them {twice.iloc[0]}." if len(twice) else "."))
+    check_split(store.index, protocol, data.rows)
+    for part, rows in data.rows.items():
+        true = spectral.fit_length(store.logmel[rows], store.lengths[rows], data.logmel.shape[1])
+        altered = np.flatnonzero((data.logmel[rows] != true).any(axis=(1, 2)))
+        if len(altered):
+            raise LeakError(f"{len(altered):,} {part} clips are not as recorded, among them "
+                            f"{data.clips[rows[altered[0]]]}.")
+        wrong = np.flatnonzero(data.labels[rows] != store.index.label.to_numpy()[rows])
+        if len(wrong):
+            raise LeakError(f"{len(wrong):,} {part} clips have another label than their name says.")
+
+
+def check_model(model: keras.Model, data: Data) -> None:
+    """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test.
+
+    ``data`` is what :func:`ser_utils.training.fit.prepare` gives for the run. Inference must not vary and must equal
+    that of the same weights without the augmentation layers.
+    """
+    layer = model.get_layer("normalise")
+    for what, found, true in zip(("mean", "deviation"), (layer.mean, layer.deviation),
+                                 spectral.statistics(data.logmel[data.rows["train"]]), strict=True):
+        worst = float(np.abs(np.array(found) - true).max())
+        if worst > 1e-3:
+            raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
+                            f"{worst:.3f} dB.")
+    sample = data.logmel[data.rows["val"][:32]]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The structure of `inputs`")  # one array, not a list of one
+        first, second, plain = (keras.ops.convert_to_numpy(made(sample, training=False))
+                                for made in (model, model, _without_augmentation(model)))
+    if not (np.allclose(first, second, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
+        raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
+
+
+def _without_augmentation(model: keras.Model) -> keras.Model:
+    """A run's model (``frontend.assemble``) less what augments; its layers are shared, and with them the precision."""
+    logmel = x = keras.Input(model.input_shape[1:])
+    for layer in model.layers:
+        if not isinstance(layer, (keras.layers.InputLayer, frontend.Augment, frontend.SpecAugment)):
+            x = layer(x)
+    return keras.Model(logmel, x)
+
+
+def check_run(run: Run, store: FeatureStore) -> None:
+    """Raise LeakError if a finished run's files or its model (if it is there) betray a leak.
+
+    The files: see :func:`ser_utils.training.runs.check`; the model: see :func:`check_model`.
+    """
+    try:
+        runs.check(run.dir)
+    except ResultsError as error:
+        raise LeakError(str(error)) from error
+    if (run.dir / runs.WEIGHTS).exists():
+        check_model(run.model(), fit.prepare(configuration.from_dict(run.info["config"]), store))

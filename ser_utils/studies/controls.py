@@ -1,0 +1,116 @@
+"""Negative controls: what the accuracies should not rest on, and what the networks know that is no emotion."""
+
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from ser_utils import EMOTIONS, FOLDS, machine
+from ser_utils import config as configuration
+from ser_utils.data.corpus import Corpus
+from ser_utils.data.folds import check_split, split
+from ser_utils.evaluation import metrics, statistics
+from ser_utils.features import audio
+from ser_utils.features.spectral import FeatureStore
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.training import fit, frontend
+from ser_utils.training.runs import Run
+
+SURFACE = ("before", "speech", "after", "level_before", "level", "level_after", "peak")
+CUES = {  # what a logistic regression is given, of the columns of `surface`
+    "duration of the speech": ("speech",),
+    "loudness of the speech": ("level", "peak"),
+    "silence around the speech": ("before", "after", "level_before", "level_after"),
+}
+
+
+def surface(corpus: Corpus) -> pd.DataFrame:
+    """What a recording shows before anybody listens to it; an AudioError names a damaged recording.
+
+    Columns: clip; before, speech, after (seconds); level_before, level, level_after (mean power, dB re full
+    scale) and peak (dB). The speech is cut out as for the networks; no silence at all has 0 s and -100 dB.
+    """
+    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
+        rows = list(pool.map(_surface_of, corpus.index.path))
+    return pd.DataFrame(rows, columns=SURFACE, index=corpus.index["clip"]).reset_index()
+
+
+def _surface_of(path: str) -> list[float]:
+    wave, rate = audio.load(path)
+    start, stop = audio.speech_bounds(wave, rate, configuration.FeatureConfig().top_db)
+    parts = [wave[:start], wave[start:stop], wave[stop:]]
+    levels = [10 * np.log10(max(np.mean(part.astype(np.float64) ** 2), 1e-10)) if len(part) else -100.0
+              for part in parts]
+    return [*(len(part) / rate for part in parts), *levels, 20 * np.log10(np.abs(wave).max())]
+
+
+def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Emotions as logistic regressions guess them from each of ``CUES`` alone, all six folds.
+
+    ``measured`` is what :func:`surface` returns for the clips of ``index``. The cues enter with their squares and
+    products, standardised on the training clips; emotions count alike. Columns: cue, clip, fold, label, prediction.
+    """
+    labels, parts = index.label.to_numpy(), []
+    for fold, (cue, columns) in itertools.product(range(FOLDS), CUES.items()):
+        rows = check_split(index, protocol, split(index, protocol, fold))
+        values = measured[list(columns)].to_numpy()
+        model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(),
+                              LogisticRegression(class_weight="balanced", max_iter=2000))
+        model.fit(values[rows["train"]], labels[rows["train"]])
+        parts.append(pd.DataFrame({"cue": cue, "clip": index["clip"].to_numpy()[rows["test"]], "fold": fold,
+                                   "label": labels[rows["test"]], "prediction": model.predict(values[rows["test"]])}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
+    """What a trained network hands to its last layer, (N, features), of log-mels (N, frames, bands) in dB."""
+    front, network = frontend.parts(run.model())
+    last = frontend.part(network, network.get_layer("predictions").input)
+    return frontend.outputs(last, frontend.outputs(front, logmel))
+
+
+def actor_probe(values: np.ndarray, actors: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Which test clips' actors a logistic regression names from ``values`` (N, features): bool (test clips,).
+
+    Fitted on the training clips; useful where every actor has clips in both parts.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model.fit(values[rows["train"]], actors[rows["train"]])
+    return model.predict(values[rows["test"]]) == actors[rows["test"]]
+
+
+def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd.DataFrame:
+    """Emotions from cues alone, and who is speaking.
+
+    ``probed`` are honest runs on the ``random`` protocol, with their weights. Columns: kind ("emotion": UAR with
+    a bootstrap interval over clips, over actors where they are unseen; "actor": accuracy with Wilson's interval),
+    what, protocol, clips (of all folds probed), score, low, high, chance (per cent).
+    """
+    rows, measured = [], surface(corpus)
+    for protocol in ("random", "actors"):
+        for cue, part in cue_predictions(measured, corpus.index, protocol).groupby("cue", sort=False):
+            actors = metrics.clip_facts(part["clip"]).actor.to_numpy() if protocol == "actors" else None
+            score = metrics.metrics(part.label, part.prediction)["recall"]
+            interval = statistics.bootstrap_interval(part.label, part.prediction, "recall", actors)
+            rows.append(("emotion", cue, protocol, len(part), score, *interval, 1 / len(EMOTIONS)))
+    actors, named = store.index.actor.to_numpy(), {}  # what -> for each fold whether a test clip's actor was named
+    for run in probed:
+        data = fit.prepare(configuration.from_dict(run.info["config"]), store)
+        speech = (data.logmel > configuration.PAD_DB).any(axis=2, keepdims=True)
+        means = np.where(speech, data.logmel, 0).sum(axis=1) / speech.sum(axis=1)
+        for what, values in ((f"last features of {MODEL_NAMES[run.info['model']]}", penultimate(run, data.logmel)),
+                             ("mean log-mel spectrum", means)):
+            named.setdefault(what, {})[run.info["fold"]] = actor_probe(values, actors, data.rows)
+    for what, folds in named.items():
+        right = np.concatenate(list(folds.values()))
+        rows.append(("actor", what, "random", len(right), right.mean(),
+                     *statistics.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
+    found = pd.DataFrame(rows, columns=["kind", "what", "protocol", "clips", "score", "low", "high", "chance"])
+    found[["score", "low", "high", "chance"]] *= 100
+    return found
