@@ -79,25 +79,29 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_store(tiny_corpus, tmp_path_factory):
+    """The file of features of the tiny corpus."""
+    from ser_utils.features import spectral
+
+    path = tmp_path_factory.mktemp("features") / "tiny.npz"
+    spectral.write(spectral.extract(tiny_corpus, folder=path.parent / "cache", progress=False), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def made_up():
-    """All 1,440 clip names with made-up features that a network can learn: (corpus, store), no audio."""
+    """A store of all 1,440 clips' names with made-up features that a network can learn."""
     import numpy as np
-    import pandas as pd
 
     from ser_utils.config import PAD_DB, FeatureConfig
     from ser_utils.data import ravdess
-    from ser_utils.data.corpus import Corpus
     from ser_utils.features.spectral import FeatureStore
 
     names = sorted(ravdess.speech_names())
-    index = pd.DataFrame([{"clip": name, "path": f"{name}.wav", **ravdess.parse_name(name)}
-                          for name in names])
     rng = np.random.default_rng(0)
-    config = FeatureConfig(n_mels=16, n_mfcc=4)
     lengths = rng.integers(20, 40, len(names))
     logmel = rng.normal(-40, 10, (len(names), 40, 16)).astype(np.float32)
-    for row, (label, length) in enumerate(zip(index.label, lengths, strict=True)):
-        logmel[row, :, 2 * label] += 15
+    for row, (name, length) in enumerate(zip(names, lengths, strict=True)):
+        logmel[row, :, 2 * ravdess.parse_name(name)["label"]] += 15
         logmel[row, length:] = PAD_DB
-    store = FeatureStore(config, np.array(names), lengths, logmel, np.zeros((len(names), 40, 12), np.float32))
-    return Corpus(None, "synthetic", index), store
+    return FeatureStore(FeatureConfig(n_mels=16, n_mfcc=4), "synthetic", np.array(names), lengths, logmel)

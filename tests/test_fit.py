@@ -9,26 +9,29 @@ from importlib.util import find_spec
 import filelock
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.data.folds import LeakError
-from ser_utils.evaluation import metrics as evaluation
+from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.paths import ROOT
-from ser_utils.training import fit as training
-from ser_utils.training import runs
+from ser_utils.training import fit, runs
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
                    warmup_epochs=1, ema=0.8)
 
 
+@pytest.fixture(autouse=True)
+def every_epoch_saved(monkeypatch):
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="module")
 def finished(made_up, tmp_path_factory):
     """An undisturbed run: (run, its root)."""
     root = tmp_path_factory.mktemp("undisturbed")
-    return training.run(CONFIG, *made_up, root=root, progress=False), root
+    return fit.run(CONFIG, made_up, root=root, progress=False), root
 
 
 def interrupt_after(epochs):
@@ -70,58 +73,38 @@ def test_the_learning_rate_warms_up_and_decays_to_zero(finished):
 
 def test_the_saved_model_gives_the_written_predictions(finished, made_up):
     run = finished[0]
-    data = training.prepare(CONFIG, *made_up)
-    predicted = training.probabilities(run.model(), data.logmel[data.rows["test"]])
-    written = run.predictions.query("subset == 'test'")[evaluation.PROBABILITIES].to_numpy()
+    data = fit.prepare(CONFIG, made_up)
+    predicted = fit.probabilities(run.model(), data.logmel[data.rows["test"]])
+    written = run.predictions.query("subset == 'test'")[PROBABILITIES].to_numpy()
     np.testing.assert_allclose(predicted, written, atol=2e-3)
 
 
-def test_versions_of_each_clip_are_judged(made_up, tmp_path):
+def test_a_clip_is_judged_by_its_variants(made_up, tmp_path):
     config = dataclasses.replace(CONFIG, keep="last", versions=2)
-    run = training.run(config, *made_up, root=tmp_path, progress=False)
+    run = fit.run(config, made_up, root=tmp_path, progress=False)
     runs.check(run.dir)
-    data = training.prepare(config, *made_up)
+    data = fit.prepare(config, made_up)
     model, clips = run.model(), data.logmel[data.rows["test"]]
-    by_hand = np.mean([training.probabilities(model, training.copies([version])[0])
-                       for version in model.get_layer("augment").versions(clips, 2)], axis=0)
-    written = run.predictions.query("subset == 'test'")[evaluation.PROBABILITIES].to_numpy()
+    by_hand = np.mean([fit.probabilities(model, fit.copies([version])[0])
+                       for version in model.get_layer("augment").variants(clips, 2)], axis=0)
+    written = run.predictions.query("subset == 'test'")[PROBABILITIES].to_numpy()
     np.testing.assert_allclose(by_hand, written, atol=2e-3)
-    np.testing.assert_allclose(run.predict(clips), written, atol=2e-3)
-    assert np.abs(training.probabilities(model, clips) - written).max() > 0.01
-
-
-def test_the_same_weights_judge_anew(made_up, tmp_path, monkeypatch):
-    config = dataclasses.replace(CONFIG, keep="last", epochs=2, warmup_epochs=1, versions=2)
-    trained = training.run(config, *made_up, root=tmp_path, progress=False)
-    single = dataclasses.replace(config, versions=1, variant="studies/recipe/single")
-    monkeypatch.setattr(training, "fit", lambda *a: pytest.fail("trained again"))
-    run = training.judge_anew(trained, single, *made_up, root=tmp_path)
-    assert run.dir == single.run_directory(tmp_path) and runs.is_finished(single, tmp_path) and runs.is_finished(config, tmp_path)
-    runs.check(run.dir)  # with one version, the predictions are those of the kept epoch in the history
-    pd.testing.assert_frame_equal(run.history, trained.history)
-    assert (run.predictions != trained.predictions)[evaluation.PROBABILITIES].to_numpy().any()
-    assert run.info["config"]["versions"] == 1 and run.info["wall_seconds"] == trained.info["wall_seconds"]
-    older = dataclasses.replace(single, versions=3).hash
-    (run.dir / "run.json").write_text(json.dumps(run.info | {"config_hash": older}))
-    training.judge_anew(trained, single, *made_up, root=tmp_path)
-    assert runs.is_finished(single, tmp_path) and (run.dir.with_name(f"fold{single.fold}-{older}") / "run.json").exists()
-    (trained.dir / "model.keras").unlink()
-    with pytest.raises(FileNotFoundError, match="no model.keras"):
-        training.judge_anew(trained, single, *made_up, root=tmp_path)
+    np.testing.assert_allclose(fit.predict(model, clips, 2), written, atol=2e-3)
+    assert np.abs(fit.probabilities(model, clips) - written).max() > 0.01
 
 
 def test_a_finished_run_is_not_trained_again(finished, made_up, monkeypatch):
     run, root = finished
-    monkeypatch.setattr(training, "compiled", lambda *a: pytest.fail("trained again"))
-    assert training.run(CONFIG, *made_up, root=root, progress=False) == run
+    monkeypatch.setattr(fit, "compiled", lambda *a: pytest.fail("trained again"))
+    assert fit.run(CONFIG, made_up, root=root, progress=False) == run
 
 
 def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up, tmp_path):
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            training.run(CONFIG, *made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(epoch))
+            fit.run(CONFIG, made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(epoch))
         assert not runs.is_finished(CONFIG, tmp_path)
-    run = training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    run = fit.run(CONFIG, made_up, root=tmp_path, progress=False)
     expected = finished[0]
     np.testing.assert_allclose(run.history.to_numpy(), expected.history.to_numpy(), atol=2e-3)
     assert run.info["metrics"] == expected.info["metrics"]
@@ -129,10 +112,10 @@ def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up,
 
 def test_a_spoilt_state_means_training_afresh(finished, made_up, tmp_path, capsys):
     with pytest.raises(KeyboardInterrupt):
-        training.run(CONFIG, *made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(2))
+        fit.run(CONFIG, made_up, root=tmp_path, progress=False, on_epoch=interrupt_after(2))
     state = CONFIG.run_directory(tmp_path) / "state.npz"
     state.write_bytes(state.read_bytes()[:5000])
-    run = training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    run = fit.run(CONFIG, made_up, root=tmp_path, progress=False)
     assert "can't be read" in capsys.readouterr().out and len(run.history) == 4
 
 
@@ -146,10 +129,10 @@ def test_a_full_disk_keeps_the_last_state(made_up, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(file, **arrays)
 
-    monkeypatch.setattr(training.np, "savez", full)
+    monkeypatch.setattr(fit.np, "savez", full)
     with pytest.raises(OSError, match="disk is full"):
-        training.run(CONFIG, *made_up, root=tmp_path, progress=False)
-    note, _ = training.read_state(CONFIG.run_directory(tmp_path) / "state.npz")
+        fit.run(CONFIG, made_up, root=tmp_path, progress=False)
+    note, _ = fit.read_state(CONFIG.run_directory(tmp_path) / "state.npz")
     assert len(note["rows"]) == 1
     names = {path.name for path in CONFIG.run_directory(tmp_path).iterdir()}
     assert names <= {"state.npz", ".lock"}
@@ -160,7 +143,7 @@ def test_a_run_of_other_settings_is_moved_aside(finished, made_up, tmp_path):
 
     shutil.copytree(finished[1], tmp_path, dirs_exist_ok=True)
     other = dataclasses.replace(CONFIG, epochs=2)
-    run = training.run(other, *made_up, root=tmp_path, progress=False)
+    run = fit.run(other, made_up, root=tmp_path, progress=False)
     aside = run.dir.with_name(f"fold0-{CONFIG.hash}")
     assert len(run.history) == 2 and json.loads((aside / "run.json").read_text())["config_hash"] == CONFIG.hash
     assert len(runs.table(tmp_path / "synthetic-smoke")) == 1
@@ -169,47 +152,43 @@ def test_a_run_of_other_settings_is_moved_aside(finished, made_up, tmp_path):
 def test_a_run_under_way_elsewhere_is_busy(made_up, tmp_path):
     folder = CONFIG.run_directory(tmp_path)
     folder.mkdir(parents=True)
-    with filelock.FileLock(folder / ".lock"), pytest.raises(training.RunBusy, match="random/alexnet/fold0"):
-        training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    with filelock.FileLock(folder / ".lock"), pytest.raises(fit.RunBusy, match="random/alexnet/fold0"):
+        fit.run(CONFIG, made_up, root=tmp_path, progress=False)
 
 
 def test_a_leaking_split_is_refused(made_up, monkeypatch):
-    rows = training.split(made_up[0].index, "random", 0)
+    rows = fit.split(made_up.index, "random", 0)
     leaking = rows | {"train": np.append(rows["train"], rows["test"][0])}
-    monkeypatch.setattr(training, "split", lambda *a: leaking)
+    monkeypatch.setattr(fit, "split", lambda *a: leaking)
     with pytest.raises(LeakError):
-        training.prepare(CONFIG, *made_up)
+        fit.prepare(CONFIG, made_up)
 
 
-def test_features_of_other_settings_or_clips_are_refused(made_up):
-    corpus, store = made_up
-    with pytest.raises(ValueError, match="Extract them again"):
-        training.prepare(dataclasses.replace(CONFIG, features=FeatureConfig()), corpus, store)
-    other = dataclasses.replace(store, clips=store.clips[::-1])
-    with pytest.raises(ValueError, match="different clips"):
-        training.prepare(CONFIG, corpus, other)
+def test_features_of_other_settings_or_another_corpus_are_refused(made_up):
+    for other in (dataclasses.replace(CONFIG, features=FeatureConfig()), dataclasses.replace(CONFIG, corpus="ravdess")):
+        with pytest.raises(ValueError, match="Extract them again"):
+            fit.prepare(other, made_up)
 
 
 def test_a_share_of_the_training_clips_leaves_the_others_alone(made_up):
-    whole, half = (training.prepare(dataclasses.replace(CONFIG, share=share), *made_up) for share in (1.0, 0.5))
+    whole, half = (fit.prepare(dataclasses.replace(CONFIG, share=share), made_up) for share in (1.0, 0.5))
     assert len(half.rows["train"]) == len(whole.rows["train"]) // 2
     assert all(np.array_equal(half.rows[part], whole.rows[part]) for part in ("val", "test"))
     assert not set(half.rows["train"]) & set(np.concatenate([half.rows["val"], half.rows["test"]]))
 
 
 def test_normalisation_sees_training_clips_only(made_up):
-    corpus, store = made_up
-    data = training.prepare(CONFIG, corpus, store)
-    before = training.compiled(CONFIG, data).get_layer("normalise").mean
+    data = fit.prepare(CONFIG, made_up)
+    before = fit.compiled(CONFIG, data).get_layer("normalise").mean
     spoilt = data.logmel.copy()
     spoilt[np.concatenate([data.rows["val"], data.rows["test"]])] += 7
-    after = training.compiled(CONFIG, dataclasses.replace(data, logmel=spoilt)).get_layer("normalise").mean
+    after = fit.compiled(CONFIG, dataclasses.replace(data, logmel=spoilt)).get_layer("normalise").mean
     assert before == after
 
 
 def test_batches_depend_on_seed_and_epoch_alone():
     x, labels = np.arange(20).reshape(20, 1, 1), np.arange(20) % 8
-    one, two = (training.Batches(x, labels, 6, seed=1) for _ in range(2))
+    one, two = (fit.Batches(x, labels, 6, seed=1) for _ in range(2))
     one.start_epoch(0)
     one.start_epoch(4)
     two.start_epoch(4)
@@ -223,10 +202,10 @@ def test_batches_depend_on_seed_and_epoch_alone():
 
 
 def test_states_are_saved_no_more_often_than_asked_and_at_the_end(made_up, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_EVERY", 3600.0)
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 3600.0)
     saved = []
-    monkeypatch.setattr(training.Keeper, "save", lambda keeper: saved.append(len(keeper.rows)))
-    training.run(CONFIG, *made_up, root=tmp_path, progress=False)
+    monkeypatch.setattr(fit.Checkpoint, "save", lambda checkpoint: saved.append(len(checkpoint.rows)))
+    fit.run(CONFIG, made_up, root=tmp_path, progress=False)
     assert saved == [CONFIG.epochs]
 
 
@@ -235,7 +214,7 @@ def test_mixup_adds_powers_and_mixes_labels():
     x = rng.normal(-40, 10, (6, 5, 3)).astype(np.float32)
     x[:3, 4] = PAD_DB
     y = np.eye(8, dtype=np.float32)[[0, 1, 2, 3, 4, 5]]
-    both, labels = training.mixed(x, y, 0.4, np.random.default_rng(1))
+    both, labels = fit.mixed(x, y, 0.4, np.random.default_rng(1))
     assert both.dtype == labels.dtype == np.float32
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
     for clip, label in zip(both, labels, strict=True):
@@ -250,7 +229,7 @@ def test_mixup_adds_powers_and_mixes_labels():
 
 def test_mixed_batches_repeat_and_vary_from_epoch_to_epoch():
     x, labels = np.random.default_rng(0).normal(-40, 5, (20, 4, 2)).astype(np.float32), np.arange(20) % 8
-    one, two = (training.Batches(x, labels, 6, seed=1, mixup=0.3) for _ in range(2))
+    one, two = (fit.Batches(x, labels, 6, seed=1, mixup=0.3) for _ in range(2))
     np.testing.assert_array_equal(one[1][0], two[1][0])
     before = one[0][1]
     one.start_epoch(1)
@@ -260,14 +239,14 @@ def test_mixed_batches_repeat_and_vary_from_epoch_to_epoch():
 def test_training_stops_when_validation_no_longer_improves(made_up, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=30, learning_rate=0.0, weight_decay=0.0, ema=0.0, patience=2,
                                  options={"width": 0.125, "dropout": 0.0})
-    run = training.run(config, *made_up, root=tmp_path, progress=False)
+    run = fit.run(config, made_up, root=tmp_path, progress=False)
     assert run.info["epochs"] < 30 and run.info["epochs"] == run.info["best_epoch"] + 2
 
 
 def test_the_last_epoch_is_kept_where_the_configuration_says_so(made_up, tmp_path):
     config = dataclasses.replace(CONFIG, learning_rate=0.0, weight_decay=0.0, ema=0.0, patience=1, keep="last",
                                  augment=None, options={"width": 0.125, "dropout": 0.0})
-    run = training.run(config, *made_up, root=tmp_path, progress=False)  # no epoch is better than the first for long
+    run = fit.run(config, made_up, root=tmp_path, progress=False)  # no epoch is better than the first for long
     assert run.info["best_epoch"] == run.info["epochs"] == 4
     runs.check(run.dir)
 
@@ -275,34 +254,34 @@ def test_the_last_epoch_is_kept_where_the_configuration_says_so(made_up, tmp_pat
 def test_a_loss_that_is_not_finite_is_said(made_up, tmp_path):
     config = dataclasses.replace(CONFIG, learning_rate=1e30, clip_norm=1e30, warmup_epochs=0)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        training.run(config, *made_up, root=tmp_path, progress=False)
+        fit.run(config, made_up, root=tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("steps, expected", [(30, 10), (29, 1), (28, 7), (8, 8)])
 def test_steps_per_execution_divide_the_epoch(steps, expected):
-    assert training.steps_per_execution(steps) == expected
+    assert fit.steps_per_execution(steps) == expected
 
 
 @pytest.mark.parametrize("backend, device, expected", [
     ("tensorflow", "cpu", False), ("tensorflow", "gpu", "auto"), ("jax", "cpu", "auto")])
 def test_xla_compiles_everywhere_but_on_tensorflows_cpu(monkeypatch, backend, device, expected):
-    monkeypatch.setattr(training.keras.backend, "backend", lambda: backend)
-    monkeypatch.setattr(training, "device", lambda: device)
-    assert training.compiler() == expected
+    monkeypatch.setattr(fit.keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(fit, "device", lambda: device)
+    assert fit.compiler() == expected
 
 
 def test_probabilities_of_any_number_of_clips(made_up):
-    data = training.prepare(CONFIG, *made_up)
-    model = training.compiled(CONFIG, data)
-    whole = training.probabilities(model, data.logmel[:130])
+    data = fit.prepare(CONFIG, made_up)
+    model = fit.compiled(CONFIG, data)
+    whole = fit.probabilities(model, data.logmel[:130])
     assert whole.shape == (130, 8)
-    np.testing.assert_allclose(training.probabilities(model, data.logmel[:7]), whole[:7], atol=5e-3)
+    np.testing.assert_allclose(fit.probabilities(model, data.logmel[:7]), whole[:7], atol=5e-3)
     keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.skipif(find_spec("jax") is None or keras.backend.backend() == "jax", reason="JAX is not installed")
 def test_training_and_continuing_work_on_jax_too():
-    chosen = "holds_all or stopped_after or saved_model or versions_of_each"
+    chosen = "holds_all or stopped_after or saved_model or by_its_variants"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__],
         env=os.environ | {"KERAS_BACKEND": "jax"}, cwd=ROOT, capture_output=True, text=True)
