@@ -36,10 +36,7 @@ def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
 
     ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, classes), of which the largest counts.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
+    Raises ValueError if the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
     """
     labels, predictions = _classes(labels, "labels", classes), np.asarray(predictions)
     if predictions.ndim == 2:
@@ -134,10 +131,7 @@ def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
 
     Names follow RAVDESS: the fourth field is the intensity, the seventh the actor (odd male, even female).
 
-    Raises
-    ------
-    ResultsError
-        If a name is not made of seven two-digit numbers.
+    Raises ResultsError if a name is not made of seven two-digit numbers.
     """
     clips = pd.Series(list(clips), dtype=str)
     parts = clips.str.extract(r"^\d\d-\d\d-\d\d-(\d\d)-\d\d-\d\d-(\d\d)$")
@@ -170,10 +164,7 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
 
     ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network.
 
-    Raises
-    ------
-    ResultsError
-        If some member lacks clips that another has, or labels of one clip differ.
+    Raises ResultsError if some member lacks clips that another has, or labels of one clip differ.
     """
     keys = ["protocol", "fold", "clip", "subset"]
     groups = predictions.groupby(keys, sort=False)
@@ -198,10 +189,7 @@ def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
     a time, whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept.
     ``validation`` holds each model once for each clip, in the format of ``runs.predictions``.
 
-    Raises
-    ------
-    ResultsError
-        If the models were validated on different clips.
+    Raises ResultsError if the models were validated on different clips.
     """
     models = in_order(validation.model, tuple(MODEL_NAMES))
     members = [validation[validation.model == model].sort_values("clip") for model in models]

@@ -81,10 +81,7 @@ def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs
     C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C);
     test clips are predicted once. A run that is finished is left as it is.
 
-    Raises
-    ------
-    LeakError
-        The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
+    Raises LeakError if the split shares a speaker, a twin or a clip between parts where the protocol forbids it.
     """
     directory = config.run_directory(root)
     if runs.holds(directory, config):

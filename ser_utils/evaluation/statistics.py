@@ -20,53 +20,43 @@ def wilson_interval(correct: int, clips: int, level: float = 0.95) -> tuple[floa
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_metrics(labels, predictions, groups=None, resamples: int = 2000, seed: int = 0,
-                      classes: int = len(EMOTIONS)) -> dict[str, np.ndarray]:
+def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None, resamples: int = 2000,
+                      seed: int = 0, classes: int = len(EMOTIONS)) -> dict[str, np.ndarray]:
     """All four metrics of ``resamples`` bootstrap corpora, a dict of arrays (resamples,).
 
-    Without ``groups`` clips are drawn with replacement; with ``groups`` (one actor a clip) whole actors are,
-    which keeps the dependence between clips of one voice (cluster bootstrap). Neither draws clips one by one:
-    metrics depend on the confusion matrix alone, so multinomial counts of its cells (of the actors' matrices)
-    are enough.
+    Without ``groups`` clips are drawn with replacement; with ``groups`` (the actor of each clip, or its name) whole
+    groups are, which keeps the dependence between clips of one voice (cluster bootstrap). Metrics depend on the
+    confusion matrix alone, so multinomial counts of its cells, or of the groups' matrices, are enough.
+
+    ``folds`` and ``seeds`` of each answer are for a network that was trained with several seeds: a group is drawn with
+    the answers of all its seeds, and in each fold seeds are drawn, too, one less than were trained (so many give the
+    variance of their mean without bias); the group counts with the mean of its fold's drawn seeds.
+
+    Raises ValueError if ``groups`` do not match the clips or are fewer than two; see also :func:`metrics.confusion`.
     """
     rng = np.random.default_rng(seed)
+    cells = confusion(labels, predictions, classes).ravel()
     if groups is None:
-        cells = confusion(labels, predictions, classes).ravel()
         drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=resamples)
-    else:
-        labels, predictions, groups = np.asarray(labels), np.asarray(predictions), np.asarray(groups)
-        if len(groups) != len(labels):
-            raise ValueError(f"{len(labels)} labels but {len(groups)} groups; give the actor of each clip.")
-        names = np.unique(groups)
-        if len(names) < 2:
-            raise ValueError("A cluster bootstrap needs at least two groups (actors).")
-        matrices = np.stack([confusion(labels[groups == g], predictions[groups == g], classes).ravel() for g in names])
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples) @ matrices
-    return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
-
-
-def bootstrap_seeds(predictions: pd.DataFrame, by: str = "clip", resamples: int = 2000,
-                    seed: int = 0) -> dict[str, np.ndarray]:
-    """As :func:`bootstrap_metrics`, for a network that was trained with several seeds.
-
-    ``predictions`` has the columns fold, seed, clip, label, prediction; ``by`` is the column of the units that are
-    drawn with replacement, each with the answers of all its seeds. In each fold seeds are drawn with replacement, too,
-    one less than were trained (so many give the variance of their mean without bias), and a unit counts with their mean.
-    """
-    classes = len(EMOTIONS)
-    frame = predictions.assign(cell=predictions.label * classes + predictions.prediction)
-    rng = np.random.default_rng(seed)
-    units = np.unique(frame[by])
-    weights = rng.multinomial(len(units), np.full(len(units), 1 / len(units)), size=resamples).astype(np.float32)
-    drawn = np.zeros((resamples, classes**2))
-    for _, fold in frame.groupby("fold"):
-        seeds = fold.seed.unique()
-        draws = max(len(seeds) - 1, 1)
-        share = rng.multinomial(draws, np.full(len(seeds), 1 / len(seeds)), size=resamples) / draws
-        for number, (_, part) in enumerate(fold.groupby("seed")):
-            cells = np.zeros((len(units), classes**2), np.float32)
-            np.add.at(cells, (np.searchsorted(units, part[by]), part.cell), 1)
-            drawn += share[:, number, None] * (weights @ cells)
+        return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
+    if len(groups) != len(labels):
+        raise ValueError(f"{len(labels)} labels but {len(groups)} groups; give the actor of each clip.")
+    names, group = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("A cluster bootstrap needs at least two groups (actors).")
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples).astype(float)
+    cell = np.asarray(labels) * classes + np.asarray(predictions)
+    folds, seeds = (np.zeros(len(cell), int) if given is None else np.asarray(given) for given in (folds, seeds))
+    drawn = np.zeros((resamples, classes * classes))
+    for fold in np.unique(folds):
+        trained = np.unique(seeds[folds == fold])
+        draws = max(len(trained) - 1, 1)
+        shares = rng.multinomial(draws, np.full(len(trained), 1 / len(trained)), size=resamples) / draws
+        for training, share in zip(trained, shares.T, strict=True):
+            mine = (folds == fold) & (seeds == training)
+            matrices = np.zeros((len(names), classes * classes))
+            np.add.at(matrices, (group[mine], cell[mine]), 1)
+            drawn += share[:, None] * (weights @ matrices)
     return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
 
 
@@ -77,14 +67,11 @@ def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=Non
     Percentiles of the bootstrap corpora, with tails widened for the number of units drawn (Hesterberg 2015): the
     plain percentile interval is too short when there are 24 actors.
 
-    Raises
-    ------
-    ValueError
-        If ``metric`` is unknown, or ``groups`` do not match the clips or are fewer than two.
+    Raises ValueError if ``metric`` is unknown, or ``groups`` do not match the clips or are fewer than two.
     """
     if metric not in METRICS:
         raise ValueError(f"Unknown metric {metric!r}; choose from {', '.join(METRICS)}.")
-    samples = bootstrap_metrics(labels, predictions, groups, resamples, seed)
+    samples = bootstrap_metrics(labels, predictions, groups, resamples=resamples, seed=seed)
     units = len(np.asarray(labels)) if groups is None else len(np.unique(groups))
     return expanded_percentiles(samples[metric], units, level)
 
@@ -96,10 +83,7 @@ def bootstrap_difference(correct_a, correct_b, groups=None, level: float = 0.95,
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
     ``groups`` (one actor a clip) whole actors. Expanded percentiles as in :func:`bootstrap_interval`.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
+    Raises ValueError if the lengths differ.
     """
     a, b = np.asarray(correct_a, dtype=float), np.asarray(correct_b, dtype=float)
     groups = np.arange(len(a)) if groups is None else np.asarray(groups)
@@ -130,10 +114,7 @@ def mcnemar(correct_a, correct_b) -> dict:
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips
     that one alone got right) and the two-sided p of the binomial test that both are equally likely.
 
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
+    Raises ValueError if the lengths differ.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.shape != b.shape:
@@ -159,10 +140,7 @@ def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
 def holm(pvalues) -> np.ndarray:
     """Holm's (1979) step-down correction: adjusted p values in the given order, at most 1.
 
-    Raises
-    ------
-    ValueError
-        If a p value is not between 0 and 1.
+    Raises ValueError if a p value is not between 0 and 1.
     """
     pvalues = np.asarray(pvalues, dtype=float)
     if not ((pvalues >= 0) & (pvalues <= 1)).all():
@@ -190,10 +168,7 @@ def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     accuracy_a, accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar,
     holm_wilcoxon and significant (both corrected p values below ``level``: clips and voices agree).
 
-    Raises
-    ------
-    ResultsError
-        If several protocols are mixed, or the models have no clip in common.
+    Raises ResultsError if several protocols are mixed, or the models have no clip in common.
     """
     rows = []
     for a, b in itertools.combinations(in_order(predictions.model, tuple(MODEL_NAMES)), 2):
@@ -223,15 +198,12 @@ def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
     mean rank, 1 is best, best first), difference (two models whose ranks are closer cannot be told apart),
     statistic and p of Friedman's test, blocks.
 
-    Raises
-    ------
-    ValueError
-        With fewer than three models or two blocks, or with missing scores.
+    Raises ValueError with fewer than three models or two blocks, or with missing scores.
     """
     values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
     blocks, models = values.shape
     if models < 3 or blocks < 2 or not np.isfinite(values).all():
-        raise ValueError(f"Friedman's test needs at least 3 models and 2 blocks without gaps; got {models} and {blocks}.")
+        raise ValueError(f"Friedman's test needs at least 3 models and 2 blocks, no gaps; got {models} and {blocks}.")
     ranks = pd.Series(stats.rankdata(-values, axis=1).mean(axis=0), index=scores.columns).sort_values()
     tied = (values == values[:, :1]).all()  # everywhere: nothing to test
     statistic, p = (0.0, 1.0) if tied else stats.friedmanchisquare(*values.T)

@@ -14,26 +14,11 @@ import pandas as pd
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
 from ser_utils.data import folds
 from ser_utils.data.corpus import BANNER
-from ser_utils.evaluation import statistics
-from ser_utils.evaluation.metrics import (
-    ENSEMBLE_NAMES,
-    METRICS,
-    PROBABILITIES,
-    PROTOCOL_TITLES,
-    REFERENCE_NAMES,
-    ResultsError,
-    clip_facts,
-    ensemble,
-    ensembles,
-    in_order,
-    metrics,
-    model_name,
-)
+from ser_utils.evaluation import metrics, statistics
+from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, in_order, model_name
 from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
-
-GROUPS = ("network", "averaged", "ensemble", "reference")  # of Table 2's rows, in their order
 
 # ------------------------------------------------------------------------------------------------ Table 2
 
@@ -41,21 +26,18 @@ GROUPS = ("network", "averaged", "ensemble", "reference")  # of Table 2's rows, 
 def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
-    Columns: protocol, group (of ``GROUPS``), model, name; paper_accuracy, paper_precision, paper_recall, paper_f1;
+    Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1;
     accuracy, precision, recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's,
     points); folds (finished of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN.
-    Groups: "averaged" are the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or
-    more; "ensemble" the networks averaged, see ``metrics.ensembles``; "reference" those of ``REFERENCE_NAMES``.
+    Groups, in this order: "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold
+    has the same two or more; "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
     the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
     (a new voice is what that protocol is about), over clips for the others; with several seeds it holds their chance,
-    too (``statistics.bootstrap_seeds``), with one seed it does not.
+    too (``statistics.bootstrap_metrics``), with one seed it does not.
 
-    Raises
-    ------
-    ResultsError
-        If a finished run's file is missing or damaged.
+    Raises ResultsError if a finished run's file is missing or damaged.
     """
     ran = runs.table(root, references=True, seeds=True)
     done = runs.predictions(root, subset=None, references=True, seeds=True)
@@ -64,15 +46,15 @@ def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     for protocol in in_order({*PROTOCOLS, *ran.protocol}, PROTOCOLS):
         mine = done[done.protocol == protocol]
         networks, test = mine[~mine.model.isin(list(REFERENCE_NAMES))], mine[mine.subset == "test"]
-        joint, count = ensembles(networks)
+        joint, count = metrics.ensembles(networks)
         whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
         parts = [("network", model, model_name(model), model, test[test.model == model])
                  for model in [*MODEL_NAMES, *others]]
         parts += [("averaged", f"{model}_x{members.seed.nunique()}", f"{name} × {members.seed.nunique()}", model,
-                   ensemble(members, over="seed"))
+                   metrics.ensemble(members, over="seed"))
                   for _, model, name, _, members in parts if _same_seeds(members)]
         parts += [("ensemble", model, name.replace("Ensemble", whole), None, joint[joint.model == model])
-                  for model, name in ENSEMBLE_NAMES.items()]
+                  for model, name in metrics.ENSEMBLE_NAMES.items()]
         parts += [("reference", model, name, model, test[test.model == model])
                   for model, name in REFERENCE_NAMES.items()]
         for group, model, name, source, answers in parts:
@@ -89,9 +71,7 @@ def table2(root: str | Path = RESULTS) -> pd.DataFrame:
                            "corpus": ", ".join(sorted(set(sources.corpus.astype(str))))})
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("folds"), "difference", table.accuracy - table.paper_accuracy)
-    order = {group: place for place, group in enumerate(GROUPS)}
-    return table.sort_values(["protocol", "group"], kind="stable", ignore_index=True, key=lambda column: column.map(
-        order if column.name == "group" else {p: n for n, p in enumerate(dict.fromkeys(table.protocol))}))
+    return table
 
 
 def _same_seeds(predictions: pd.DataFrame) -> bool:
@@ -107,15 +87,15 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     """
     if predictions.empty:
         return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
-    scores = pd.DataFrame([{"fold": fold, **metrics(part.label, part.prediction)}
+    scores = pd.DataFrame([{"fold": fold, **metrics.metrics(part.label, part.prediction)}
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()
-    actors = clip_facts(predictions["clip"]).actor.to_numpy()
+    actors = metrics.clip_facts(predictions["clip"]).actor.to_numpy()
     by_actor = protocol == "actors" and len(np.unique(actors)) > 1  # a toy corpus has one voice
-    if predictions.seed.nunique() > 1:
-        samples = statistics.bootstrap_seeds(predictions.assign(actor=actors), "actor" if by_actor else "clip")
-    else:
-        samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, actors if by_actor else None)
+    several = predictions.seed.nunique() > 1
+    samples = statistics.bootstrap_metrics(
+        predictions.label, predictions.prediction, actors if by_actor else predictions["clip"] if several else None,
+        predictions.fold, predictions.seed)
     units = len(np.unique(actors)) if by_actor else predictions["clip"].nunique()
     found = {}
     for name in METRICS:
@@ -135,7 +115,7 @@ def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
     for protocol in in_order(answers.protocol, PROTOCOLS):
         part = answers[answers.protocol == protocol]
         found = figures(part, protocol)
-        rows.append({"protocol": protocol, "title": PROTOCOL_TITLES.get(protocol, protocol),
+        rows.append({"protocol": protocol, "title": metrics.PROTOCOL_TITLES.get(protocol, protocol),
                      "folds": part.fold.nunique(), "seeds": part.seed.nunique(), "accuracy": found["accuracy"],
                      "low": found["accuracy_low"], "high": found["accuracy_high"],
                      **{name: found[name] for name in METRICS[1:]},
@@ -177,15 +157,6 @@ def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def notes(table: pd.DataFrame) -> list[str]:
-    """Lines above :func:`table2`: the banner of the synthetic corpus, and the profile unless it is ``full``."""
-    said = [BANNER] if table.corpus.str.contains("synthetic").any() else []
-    reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
-    if reduced:
-        said.append(f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results.")
-    return said
-
-
 def markdown(frame: pd.DataFrame, left: Sequence[str] = ()) -> str:
     """A table of text in Markdown; the columns ``left`` are aligned to the left, all others to the right."""
     rule = "|".join("---" if column in left else "---:" for column in frame.columns)
@@ -193,25 +164,15 @@ def markdown(frame: pd.DataFrame, left: Sequence[str] = ()) -> str:
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
-def table2_markdown(table: pd.DataFrame, whole: bool = True) -> str:
-    """:func:`table2` as a Markdown table, all figures in per cent; ``whole`` as in :func:`table2_display`."""
-    shown = table2_display(table, whole)
+def table2_markdown(table: pd.DataFrame) -> str:
+    """:func:`table2` in Markdown; above it the banner of a synthetic corpus, and the profile unless it is ``full``."""
+    shown = table2_display(table)
     shown.loc[(table.group == "reference").to_numpy(), "Model"] = "Reference: " + shown["Model"]
-    return "".join(f"> **{note}**\n\n" for note in notes(table)) + markdown(shown, ("Protocol", "Model"))
-
-
-def table2_html(table: pd.DataFrame) -> str:
-    """:func:`table2` as a narrow HTML table of class ``table2``, figures in per cent, notes as paragraphs.
-
-    Each protocol is a ``tbody`` of its own, and in it each of networks, ensembles and references.
-    """
-    html = table2_display(table, whole=False).to_html(index=False, border=0, classes="table2")
-    head, *rows = html.split("    <tr>\n")
-    places = table[["protocol", "group"]].reset_index(drop=True)
-    for number in np.flatnonzero((places != places.shift()).any(axis=1))[1:]:
-        kind = "group" if places.protocol[number] == places.protocol[number - 1] else "protocol"
-        rows[number - 1] += f'  </tbody>\n  <tbody class="{kind}">\n'
-    return "".join(f'<p class="banner">{note}</p>\n' for note in notes(table)) + "    <tr>\n".join([head, *rows]) + "\n"
+    notes = [BANNER] if table.corpus.str.contains("synthetic").any() else []
+    reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
+    if reduced:
+        notes.append(f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results.")
+    return "".join(f"> **{note}**\n\n" for note in notes) + markdown(shown, ("Protocol", "Model"))
 
 
 # --------------------------------------------------------- where accuracy is made and lost; others, people
@@ -224,13 +185,10 @@ def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     One row a network, and one for their mean where it can be made: model, name, twin, alone, difference (points),
     twin_clips, alone_clips. Several seeds: the mean of their accuracies.
 
-    Raises
-    ------
-    ResultsError
-        If a finished run's file is missing or damaged.
+    Raises ResultsError if a finished run's file is missing or damaged.
     """
     done = runs.predictions(root, "random", subset=None, seeds=True)
-    joint, count = ensembles(done)
+    joint, count = metrics.ensembles(done)
     test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
     if test.empty:
         return pd.DataFrame(columns=["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"])
@@ -256,10 +214,7 @@ def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
     of its training clips alone; val - val_end is what test-time augmentation adds and, where the best epoch is kept,
     the luck of choosing among many; val - test is what does not last of it.
 
-    Raises
-    ------
-    ResultsError
-        If a finished run's file is missing or damaged.
+    Raises ResultsError if a finished run's file is missing or damaged.
     """
     rows = []
     for run in runs.table(root).itertuples():
@@ -338,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
     try:
         print(table2_markdown(table2(root)), end="")
-    except ResultsError as error:
+    except metrics.ResultsError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
