@@ -1,7 +1,10 @@
+import hashlib
+import zipfile
+
 import pytest
 
 from ser_utils import paths
-from ser_utils.data import corpus, folds, ravdess, synthetic
+from ser_utils.data import corpus, download, folds, ravdess, synthetic
 
 NAMES = ravdess.speech_names()
 SMALL = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-05-01-01-01-02"]
@@ -22,12 +25,12 @@ def fetch(monkeypatch):
     """A network: the folders to which a (made-up) download went."""
     went = []
 
-    def download(dest, **options):
+    def get(dest, **options):
         went.append((dest, options))
         return write(dest, NAMES)
 
-    monkeypatch.setattr(ravdess, "reachable", lambda url: True)
-    monkeypatch.setattr(ravdess, "download", download)
+    monkeypatch.setattr(download, "reachable", lambda url: True)
+    monkeypatch.setattr(ravdess, "download", get)
     return went
 
 
@@ -36,7 +39,7 @@ def offline(monkeypatch):
     """Fail if the network is asked for anything."""
     def asked(*args, **options):
         raise AssertionError("asked the network")
-    monkeypatch.setattr(ravdess, "reachable", asked)
+    monkeypatch.setattr(download, "reachable", asked)
     monkeypatch.setattr(ravdess, "download", asked)
 
 
@@ -88,9 +91,33 @@ def test_missing_clips_there_are_an_error_and_not_a_download(tmp_path, fetch):
     assert fetch == []
 
 
-def test_a_misnamed_file_is_an_error(tmp_path, offline):
-    write(tmp_path / "data" / "ravdess", [*NAMES, "mine"])
-    with pytest.raises(ValueError, match="mine.wav is no RAVDESS clip"):
+@pytest.mark.parametrize("names", [["mine"], ["mine", "yours"], ["03-01-05-01-01-01-01 copy"]])
+def test_stray_recordings_are_ignored_which_is_said_once(tmp_path, offline, names, capsys):
+    write(tmp_path / "data" / "ravdess", [*NAMES, *names])
+    assert corpus.find().index["clip"].tolist() == NAMES
+    assert f"{len(names)} audio file" in (said := capsys.readouterr().err) and names[0] in said
+    corpus.find()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("how", ["data/ravdess", "SER_OFFLINE", "RAVDESS_DIR"])
+def test_an_archive_put_there_by_hand_is_unpacked_without_a_network(tmp_path, monkeypatch, how):
+    root = tmp_path / "data" / "ravdess" if how != "RAVDESS_DIR" else tmp_path / "mine"
+    write(root, [])
+    with zipfile.ZipFile(root / download.ARCHIVE, "w") as archive:
+        for name in NAMES:
+            archive.writestr(f"Actor_{name[-2:]}/{name}.wav", b"x")
+    monkeypatch.setattr(ravdess, "ARCHIVE_MD5", hashlib.md5((root / download.ARCHIVE).read_bytes()).hexdigest())
+    if how != "data/ravdess":
+        monkeypatch.setenv(how, "1" if how == "SER_OFFLINE" else str(root))
+    assert corpus.find("ravdess").index["clip"].tolist() == NAMES
+    assert (root / download.ARCHIVE).exists()
+
+
+def test_what_cannot_be_read_is_named_with_what_is_missing(tmp_path, offline):
+    root = write(tmp_path / "data" / "ravdess", NAMES[1:])
+    (root / f"{NAMES[0]}.wav").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=f"1 of the 1,440.*can't be read.*{NAMES[0]}.wav"):
         corpus.find()
 
 

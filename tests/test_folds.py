@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils.data import folds, ravdess
+from ser_utils.data import folds, names, ravdess
 
 INDEX = pd.DataFrame([ravdess.parse_name(clip) for clip in ravdess.speech_names()])
 ALL = [(protocol, fold) for protocol in folds.PROTOCOLS for fold in range(6)]
@@ -29,7 +29,7 @@ def test_every_seed_keeps_classes_exact_and_the_identical_pair_together(seed):
         counts = made.groupby(["emotion", protocol]).size().unstack()
         assert (counts.loc["neutral"] == 16).all()
         assert (counts.drop("neutral") == 32).all(axis=None)
-        assert made.set_index("clip").loc[list(ravdess.IDENTICAL_CLIPS), protocol].nunique() == 1
+        assert made.set_index("clip").loc[list(names.IDENTICAL_CLIPS), protocol].nunique() == 1
 
 
 def test_the_table_holds_every_speech_clip_once():
@@ -90,7 +90,7 @@ def test_actors_are_the_folds_of_emobox():
 def test_the_identical_pair_is_the_one_of_the_checksums():
     table = ravdess.reference()
     twice = table[table["sha256"].duplicated(keep=False)]["clip"]
-    assert tuple(twice) == ravdess.IDENTICAL_CLIPS
+    assert tuple(twice) == names.IDENTICAL_CLIPS
 
 
 def test_positions_follow_the_order_and_the_size_of_the_index():
@@ -207,7 +207,7 @@ def test_a_twin_split_apart_is_caught(target):
 
 @pytest.mark.parametrize("fold", range(6))
 def test_the_identical_pair_apart_is_caught_even_under_random(fold):
-    row = position(ravdess.IDENTICAL_CLIPS[1])
+    row = position(names.IDENTICAL_CLIPS[1])
     parts = folds.split(INDEX, "random", fold)
     source = next(part for part, rows in parts.items() if row in rows)
     target = "test" if source == "train" else "train"

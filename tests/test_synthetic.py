@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_utils.data import folds, ravdess, synthetic
+from ser_utils import paths
+from ser_utils.data import folds, names, ravdess, synthetic
 
 FEW = ["03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-04-01-01-02-02"]
 
@@ -71,8 +75,18 @@ def test_a_stopped_run_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch,
         patch.setattr(synthetic, "_write", stopping)
         with pytest.raises(stop):
             synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False, jobs=1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
     assert len(ravdess.index(synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False))) == 3
+
+
+def test_of_two_first_runs_the_second_waits_for_the_first(tmp_path):
+    code = ("import sys; from ser_utils.data import synthetic; "
+            "synthetic.make_corpus(sys.argv[1], names=sys.argv[2:], progress=False, jobs=1)")
+    words = [sys.executable, "-c", code, tmp_path / "made", *synthetic.small_names()[:6]]
+    runs = [subprocess.Popen(words, cwd=paths.ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], ends
+    assert len(ravdess.index(tmp_path / "made")) == 6
 
 
 def test_what_a_killed_run_left_does_not_enter(tmp_path):
@@ -82,7 +96,7 @@ def test_what_a_killed_run_left_does_not_enter(tmp_path):
     (left / "03-01-02-01-01-01-01.wav").write_bytes(b"half")
     root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
     assert ravdess.index(root)["clip"].tolist() == sorted(FEW)
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["made"] and not (tmp_path / ".made-partial").exists()
 
 
 def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
@@ -101,7 +115,7 @@ def test_wrong_arguments_are_named(tmp_path):
         synthetic.make_corpus(tmp_path / "x", names=["03-02-01-01-01-01-01"], progress=False)
     with pytest.raises(ValueError, match="4000 Hz"):
         synthetic.make_corpus(tmp_path / "x", rate=4000)
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("[!.]*")) == []
 
 
 def test_the_small_corpus_keeps_every_factor_and_its_twins():
@@ -147,13 +161,13 @@ def test_clips_are_as_long_and_as_silent_as_ravdesss():
 
 
 def test_the_loudest_clips_are_not_clipped():
-    waveforms = [synthetic.synthesise(f"03-01-05-02-01-01-{actor:02d}") for actor in ravdess.ACTORS]
+    waveforms = [synthetic.synthesise(f"03-01-05-02-01-01-{actor:02d}") for actor in names.ACTORS]
     loudest = max(waveforms, key=lambda waveform: np.abs(waveform.astype(int)).max())
     assert 31000 < np.abs(loudest.astype(int)).max() < 31300
 
 
 def test_voices_differ_and_women_speak_higher():
-    voices = [synthetic.voice(actor) for actor in ravdess.ACTORS]
+    voices = [synthetic.voice(actor) for actor in names.ACTORS]
     assert len({voice.pitch for voice in voices}) == 24
     assert np.mean([v.pitch for v in voices[1::2]]) > 1.4 * np.mean([v.pitch for v in voices[::2]])
     assert np.mean([v.scale for v in voices[1::2]]) > np.mean([v.scale for v in voices[::2]])

@@ -1,5 +1,6 @@
 """Which corpus there is to work on: RAVDESS if it can be had, else the synthetic one, never in silence."""
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser_utils import paths
-from ser_utils.data import ravdess
+from ser_utils.data import download, ravdess, synthetic
 
 KINDS = ("auto", "ravdess", "synthetic")
 BANNER = "Synthetic corpus: not RAVDESS. Numbers and figures here say nothing about real speech."
@@ -31,8 +32,9 @@ class Corpus:
 def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -> Corpus:
     """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one.
 
-    If RAVDESS_DIR is set, only that folder is looked at. The synthetic corpus is made in data/synthetic
-    on first use, and a warning is printed whenever it stands in for RAVDESS.
+    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. The
+    synthetic corpus is made in data/synthetic on first use, and a warning is printed whenever it stands in for
+    RAVDESS. Audio files of other names beside RAVDESS are ignored, which is said once.
 
     Parameters
     ----------
@@ -44,10 +46,12 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
     Raises
     ------
     FileNotFoundError
-        When RAVDESS_DIR names a folder that is missing or empty, when clips are missing from the RAVDESS
-        that was found (the folds need all 1,440), or when kind is "ravdess" and there is none.
+        When RAVDESS_DIR names a folder that is missing or empty, when clips are missing from the RAVDESS that was
+        found (the folds need all 1,440), or when kind is "ravdess" and there is none.
+    PermissionError
+        When the folder can't be read.
     ValueError
-        For an unknown kind, or a misnamed audio file in the corpus.
+        For an unknown kind.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"
@@ -83,55 +87,60 @@ class _NoCorpus(Exception):
 
 def _ravdess(may_download: bool) -> Corpus:
     """RAVDESS, complete; raises _NoCorpus if there is none at all, FileNotFoundError if it is at fault."""
-    root = ravdess.default_root()
-    if os.environ.get("RAVDESS_DIR", "").strip():
-        try:
-            return _complete(root)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"RAVDESS_DIR is set to {root}, which cannot be used. {error}") from error
+    root, named = ravdess.default_root(), bool(os.environ.get("RAVDESS_DIR", "").strip())
     nothing = None
     try:
-        table = ravdess.index(root)
-        # A download killed half-way may have left some of the clips: it is begun anew.
-        download = (root / ravdess.PARTIAL).exists() and bool(ravdess.missing_clips(table))
+        found = ravdess.files(root).clips
     except FileNotFoundError as error:
-        nothing, download = error, True
-    if download and may_download:
+        found, nothing = {}, error
+    if len(found) < len(ravdess.speech_names()):
+        # A download killed half-way may have left some of the clips: it is begun anew.
+        wanted = not named and may_download and (not found or (root / ravdess.PARTIAL).exists())
+        if root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)[0]:
+            print(f"Unpacking the archive in {root}.", file=sys.stderr)
+        elif wanted and download.reachable(ravdess.ARCHIVE_URL):
+            print(f"No complete RAVDESS in {root}: downloading it (208 MB).", file=sys.stderr)
+        elif wanted and not found:
+            raise _NoCorpus(f"No RAVDESS in {root}, and no connection to download it. {ravdess.WHAT_TO_DO}.")
+        elif nothing and not named:
+            raise _NoCorpus(str(nothing))
+        else:
+            return _complete(root, named)
         try:
-            return _download(root)
-        except ravdess.DownloadError as error:
-            nothing = nothing and error
-    if nothing:
-        raise _NoCorpus(str(nothing))
-    return _complete(root)
+            ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5)
+        except download.DownloadError as error:
+            if not found:
+                raise _NoCorpus(str(error)) from error
+    return _complete(root, named)
 
 
-def _download(root: Path) -> Corpus:
-    """RAVDESS fetched into ``root``; raises DownloadError, within seconds if there is no network."""
-    if not ravdess.reachable(ravdess.ARCHIVE_URL):
-        raise ravdess.DownloadError(
-            f"No RAVDESS in {root}, and no connection to download it. {ravdess.WHAT_TO_DO} when online."
-        )
-    print(f"No complete RAVDESS in {root}: downloading it (208 MB).", file=sys.stderr)
-    return _complete(ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5))
-
-
-def _complete(root: Path) -> Corpus:
+def _complete(root: Path, named: bool) -> Corpus:
     """The corpus in ``root``; raises FileNotFoundError unless all 1,440 clips are there."""
-    table = ravdess.index(root)
-    missing = ravdess.missing_clips(table)
-    if missing:
-        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise FileNotFoundError(
-            f"{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}. The folds need them "
-            "all: copy them there, or remove the folder and run `make data`."
-        )
+    try:
+        found = ravdess.files(root)
+        table = ravdess.index(found)
+        if missing := ravdess.missing_clips(table):
+            few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise FileNotFoundError(
+                f"{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
+                f"{found.say_unreadable()} The folds need them all: copy them there, or run `make data`.")
+    except FileNotFoundError as error:
+        if not named:
+            raise
+        raise FileNotFoundError(f"RAVDESS_DIR is set to {root}, which cannot be used. {error}") from error
+    if found.strangers:
+        _say_ignored(root, len(found.strangers), found.strangers[0].name)
     return Corpus(root, "ravdess", table)
 
 
-def _synthetic(small: bool) -> Corpus:
-    from ser_utils.data import synthetic
+@functools.cache
+def _say_ignored(root: Path, number: int, first: str) -> None:
+    """Once a process."""
+    print(f"Ignored in {root}: {number:,} audio file{'s' * (number > 1)} of other names than RAVDESS's, "
+          f"{'such as ' * (number > 1)}{first}.", file=sys.stderr)
 
+
+def _synthetic(small: bool) -> Corpus:
     root = paths.DATA / ("synthetic-small" if small else "synthetic")
     synthetic.make_corpus(root, names=synthetic.small_names() if small else None)
     return Corpus(root, "synthetic", ravdess.index(root))

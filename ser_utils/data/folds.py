@@ -12,7 +12,7 @@ In all three the two clips of RAVDESS that are byte-identical lie in the same fo
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -20,19 +20,12 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import FOLDS, PROTOCOLS
-from ser_utils.data import ravdess
+from ser_utils.data import names
 
 PARTS = ("train", "val", "test")
 TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
-ACTOR_FOLDS = (
-    (1, 11, 20, 21),
-    (4, 10, 12, 14),
-    (8, 9, 19, 23),
-    (3, 5, 7, 24),
-    (2, 15, 16, 18),
-    (6, 13, 17, 22),
-)
+ACTOR_FOLDS = ((1, 11, 20, 21), (4, 10, 12, 14), (8, 9, 19, 23), (3, 5, 7, 24), (2, 15, 16, 18), (6, 13, 17, 22))
 
 
 class LeakError(ValueError):
@@ -44,55 +37,39 @@ class LeakError(ValueError):
 
 def twin_key(clip: str) -> str:
     """What the two repetitions of a clip share: its name without the repetition field."""
-    parts = clip.split("-")
-    return "-".join(parts[:5] + parts[6:])
+    return clip[:15] + clip[18:]
 
 
 def make_table(seed: int = SEED) -> pd.DataFrame:
-    """Make the fold table; ``make_table()`` gives the committed ``ser_utils/data/folds.csv``.
+    """Make the fold table (see :func:`table`); ``make_table()`` gives the committed ``ser_utils/data/folds.csv``.
 
-    The order in which clips are dealt out is that of a hash of seed and name, so that the table does not
-    depend on any library's random generator.
-
-    Returns
-    -------
-    DataFrame
-        clip (1,440, sorted), random, twins, actors (each 0-5).
+    The order in which clips are dealt out is that of a hash of seed and name, so that the table does not depend on any
+    library's random generator.
     """
-    clips = ravdess.speech_names()
+    clips = names.speech_names()
     random = _deal(clips, seed, "random")
     _join_identical(random)
     pairs = _deal({twin_key(clip) for clip in clips}, seed, "twins")
-    actor_fold = {actor: fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
-    return pd.DataFrame(
-        {
-            "clip": clips,
-            "random": [random[clip] for clip in clips],
-            "twins": [pairs[twin_key(clip)] for clip in clips],
-            "actors": [actor_fold[ravdess.parse_name(clip)["actor"]] for clip in clips],
-        }
-    )
+    actor_fold = {f"{actor:02d}": fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
+    return pd.DataFrame([(clip, random[clip], pairs[twin_key(clip)], actor_fold[clip[-2:]]) for clip in clips],
+                        columns=["clip", *PROTOCOLS])
 
 
-def _deal(names: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
+def _deal(units: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
     """Deal names to the folds in turn, emotion by emotion, in an order set by the seed."""
     def order(name: str) -> tuple[str, str]:
         return name.split("-")[2], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
 
-    return {name: position % FOLDS for position, name in enumerate(sorted(names, key=order))}
+    return {name: position % FOLDS for position, name in enumerate(sorted(units, key=order))}
 
 
 def _join_identical(folds: dict[str, int]) -> None:
     """Move the second of the two identical clips to the first one's fold, in exchange for a like clip."""
-    first, second = ravdess.IDENTICAL_CLIPS
-    if folds[first] == folds[second]:
-        return
-    emotion = first.split("-")[2]
-    other = next(
-        clip for clip in sorted(folds)
-        if clip.split("-")[2] == emotion and folds[clip] == folds[first] and clip != first
-    )
-    folds[second], folds[other] = folds[first], folds[second]
+    first, second = names.IDENTICAL_CLIPS
+    if folds[first] != folds[second]:
+        other = next(clip for clip in sorted(folds) if clip.split("-")[2] == first.split("-")[2]
+                     and folds[clip] == folds[first] and clip != first)
+        folds[second], folds[other] = folds[first], folds[second]
 
 
 @cache
@@ -109,7 +86,7 @@ def table() -> pd.DataFrame:
 
 
 def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
-    """One split of an index: positions of its training, validation and test clips.
+    """One split of an index: train, val and test, int arrays of ascending row positions (for ``index.iloc``).
 
     Parameters
     ----------
@@ -117,15 +94,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     protocol : one of ``PROTOCOLS``.
     fold : 0-5; it tests, the next one (mod 6) validates.
 
-    Returns
-    -------
-    dict
-        train, val, test: int arrays of row positions (for ``index.iloc`` and arrays in its order), ascending.
-
-    Raises
-    ------
-    ValueError
-        For an unknown protocol, fold or clip.
+    Raises ValueError for an unknown protocol, fold or clip.
     """
     _known_protocol(protocol)
     if fold not in range(FOLDS):
@@ -136,11 +105,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
         raise ValueError(f"{_some(strangers)} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
     folds = assigned.to_numpy(dtype=int)
     test, val = folds == fold, folds == (fold + 1) % FOLDS
-    return {
-        "train": np.flatnonzero(~test & ~val),
-        "val": np.flatnonzero(val),
-        "test": np.flatnonzero(test),
-    }
+    return {"train": np.flatnonzero(~test & ~val), "val": np.flatnonzero(val), "test": np.flatnonzero(test)}
 
 
 def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:
@@ -150,20 +115,8 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
     the share allows), under ``twins`` both repetitions, under ``random`` single clips (both emotion by emotion). A
     smaller share is a part of every larger one; chance is that of a hash of the names, as in the fold table.
 
-    Parameters
-    ----------
-    rows : int array, positions of training clips in ``index``.
-    share : above 0, at most 1 (all of them).
-
-    Returns
-    -------
-    int array
-        ascending positions in ``index``.
-
-    Raises
-    ------
-    ValueError
-        For an unknown protocol, a share out of range, or one that leaves nothing.
+    ``rows``: positions of training clips in ``index``, int array; ``share``: above 0, at most 1 (all of them). Returns
+    ascending positions. Raises ValueError for an unknown protocol, a share out of range, or one that leaves nothing.
     """
     _known_protocol(protocol)
     if not 0 < share <= 1:
@@ -184,26 +137,17 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
     return np.sort(rows[unit.isin(chosen).to_numpy()])
 
 
-def check_split(
-    index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping[str, np.ndarray]
+                ) -> dict[str, np.ndarray]:
     """Check that a split keeps its protocol's promises, and return it.
 
-    No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two
-    repetitions of a recording together; under ``actors`` no speaker in two parts. Speakers and twins are
-    read from the clip names, so that a wrong column in the index hides nothing.
+    No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two repetitions of a
+    recording together; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names, so
+    that a wrong column in the index hides nothing. ``fold_or_split``: a fold (see `split`), or a dict with position
+    arrays train, val and test.
 
-    Parameters
-    ----------
-    fold_or_split : a fold (see `split`), or a dict with position arrays train, val and test.
-
-    Raises
-    ------
-    LeakError
-        When a promise is broken; the message names the clips or actors and the parts.
-    ValueError
-        For an unknown protocol, fold or clip, a part that is missing or empty, or a position outside the
-        index.
+    Raises LeakError when a promise is broken (the message names the clips or actors and the parts), ValueError for an
+    unknown protocol, fold or clip, a part that is missing or empty, or a position outside the index.
     """
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):
@@ -214,17 +158,17 @@ def check_split(
         parts = split(index, protocol, fold_or_split)
     clips = {part: _clips(index, part, positions) for part, positions in parts.items()}
 
-    for part, names in clips.items():
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+    for part, held in clips.items():
+        if len(set(held)) < len(held):
+            twice = sorted({clip for clip in held if held.count(clip) > 1})
             raise LeakError(f"In two rows of the {part} part: {_some(twice)}.")
     _apart(clips, "clip", lambda clip: clip)
-    identical = dict.fromkeys(ravdess.IDENTICAL_CLIPS, " = ".join(ravdess.IDENTICAL_CLIPS))
+    identical = dict.fromkeys(names.IDENTICAL_CLIPS, " = ".join(names.IDENTICAL_CLIPS))
     _apart(clips, "byte-identical pair", lambda clip: identical.get(clip, clip))
     if protocol == "twins":
         _apart(clips, "pair of repetitions", twin_key)
     if protocol == "actors":
-        _apart(clips, "actor", lambda clip: str(ravdess.parse_name(clip)["actor"]))
+        _apart(clips, "actor", lambda clip: str(names.parse_name(clip)["actor"]))
     return parts
 
 
@@ -243,9 +187,9 @@ def _clips(index: pd.DataFrame, part: str, positions: np.ndarray) -> list[str]:
     return index["clip"].iloc[positions].tolist()
 
 
-def _apart(clips: dict[str, list[str]], what: str, key) -> None:
+def _apart(clips: dict[str, list[str]], what: str, key: Callable[[str], str]) -> None:
     """Raise LeakError if two parts share a key."""
-    keys = {part: {key(clip) for clip in names} for part, names in clips.items()}
+    keys = {part: {key(clip) for clip in held} for part, held in clips.items()}
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = sorted(keys[one] & keys[other])
         if shared:

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile as sf
-from joblib import Parallel, delayed
+from scipy.io import wavfile
 from scipy.signal import butter, lfilter, sosfilt
 from tqdm import tqdm
 
 from ser_utils import machine
-from ser_utils.data import ravdess
+from ser_utils.data.download import alone
+from ser_utils.data.names import ACTORS, parse_name, speech_names
+from ser_utils.data.ravdess import MARKER
 
 VERSION = 1  # of the synthesiser: a corpus made by another one is made anew
-MARKER = "synthetic.json"
 RATE = 16000
 FRAME = 0.015  # seconds between two settings of the formant filters
 
@@ -113,35 +113,23 @@ def small_names() -> list[str]:
     repetitions, so that the three fold protocols keep their meaning.
     """
     kept = ("-01-01-01-", "-01-01-02-", "-02-02-01-")  # intensity, statement, repetition
-    return [name for name in ravdess.speech_names() if name[8:18] in kept]
+    return [name for name in speech_names() if name[8:18] in kept]
 
 
-def make_corpus(
-    root: str | os.PathLike,
-    actors: Iterable[int] = ravdess.ACTORS,
-    names: Iterable[str] | None = None,
-    rate: int = RATE,
-    jobs: int | None = None,
-    progress: bool = True,
-) -> Path:
+def make_corpus(root: str | os.PathLike, actors: Iterable[int] = ACTORS, names: Iterable[str] | None = None,
+                rate: int = RATE, jobs: int | None = None, progress: bool = True) -> Path:
     """Write the synthetic corpus as 16-bit WAV files Actor_XX/03-01-....wav, unless it is there already.
 
-    The same arguments give the same bytes. The corpus is made beside ``root`` and takes its place when it
-    is complete, so that a run killed half-way is simply run again.
+    The same arguments give the same bytes. The corpus is made beside ``root`` and takes its place when it is complete,
+    so that a run killed half-way is simply run again; of two runs at once the second waits for the first.
 
     Parameters
     ----------
-    root : folder to make.
+    root : folder to make; returned.
     actors : which of the 24 voices.
     names : which clips of theirs (stems); default all 60 an actor, 1,440 in all.
     rate : samples per second.
     jobs : processes; default one a core, fewer for less than some hundred clips.
-    progress : whether to show a bar.
-
-    Returns
-    -------
-    Path
-        ``root``.
 
     Raises
     ------
@@ -153,26 +141,32 @@ def make_corpus(
     root, actors = Path(root).resolve(), set(actors)
     if rate < 8000:
         raise ValueError(f"A rate of {rate} Hz is too low for speech: take 8000 or more.")
-    wanted = sorted(ravdess.speech_names() if names is None else names)
-    wanted = [name for name in wanted if ravdess.parse_name(name)["actor"] in actors]
+    wanted = sorted(name for name in (speech_names() if names is None else names)
+                    if parse_name(name)["actor"] in actors)
     if not wanted:
         raise ValueError(f"No clip to make: no name is left for the actors {sorted(actors)}.")
     recipe = {"version": VERSION, "rate": rate, "clips": wanted}
     if _recipe(root) == recipe:
         return root
+    with alone(root):
+        if _recipe(root) != recipe:
+            _make(root, recipe, jobs or min(machine.cores(), 1 + len(wanted) // 100), progress)
+    return root
+
+
+def _make(root: Path, recipe: dict, jobs: int, progress: bool) -> None:
+    from joblib import Parallel, delayed
+
     if root.exists() and any(root.iterdir()) and _recipe(root) is None:
         raise FileExistsError(f"{root} holds something else than a synthetic corpus: name another folder.")
-
-    partial = root.with_name(f".{root.name}-partial")
+    clips, partial = recipe["clips"], root.with_name(f".{root.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for actor in {name[-2:] for name in wanted}:
+    for actor in {name[-2:] for name in clips}:
         (partial / f"Actor_{actor}").mkdir(parents=True)
     try:
-        jobs = jobs or min(machine.cores(), 1 + len(wanted) // 100)
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_write)(partial, name, rate) for name in wanted
-        )
-        for _ in tqdm(work, total=len(wanted), desc="synthetic corpus", unit="clip", disable=not progress):
+            delayed(_write)(partial, name, recipe["rate"]) for name in clips)
+        for _ in tqdm(work, total=len(clips), desc="synthetic corpus", unit="clip", disable=not progress):
             pass
         (partial / MARKER).write_text(json.dumps(recipe))
         if root.exists():
@@ -180,7 +174,6 @@ def make_corpus(
         os.replace(partial, root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return root
 
 
 def _recipe(root: Path) -> dict | None:
@@ -192,7 +185,7 @@ def _recipe(root: Path) -> dict | None:
 
 
 def _write(root: Path, name: str, rate: int) -> None:
-    sf.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", synthesise(name, rate), rate, subtype="PCM_16")
+    wavfile.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", rate, synthesise(name, rate))
 
 
 # ------------------------------------------------------------------------------------------ one clip
@@ -220,7 +213,7 @@ def synthesise(name: str, rate: int = RATE) -> np.ndarray:
 
     ``name`` is the stem of a speech clip; raises ValueError for any other name.
     """
-    info = ravdess.parse_name(name)
+    info = parse_name(name)
     if info["modality"] != "audio" or info["channel"] != "speech":
         raise ValueError(f"'{name}' is no audio-only speech clip (03-01-...).")
     rng = np.random.default_rng([VERSION, *map(int, name.split("-"))])
@@ -247,9 +240,7 @@ def _style(info: dict, speaker: Voice, rng: np.random.Generator) -> Style:
     take = rng.normal(1.0, 0.25, size=len(base))
     style = Style(*(neutral + (base - neutral) * strength * speaker.habits[info["emotion"]] * take))
     drift = rng.normal(0, 0.7)  # no two takes have quite the same pitch
-    return style._replace(
-        pitch=style.pitch + drift, tempo=max(style.tempo, 0.55), spread=max(style.spread, 0.2)
-    )
+    return style._replace(pitch=style.pitch + drift, tempo=max(style.tempo, 0.55), spread=max(style.spread, 0.2))
 
 
 def _frame_counts(phones: list[Phone], tempo: float, rng: np.random.Generator) -> np.ndarray:
@@ -262,19 +253,16 @@ def _frame_counts(phones: list[Phone], tempo: float, rng: np.random.Generator) -
 def _pitch(frames: int, speaker: Voice, style: Style, rng: np.random.Generator) -> np.ndarray:
     """The intonation, hertz a frame: declination, two accents, slow wandering and the final movement."""
     time = np.linspace(0, 1, frames)
-    accents = sum(
-        height * np.exp(-(((time - place) / 0.09) ** 2))
-        for place, height in ((0.12, 2.5), (0.42 + rng.normal(0, 0.02), 2.0))
-    )
+    accents = sum(height * np.exp(-(((time - place) / 0.09) ** 2))
+                  for place, height in ((0.12, 2.5), (0.42 + rng.normal(0, 0.02), 2.0)))
     wandering = 0.4 * np.sin(2 * np.pi * (rng.uniform(1, 3) * time + rng.uniform()))
     final = style.final * np.clip((time - 0.75) / 0.25, 0, 1) ** 1.5
     semitones = style.pitch + style.spread * (1.0 - 2.0 * time + accents + wandering) + final
     return np.clip(speaker.pitch * 2 ** (semitones / 12), 60, 600)
 
 
-def _speak(
-    phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np.random.Generator
-) -> np.ndarray:
+def _speak(phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style, rate: int,
+           rng: np.random.Generator) -> np.ndarray:
     """The sentence without the silence around it, unscaled."""
     step = round(rate * FRAME)
     frames = int(counts.sum())
@@ -315,9 +303,7 @@ def _band(centre: float, rate: int) -> np.ndarray:
     return butter(2, (0.7 * centre, 1.3 * centre), "bandpass", fs=rate, output="sos")
 
 
-def _glottis(
-    pitch: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np.random.Generator
-) -> np.ndarray:
+def _glottis(pitch: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np.random.Generator) -> np.ndarray:
     """The derivative of the glottal flow (Rosenberg 1971, pulse C) with jitter and shimmer, one a sample."""
     jitter = np.clip(speaker.jitter + style.jitter, 0.001, 0.06)
     period = np.floor(np.cumsum(pitch) / rate).astype(int)

@@ -1,12 +1,23 @@
 """Decode a recording, mix it to mono, cut the silence around the speech, resample."""
 
 import os
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
+
+from ser_utils import machine
 
 SILENCE_PEAK = 1e-4  # a clip whose peak stays below -80 dBFS holds no speech
+LOUDEST = 100.0      # a mean power above it (20 dB over full scale) is no recording
 SHORTEST_SECONDS = 0.1
+CANCELLED = 0.01     # a mix with less than this share of its loudest channel's power: opposite phases
+UNKNOWN = 0x7FFF0000  # sizes from here on are what recorders and pipes write that do not know the length
 
 
 class AudioError(ValueError):
@@ -16,39 +27,63 @@ class AudioError(ValueError):
 def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Decode an audio file of any format libsndfile reads (WAV, FLAC, OGG, MP3 ...).
 
-    Returns the waveform, float32 of shape (samples,) in [-1, 1], and its sample rate in Hz. Several channels
-    are averaged into one.
+    Returns the waveform, float32 of shape (samples,) in [-1, 1], and its sample rate in Hz. Several channels are
+    averaged into one; where they cancel each other (opposite phases) the loudest is taken.
 
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    AudioError
-        The file is empty, damaged or cut short, holds NaN or infinite samples, is silent, or is shorter than
-        0.1 s.
+    Raises FileNotFoundError where there is no such file, and AudioError where it is unreadable, empty, damaged or cut
+    short, holds NaN or infinite samples, is far louder than full scale, silent, or shorter than 0.1 s.
     """
     import soundfile
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"There is no audio file {path}.")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.")
     try:
+        with open(path, "rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.")
         with soundfile.SoundFile(path) as file:
             rate, expected = file.samplerate, file.frames
-            wave = file.read(dtype="float32")
-            cut_short = len(wave) < expected or "should be" in file.extra_info
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path} can't be decoded ({error.error_string.strip()}). "
-                         "Copy or download it again, or convert it to WAV.") from error
-    if cut_short:
-        raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
-                         "Copy or download it again.")
-    if wave.ndim == 2:
-        wave = wave.mean(axis=1)
-    check_waveform(wave, rate, str(path))
-    return wave, rate
+            wave = file.read(expected, dtype="float32", always_2d=True)
+            if _cut_short(path, file) or file.seekable() and len(wave) < expected:
+                raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
+                                 "Copy or download it again.")
+    except AudioError:
+        raise
+    except OSError as error:
+        raise AudioError(f"{path} can't be read ({error.strerror}).") from error
+    except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
+        said = str(getattr(error, "error_string", error)).strip()
+        raise AudioError(f"{path} can't be decoded ({said}). Copy or download it again, or convert it to WAV."
+                         ) from error
+    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+    if wave.shape[1] > 1 and len(wave):
+        powers = np.einsum("ij,ij->j", wave, wave)
+        if np.dot(mono, mono) < CANCELLED * powers.max():
+            mono = wave[:, powers.argmax()]
+    mono = np.ascontiguousarray(mono)
+    check_waveform(mono, rate, str(path))
+    return mono, rate
+
+
+def _cut_short(path: Path, file) -> bool:
+    """Whether the header of an open ``soundfile.SoundFile`` promises more bytes of sound than there are."""
+    if file.format not in ("WAV", "WAVEX", "RF64"):  # libsndfile's notes on others: "SSND : 96010 (should be 63991)"
+        sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)
+        return any(int(size) < UNKNOWN for size in sizes)
+    with open(path, "rb") as raw:
+        order = ">" if raw.read(12).startswith(b"RIFX") else "<"
+        long = 0
+        while len(head := raw.read(8)) == 8:
+            name, size = struct.unpack(f"{order}4sI", head)
+            if name == b"data":
+                size = long or size if size == 0xFFFFFFFF else size
+                return (size < UNKNOWN or size == long) and raw.tell() + size > path.stat().st_size
+            start = raw.tell()
+            if name == b"ds64":
+                long = struct.unpack("<8xQ", raw.read(16))[0]
+            raw.seek(start + size + size % 2)
+    return False
 
 
 def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
@@ -58,6 +93,9 @@ def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
     energy = np.dot(wave, wave)  # NaN and infinity pass through the sum
     if not np.isfinite(energy):
         raise AudioError(f"{name} holds NaN or infinite samples. Export it again as 16-bit PCM.")
+    if energy > len(wave) * LOUDEST:
+        raise AudioError(f"{name} is far louder than full scale: whole numbers in a floating-point file? "
+                         "Export it again as 16-bit PCM.")
     if energy < len(wave) * SILENCE_PEAK**2 and (peak := np.abs(wave).max()) < SILENCE_PEAK:
         raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). "
                          "Check the microphone or the file.")
@@ -66,9 +104,9 @@ def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
 def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]:
     """Where the speech of a waveform (samples,) begins and ends, in samples.
 
-    The waveform is cut into blocks of 20 ms; the speech runs from the first to the last block whose power is
-    within ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with blocks that do not
-    overlap). Pauses inside belong to it.
+    The waveform is cut into blocks of 20 ms; the speech runs from the first to the last block whose power is within
+    ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with blocks that do not overlap). Pauses
+    inside belong to it.
     """
     block = max(rate // 50, 1)
     count = len(wave) // block
@@ -88,14 +126,29 @@ def trim(wave: np.ndarray, rate: int, top_db: float) -> np.ndarray:
 
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, librosa's default."""
-    if rate == target:
-        return wave
     import soxr
 
-    return soxr.resample(wave, rate, target, "HQ")
+    return wave if rate == target else soxr.resample(wave, rate, target, "HQ")
 
 
 def load_speech(path: str | os.PathLike, sample_rate: int, top_db: float) -> np.ndarray:
-    """The speech of one recording: decoded, mono, trimmed, resampled to ``sample_rate`` Hz, (samples,)."""
+    """The speech of one recording: decoded, mono, trimmed, resampled to ``sample_rate`` Hz, (samples,).
+
+    Raises as :func:`load`, and AudioError where all but a click of 20 ms is silence.
+    """
     wave, rate = load(path)
-    return resample(trim(wave, rate, top_db), rate, sample_rate)
+    speech = trim(wave, rate, top_db)
+    if len(speech) < 2 * (rate // 50):
+        raise AudioError(f"{path} holds a click of {1000 * len(speech) / rate:.0f} ms and otherwise silence. "
+                         "Cut the click out, or record again.")
+    return resample(speech, rate, sample_rate)
+
+
+def each(function: Callable, paths: Iterable[str], title: str, progress: bool = True) -> list:
+    """``function(path)`` of many recordings in order, in one thread a core (decoding leaves Python's lock)."""
+    from threadpoolctl import threadpool_limits
+
+    paths = list(paths)
+    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
+        return list(tqdm(pool.map(function, paths), total=len(paths), desc=title, unit="clip", disable=not progress,
+                         file=sys.stdout, mininterval=0.5))

@@ -5,18 +5,13 @@ import functools
 import hashlib
 import json
 import os
-import sys
 import zipfile
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
-from ser_utils import machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, FeatureConfig
 from ser_utils.data import ravdess
 from ser_utils.data.corpus import Corpus
@@ -94,14 +89,10 @@ def clip_features(path: str | os.PathLike, config: FeatureConfig) -> np.ndarray:
 
 
 def compute(corpus: Corpus, config: FeatureConfig, progress: bool = True) -> FeatureStore:
-    """The features of a corpus, from its recordings, in one thread a core (librosa leaves Python's lock)."""
+    """The features of a corpus, from its recordings."""
     import librosa.feature  # noqa: F401  before the threads start
 
-    paths = list(corpus.index["path"])
-    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
-        jobs = pool.map(functools.partial(clip_features, config=config), paths)
-        found = list(tqdm(jobs, total=len(paths), desc="Features", unit="clip", disable=not progress,
-                          file=sys.stdout, mininterval=0.5))
+    found = audio.each(functools.partial(clip_features, config=config), corpus.index["path"], "Features", progress)
     lengths = np.array([len(logmel) for logmel in found])
     return _padded(config, corpus.kind, np.array(corpus.index["clip"], dtype=str), lengths, np.concatenate(found))
 

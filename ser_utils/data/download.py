@@ -1,0 +1,119 @@
+"""The archive of RAVDESS speech on Zenodo (record 1188976): fetched, checked by its md5, unpacked."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import filelock
+
+ARCHIVE = "Audio_Speech_Actors_01-24.zip"
+ARCHIVE_URL = f"https://zenodo.org/records/1188976/files/{ARCHIVE}?download=1"
+ARCHIVE_MD5 = "bc696df654c87fed845eb13823edef8a"
+
+
+class DownloadError(OSError):
+    """The archive could not be fetched, or what came is not the archive."""
+
+
+def reachable(url: str = ARCHIVE_URL, seconds: float = 8.0) -> bool:
+    """Whether a server answers for ``url``, within ``seconds`` even if the look-up of its name hangs."""
+    import requests
+
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(requests.exceptions.RequestException):
+            requests.head(url, timeout=seconds, allow_redirects=True)
+            answered.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answered.is_set()
+
+
+def by_hand(folder: Path, md5: str) -> tuple[Path | None, list[Path]]:
+    """The zip file in ``folder`` that has the archive's md5, whatever its name, and those that have another."""
+    import pooch
+
+    others = []
+    for path in sorted(folder.glob("*.zip")):
+        if pooch.file_hash(str(path), alg="md5") == md5:
+            return path, []
+        others.append(path)
+    return None, others
+
+
+def fetch(url: str, md5: str, folder: Path, attempts: int = 3, timeout: tuple[float, float] = (5.0, 60.0),
+          progress: bool = True) -> Path:
+    """Transfer the archive into ``folder`` and check its md5; partial and wrong files are removed.
+
+    ``timeout`` is in seconds, for a connection and for the next bytes. Raises DownloadError.
+    """
+    import pooch
+    import requests
+
+    failures = {requests.exceptions.Timeout: "no answer in time",
+                requests.exceptions.ChunkedEncodingError: "the transfer broke off",
+                requests.exceptions.ConnectionError: "no connection"}
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
+    for attempt in range(1, attempts + 1):
+        try:
+            return Path(pooch.retrieve(url, f"md5:{md5}", fname=ARCHIVE, path=folder, downloader=downloader))
+        except requests.exceptions.RequestException as error:
+            if attempt < attempts:
+                time.sleep(min(attempt, 10))
+                continue
+            why = (f"the server answered {error.response.status_code}" if error.response is not None else next(
+                (words for kind, words in failures.items() if isinstance(error, kind)), type(error).__name__))
+            raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
+                                f"browser, put it in {folder.parent} and run again.") from error
+        except ValueError as error:  # pooch: the hash does not match; the file is already deleted
+            raise DownloadError(
+                f"What came from {url} is not the archive: its md5 is not {md5}. The file was deleted. "
+                "A proxy or login page may stand in between; try again, or fetch the archive in a browser.") from error
+    raise ValueError(f"attempts must be at least 1, not {attempts}")
+
+
+def unpack(archive: Path, work: Path, dest: Path) -> None:
+    """Extract a zip into the folder ``work``, then move its files to ``dest``, each in one step.
+
+    Raises DownloadError where the zip is corrupt or a name in it leads out of the folder; ``dest`` is as it was.
+    """
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            for name in bundle.namelist():
+                posix, windows = PurePosixPath(name), PureWindowsPath(name)
+                if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+                    raise DownloadError(f"{archive} holds the unsafe name '{name}': nothing was unpacked.")
+            bundle.extractall(work)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DownloadError(f"{archive} is corrupt ({error}): download it again.") from error
+    for path in sorted(work.rglob("*")):
+        if path.is_file():
+            target = dest / path.relative_to(work)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Of several processes that make one folder, one at a time; who has to wait says so. A killed one lets go."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"Another process is at work on {folder}: waiting for it.", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

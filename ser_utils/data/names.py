@@ -1,0 +1,103 @@
+"""RAVDESS's file names: the convention, the 7,356 names of the corpus, and what a name says of its clip.
+
+Livingstone and Russo (2018), doi 10.1371/journal.pone.0196391.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from ser_utils import EMOTIONS
+
+MODALITIES = ("audio-video", "video", "audio")
+CHANNELS = ("speech", "song")
+INTENSITIES = ("normal", "strong")
+STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
+REPETITIONS = (1, 2)
+ACTORS = tuple(range(1, 25))
+GENDERS = ("male", "female")
+
+NOT_SUNG = ("disgust", "surprised")
+ACTOR_WITHOUT_SONG = 18
+IDENTICAL_CLIPS = ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07")
+
+FIELDS = {"modality": MODALITIES, "vocal channel": CHANNELS, "emotion": EMOTIONS, "intensity": INTENSITIES,
+          "statement": STATEMENTS, "repetition": REPETITIONS, "actor": ACTORS}
+CODES = tuple(f"{number:02d}" for number in range(1, 25))
+CONVENTION = ("RAVDESS names are modality-channel-emotion-intensity-statement-repetition-actor, two digits each, "
+              "for example 03-01-05-02-01-02-16.wav")
+
+
+def parse_name(path: str | os.PathLike) -> dict:
+    """Read a RAVDESS file name (with or without folder and suffix).
+
+    Returns
+    -------
+    dict
+        clip (the stem), modality, channel, emotion, label (0-7), intensity, statement (1 or 2), repetition (1 or 2),
+        actor (1-24), gender.
+
+    Raises
+    ------
+    ValueError
+        When the name is none of the corpus's 7,356; the message shows the name, the field at fault and the convention.
+    """
+    name = Path(path).name
+    stem = Path(name).stem
+    parts = stem.split("-")
+    if len(parts) != len(FIELDS):
+        raise ValueError(f"'{name}' has {len(parts)} field(s), not {len(FIELDS)} with hyphens. {CONVENTION}.")
+    for text, (title, values) in zip(parts, FIELDS.items(), strict=True):
+        if text not in CODES[:len(values)]:
+            raise ValueError(f"'{name}': the {title} field is '{text}', not 01 to {len(values):02d}. {CONVENTION}.")
+    modality, channel, emotion, intensity, statement, repetition, actor = map(int, parts)
+    info = {
+        "clip": stem, "modality": MODALITIES[modality - 1], "channel": CHANNELS[channel - 1],
+        "emotion": EMOTIONS[emotion - 1], "label": emotion - 1, "intensity": INTENSITIES[intensity - 1],
+        "statement": statement, "repetition": repetition, "actor": actor, "gender": GENDERS[(actor - 1) % 2],
+    }
+    if fault := _never_recorded(info):
+        raise ValueError(f"'{name}': {fault}. {CONVENTION}.")
+    return info
+
+
+def _never_recorded(info: dict) -> str | None:
+    """Why a combination of valid fields is not in the corpus, or None if it is."""
+    if info["emotion"] == "neutral" and info["intensity"] == "strong":
+        return "the intensity field is '02', but neutral (emotion 01) has no strong intensity"
+    if info["channel"] == "song" and info["emotion"] in NOT_SUNG:
+        return f"the emotion field is {info['emotion']}, which was spoken but not sung (channel 02)"
+    if info["channel"] == "song" and info["actor"] == ACTOR_WITHOUT_SONG:
+        return f"the actor field is '{ACTOR_WITHOUT_SONG}', who recorded no song (channel 02)"
+    return None
+
+
+def all_names() -> Iterator[str]:
+    """Yield the stems of all 7,356 files of the corpus, sorted."""
+    for codes in product(*(CODES[:len(values)] for values in FIELDS.values())):
+        try:
+            yield parse_name("-".join(codes))["clip"]
+        except ValueError:
+            continue
+
+
+@cache
+def _speech_names() -> tuple[str, ...]:
+    return tuple(stem for stem in all_names() if stem.startswith("03-01-"))
+
+
+def speech_names() -> list[str]:
+    """The stems of the 1,440 audio-only speech clips, sorted."""
+    return list(_speech_names())
+
+
+def index_of(clips: Iterable[str]) -> pd.DataFrame:
+    """What names say of their clips, a row a name in the order given: the columns of :func:`parse_name`.
+
+    Raises ValueError for a name outside the convention.
+    """
+    return pd.DataFrame([parse_name(clip) for clip in clips])

@@ -1,0 +1,320 @@
+"""The download of RAVDESS: broken, wrong, killed, two at once, and what the user put there."""
+
+import errno
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ser_utils import paths
+from ser_utils.data import download, ravdess
+
+
+def waveform(name, samples=64):
+    return np.random.default_rng([int(part) for part in name.split("-")]).integers(-2000, 2000, samples, np.int16)
+
+
+def write_clips(root, names):
+    for name in names:
+        (root / f"Actor_{name[-2:]}").mkdir(parents=True, exist_ok=True)
+        sf.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", waveform(name), 48000, subtype="PCM_16")
+    return root
+
+
+def make_zip(entries):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as bundle:
+        for name, content in entries.items():
+            bundle.writestr(name, content)
+    return buffer.getvalue()
+
+
+def wav_bytes(name):
+    buffer = io.BytesIO()
+    sf.write(buffer, waveform(name), 48000, subtype="PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
+CLIPS = ["03-01-01-01-01-01-01", "03-01-05-02-01-01-02"]
+GOOD = make_zip({f"Actor_{name[-2:]}/{name}.wav": wav_bytes(name) for name in CLIPS})
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+class Server:
+    """A web server on this machine: what it serves, and how well, can be changed between requests."""
+
+    def __init__(self):
+        self.content, self.status, self.break_off, self.stall = GOOD, 200, 0, threading.Event()
+        self.stall.set()
+        self.requests = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests += 1
+                self.send_response(outer.status)
+                self.send_header("Content-Length", str(len(outer.content)))
+                self.end_headers()
+                half = len(outer.content) // 2
+                self.wfile.write(outer.content[:half])
+                self.wfile.flush()
+                outer.stall.wait(30)
+                if outer.break_off:
+                    outer.break_off -= 1
+                    self.close_connection = True
+                    return
+                self.wfile.write(outer.content[half:])
+
+            def do_HEAD(self):
+                self.send_response(outer.status)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}/archive.zip?download=1"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self):
+        self.stall.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = Server()
+    yield running
+    running.close()
+
+
+def get(server, dest, **options):
+    options = {"md5": md5(server.content), "progress": False, **options}
+    return ravdess.download(dest, server.url, **options)
+
+
+def assert_complete(dest):
+    assert ravdess.index(dest)["clip"].tolist() == CLIPS
+    assert sorted(os.listdir(dest)) == ["Actor_01", "Actor_02"]
+    for name in CLIPS:
+        assert (dest / f"Actor_{name[-2:]}" / f"{name}.wav").read_bytes() == wav_bytes(name)
+
+
+def test_download_unpacks_and_leaves_nothing_else(server, tmp_path):
+    assert get(server, tmp_path / "new" / "ravdess") == tmp_path / "new" / "ravdess"
+    assert_complete(tmp_path / "new" / "ravdess")
+    assert server.requests == 1
+
+
+def test_a_transfer_that_breaks_off_is_tried_again(server, tmp_path):
+    server.break_off = 2
+    get(server, tmp_path / "ravdess", attempts=3)
+    assert_complete(tmp_path / "ravdess")
+    assert server.requests == 3
+
+
+def test_a_transfer_that_always_breaks_off_leaves_nothing(server, tmp_path):
+    server.break_off = 9
+    with pytest.raises(ravdess.DownloadError, match="broke off.*in a browser"):
+        get(server, tmp_path / "ravdess", attempts=2)
+    assert server.requests == 2
+    assert not (tmp_path / "ravdess").exists()
+
+
+def test_the_servers_refusal_is_said(server, tmp_path):
+    server.status = 503
+    with pytest.raises(ravdess.DownloadError, match="answered 503"):
+        get(server, tmp_path / "ravdess", attempts=1)
+
+
+def test_no_connection_is_said(server, tmp_path):
+    server.close()
+    with pytest.raises(ravdess.DownloadError, match="no connection"):
+        get(server, tmp_path / "ravdess", attempts=1)
+    assert not (tmp_path / "ravdess").exists()
+
+
+def test_a_wrong_hash_deletes_the_file_and_says_so(server, tmp_path):
+    with pytest.raises(ravdess.DownloadError, match="md5 is not 0000.*deleted"):
+        get(server, tmp_path / "ravdess", md5="0" * 32)
+    assert not (tmp_path / "ravdess").exists()
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize("name", [download.ARCHIVE, "Audio_Speech_Actors_01-24 (1).zip"])
+def test_an_intact_archive_put_there_by_hand_is_used_and_kept(server, tmp_path, name):
+    (tmp_path / name).write_bytes(GOOD)
+    get(server, tmp_path)
+    assert server.requests == 0
+    assert (tmp_path / name).read_bytes() == GOOD
+    assert ravdess.index(tmp_path)["clip"].tolist() == CLIPS
+
+
+OTHER = make_zip({f"Actor_01/{CLIPS[0]}.wav": b"x"})
+
+
+@pytest.mark.parametrize("content", [GOOD[:-100], OTHER, b""])
+@pytest.mark.parametrize("online", [True, False])
+def test_another_archive_put_there_by_hand_is_never_touched(server, tmp_path, capsys, content, online):
+    dest = tmp_path / "ravdess"
+    mine, notes = dest / download.ARCHIVE, dest / "notes.txt"
+    dest.mkdir()
+    mine.write_bytes(content)
+    notes.write_text("mine")
+    if online:
+        get(server, dest)
+        assert ravdess.index(dest)["clip"].tolist() == CLIPS
+    else:
+        server.close()
+        with pytest.raises(ravdess.DownloadError, match="no connection"):
+            get(server, dest, attempts=1)
+    assert "md5 differs" in capsys.readouterr().err
+    assert mine.read_bytes() == content and notes.read_text() == "mine"
+    assert not (dest / ravdess.PARTIAL).exists()
+
+
+def test_an_archive_by_hand_with_a_damaged_zip_is_kept_too(server, tmp_path):
+    (tmp_path / download.ARCHIVE).write_bytes(b"no zip")
+    with pytest.raises(ravdess.DownloadError, match="corrupt"):
+        get(server, tmp_path, md5=md5(b"no zip"))
+    assert (tmp_path / download.ARCHIVE).read_bytes() == b"no zip" and server.requests == 0
+
+
+def test_an_empty_folder_of_the_users_stays_when_nothing_came(server, tmp_path):
+    server.status = 404
+    with pytest.raises(ravdess.DownloadError, match="404"):
+        get(server, tmp_path, attempts=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("first", ["succeeds", "is killed"])
+def test_of_two_downloads_the_second_waits_for_the_first(server, tmp_path, first):
+    server.stall.clear()
+    dest = tmp_path / "ravdess"
+    running = cli("download", dest, "--url", server.url, "--md5", md5(GOOD))
+    waited = await_request(server, running)
+    second = threading.Thread(target=get, args=(server, dest))
+    second.start()
+    waited.wait(0.3)
+    assert server.requests == 1 and second.is_alive()
+    if first == "is killed":
+        running.kill()
+    server.stall.set()
+    second.join(30)
+    running.communicate()
+    assert not second.is_alive()
+    assert_complete(dest)
+
+
+def test_a_full_disk_is_said_with_its_place(server, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(ravdess, "unpack", full)
+    with pytest.raises(OSError, match=f"disk is full.*{tmp_path}"):
+        get(server, tmp_path / "ravdess")
+    assert not (tmp_path / "ravdess").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"no zip at all", GOOD[: len(GOOD) // 2], GOOD[:60] + b"x" * 20 + GOOD[80:]]
+)
+def test_a_corrupt_archive_is_not_unpacked(server, tmp_path, content):
+    server.content = content
+    with pytest.raises(ravdess.DownloadError, match="corrupt.*download it again"):
+        get(server, tmp_path / "ravdess")
+    assert not (tmp_path / "ravdess").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.wav", "Actor_01/../../evil.wav", "/tmp/evil.wav", "C:\\evil.wav", "..\\evil"]
+)
+def test_an_archive_that_would_write_elsewhere_is_refused(server, tmp_path, name):
+    server.content = make_zip({f"Actor_01/{CLIPS[0]}.wav": wav_bytes(CLIPS[0]), name: b"evil"})
+    with pytest.raises(ravdess.DownloadError, match="unsafe name") as caught:
+        get(server, tmp_path / "deep" / "ravdess")
+    assert name in str(caught.value)
+    assert not list(tmp_path.rglob("*evil*")) and not list(tmp_path.rglob("*.wav"))
+
+
+def test_what_a_killed_run_left_is_cleaned_up(server, tmp_path):
+    write_clips(tmp_path, CLIPS[:1])
+    (tmp_path / ravdess.PARTIAL / "unpacked" / "Actor_01").mkdir(parents=True)
+    (tmp_path / ravdess.PARTIAL / "unpacked" / "Actor_01" / f"{CLIPS[0]}.wav").write_bytes(b"half")
+    (tmp_path / ravdess.PARTIAL / "tmp123").write_bytes(b"half")
+    get(server, tmp_path)
+    assert_complete(tmp_path)
+
+
+def test_files_of_the_users_own_stay(server, tmp_path):
+    mine = "03-01-08-02-02-02-01"
+    write_clips(tmp_path, [mine])
+    (tmp_path / "Actor_01" / "notes.txt").write_text("mine")
+    get(server, tmp_path)
+    assert (tmp_path / "Actor_01" / "notes.txt").read_text() == "mine"
+    assert {*CLIPS, mine} == set(ravdess.index(tmp_path)["clip"])
+
+
+def cli(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ser_utils.data.ravdess", *map(str, arguments)],
+        cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def await_request(server, running):
+    wait = threading.Event()
+    for _ in range(300):
+        if server.requests or running.poll() is not None:
+            break
+        wait.wait(0.1)
+    assert server.requests == 1, running.communicate()
+    return wait
+
+
+def test_a_download_killed_half_way_starts_cleanly_again(server, tmp_path):
+    server.stall.clear()
+    dest = tmp_path / "ravdess"
+    running = cli("download", dest, "--url", server.url, "--md5", md5(GOOD))
+    await_request(server, running)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert (dest / ravdess.PARTIAL).is_dir()
+    server.stall.set()
+    get(server, dest)
+    assert_complete(dest)
+
+
+def test_reachable(server):
+    assert download.reachable(server.url)
+    server.close()
+    assert not download.reachable(server.url)
+
+
+def test_the_command_line_downloads_and_validates(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ravdess, "INDEX_FILE", tmp_path / "other.csv")
+    ravdess.build_index(write_clips(tmp_path / "other", CLIPS)).to_csv(ravdess.INDEX_FILE, index=False)
+    dest = tmp_path / "ravdess"
+    assert ravdess.main(["download", str(dest), "--url", server.url, "--md5", md5(GOOD)]) == 0
+    assert "intact" in capsys.readouterr().out
+    (dest / "Actor_01" / f"{CLIPS[0]}.wav").unlink()
+    assert ravdess.main(["validate", str(dest)]) == 1
+    assert f"1 missing:\n  {CLIPS[0]}" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""RAVDESS's file names."""
+
+import pytest
+
+from ser_utils import EMOTIONS
+from ser_utils.data import names as ravdess
+
+NAMES = ravdess.speech_names()
+
+
+def test_the_corpus_has_7356_names():
+    names = list(ravdess.all_names())
+    assert len(names) == len(set(names)) == 7356
+    assert names == sorted(names)
+    parsed = [ravdess.parse_name(name) for name in names]
+    for modality in ravdess.MODALITIES:
+        of_it = [info["channel"] for info in parsed if info["modality"] == modality]
+        assert (of_it.count("speech"), of_it.count("song")) == (24 * 60, 23 * 44)
+
+
+def test_there_are_1440_speech_clips():
+    emotions = [ravdess.parse_name(name)["emotion"] for name in NAMES]
+    assert len(NAMES) == 1440
+    assert {emotion: emotions.count(emotion) for emotion in EMOTIONS} == {
+        emotion: 96 if emotion == "neutral" else 192 for emotion in EMOTIONS
+    }
+
+
+def test_every_field_is_read():
+    assert ravdess.parse_name("data/Actor_16/03-01-05-02-01-02-16.wav") == {
+        "clip": "03-01-05-02-01-02-16", "modality": "audio", "channel": "speech", "emotion": "angry",
+        "label": 4, "intensity": "strong", "statement": 1, "repetition": 2, "actor": 16, "gender": "female",
+    }
+    sung = ravdess.parse_name("01-02-06-01-02-01-23.mp4")
+    assert (sung["modality"], sung["channel"], sung["emotion"]) == ("audio-video", "song", "fearful")
+    assert (sung["intensity"], sung["statement"], sung["repetition"]) == ("normal", 2, 1)
+    assert (sung["actor"], sung["gender"]) == (23, "male")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("00-01-05-01-01-01-01.wav", "modality field is '00', not 01 to 03"),
+        ("03-03-05-01-01-01-01.wav", "vocal channel field is '03', not 01 to 02"),
+        ("03-01-09-01-01-01-01.wav", "emotion field is '09', not 01 to 08"),
+        ("03-01-05-03-01-01-01.wav", "intensity field is '03', not 01 to 02"),
+        ("03-01-05-01-03-01-01.wav", "statement field is '03', not 01 to 02"),
+        ("03-01-05-01-01-00-01.wav", "repetition field is '00', not 01 to 02"),
+        ("03-01-05-01-01-01-25.wav", "actor field is '25', not 01 to 24"),
+        ("03-01-5-01-01-01-01.wav", "emotion field is '5'"),
+        ("03-01-05-01-01-01-01.wav.part", "actor field is '01.wav'"),
+        ("03-01-05-01-01-01-01 (1).wav", "actor field is '01 \\(1\\)'"),
+        ("03-01-٠٥-01-01-01-01.wav", "emotion field"),
+        ("03-01-05-01-01-01.wav", "6 field\\(s\\), not 7"),
+        ("song.wav", "1 field\\(s\\), not 7"),
+        ("", "field"),
+        ("03-01-01-02-01-01-01.wav", "neutral .* has no strong"),
+        ("03-02-07-01-01-01-01.wav", "disgust, which was spoken but not sung"),
+        ("03-02-08-01-01-01-01.wav", "surprised, which was spoken but not sung"),
+        ("03-02-05-01-01-01-18.wav", "actor field is '18', who recorded no song"),
+    ],
+)
+def test_a_wrong_name_is_shown_with_its_fault_and_the_convention(name, fault):
+    with pytest.raises(ValueError, match=fault) as caught:
+        ravdess.parse_name(name)
+    assert f"'{name}'" in str(caught.value)
+    assert "modality-channel-emotion-intensity-statement-repetition-actor" in str(caught.value)
+
+
+def test_the_table_of_names_keeps_their_order():
+    table = ravdess.index_of(NAMES[:3][::-1])
+    assert table["clip"].tolist() == NAMES[:3][::-1]
+    assert table.columns.tolist() == ["clip", "modality", "channel", "emotion", "label", "intensity", "statement",
+                                      "repetition", "actor", "gender"]
+    with pytest.raises(ValueError, match="'tune'"):
+        ravdess.index_of(["tune"])
