@@ -8,35 +8,33 @@ import inspect
 
 import keras
 
-from ser_utils.models import alexnet as _alexnet
-from ser_utils.models import inceptionnet as _inceptionnet
-from ser_utils.models import lstm as _lstm
-from ser_utils.models import resnet as _resnet
-from ser_utils.models import transformer as _transformer
-from ser_utils.models import vgg as _vgg
-from ser_utils.models.common import AttentionPooling, attention_model
+from ser_utils.models import alexnet, inceptionnet, lstm, resnet, transformer, vgg
+from ser_utils.models.common import (
+    ApplyMask,
+    AttentionPooling,
+    AttentionWeights,
+    MaskPooling,
+    PaddingMask,
+    attention_model,
+)
 from ser_utils.models.lstm import FrameStack, lstm_step
 from ser_utils.models.transformer import PositionalEncoding, attention_maps, scaled_dot_product
 
-__all__ = ["BUILDERS", "AttentionPooling", "FrameStack", "PositionalEncoding", "attention_maps",
-           "attention_model", "build", "lstm_step", "names", "options", "scaled_dot_product"]
+__all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "FrameStack", "MaskPooling",
+           "PaddingMask", "PositionalEncoding", "attention_maps", "attention_model", "build", "lstm_step", "names",
+           "options", "scaled_dot_product"]
 
 BUILDERS = {
-    "alexnet": _alexnet.alexnet,
-    "resnet": _resnet.resnet,
-    "inceptionnet": _inceptionnet.inceptionnet,
-    "vgg16": _vgg.vgg16,
-    "vgg19": _vgg.vgg19,
-    "lstm": _lstm.lstm,
-    "transformer": _transformer.transformer,
+    "alexnet": alexnet.alexnet,
+    "resnet": resnet.resnet,
+    "inceptionnet": inceptionnet.inceptionnet,
+    "vgg16": vgg.vgg16,
+    "vgg19": vgg.vgg19,
+    "lstm": lstm.lstm,
+    "transformer": transformer.transformer,
 }
-ORIGINAL_SHAPES = {
-    "alexnet": _alexnet.ORIGINAL_SHAPE,
-    "resnet": _resnet.ORIGINAL_SHAPE,
-    "inceptionnet": _inceptionnet.ORIGINAL_SHAPE,
-    "vgg16": _vgg.ORIGINAL_SHAPE,
-    "vgg19": _vgg.ORIGINAL_SHAPE,
-}
+ORIGINAL_SHAPES = {"alexnet": (227, 227, 3), "resnet": (224, 224, 3), "inceptionnet": (299, 299, 3),
+                   "vgg16": (224, 224, 3), "vgg19": (224, 224, 3)}
 
 
 def names() -> tuple[str, ...]:
@@ -45,16 +43,10 @@ def names() -> tuple[str, ...]:
 
 
 def options(name: str) -> dict:
-    """The options of a network and their defaults.
-
-    Raises
-    ------
-    ValueError
-        If no network has this name.
-    """
+    """The options of a network and their defaults; raises ValueError if no network has this name."""
     if name not in BUILDERS:
         raise ValueError(f"Unknown network {name!r}; choose from {', '.join(BUILDERS)}.")
-    builder = _vgg.vgg if name.startswith("vgg") else BUILDERS[name]
+    builder = vgg.vgg if name.startswith("vgg") else BUILDERS[name]
     parameters = inspect.signature(builder).parameters
     return {key: p.default for key, p in parameters.items() if key not in ("name", "input_shape", "classes")}
 
@@ -89,18 +81,11 @@ def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> 
             raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
     if not 0 <= kwargs.get("dropout", 0) < 1:
         raise ValueError(f"Option dropout of {name} must lie in [0, 1), got {kwargs['dropout']}.")
-    return BUILDERS[name](_checked(input_shape), classes, **kwargs)
-
-
-def _checked(input_shape) -> tuple[int, int, int]:
-    """The shape as three whole numbers above 0."""
     try:
-        shape = tuple(int(size) for size in input_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) != 3:
-        raise ValueError(f"input_shape must be (frames, bins, channels), not {input_shape}.")
-    for size, axis in zip(shape, ("frames", "bins", "channels"), strict=True):
+        frames, bins, channels = map(int, input_shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"input_shape must be (frames, bins, channels), not {input_shape}.") from error
+    for size, axis in ((frames, "frames"), (bins, "bins"), (channels, "channels")):
         if size < 1:
-            raise ValueError(f"input_shape {shape} has {size} {axis}; there must be at least 1.")
-    return shape
+            raise ValueError(f"input_shape {input_shape} has {size} {axis}; there must be at least 1.")
+    return BUILDERS[name]((frames, bins, channels), classes, **kwargs)

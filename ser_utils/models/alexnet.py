@@ -5,7 +5,6 @@ from keras import layers, ops
 
 from ser_utils.models.common import conv_bn, conv_relu, head, scaled
 
-ORIGINAL_SHAPE = (227, 227, 3)
 FILTERS = (96, 256, 384, 384, 256)
 KERNELS = (11, 5, 3, 3, 3)
 

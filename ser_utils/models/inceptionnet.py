@@ -5,7 +5,6 @@ from keras import layers
 
 from ser_utils.models.common import batch_norm, head, scaled
 
-ORIGINAL_SHAPE = (299, 299, 3)
 POOL_FILTERS = (32, 64, 64)  # modules on the finest grid (figure 5 of the paper): channels after pooling
 SEVEN_FILTERS = (128, 160, 160, 192)  # modules on the middle grid (figure 6): channels of the 7-long kernels
 

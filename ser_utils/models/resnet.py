@@ -5,7 +5,6 @@ from keras import layers
 
 from ser_utils.models.common import batch_norm, conv, head, scaled
 
-ORIGINAL_SHAPE = (224, 224, 3)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 FILTERS = (64, 128, 256, 512)
 

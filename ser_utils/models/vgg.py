@@ -5,7 +5,6 @@ from keras import layers
 
 from ser_utils.models.common import conv_bn, conv_relu, head, scaled
 
-ORIGINAL_SHAPE = (224, 224, 3)
 FILTERS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
