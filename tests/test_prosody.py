@@ -135,7 +135,7 @@ def test_measure(corpus, tmp_path):
 
 def test_the_second_time_comes_from_the_store(corpus, tmp_path, monkeypatch):
     first = prosody.measure(corpus, folder=tmp_path, progress=False)
-    monkeypatch.setattr(prosody, "compute", lambda *args: pytest.fail("measured again"))
+    monkeypatch.setattr(prosody, "describe", lambda *args, **options: pytest.fail("measured again"))
     pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path), check_exact=True)
 
 
