@@ -26,6 +26,7 @@ from ser_utils.features import audio, spectral  # noqa: E402
 from ser_utils.paths import REPORT, RESULTS, RUNS  # noqa: E402
 from ser_utils.plots import style  # noqa: E402
 from ser_utils.training import fit, frontend, runs  # noqa: E402
+from ser_utils.training.runs import Run  # noqa: E402
 
 PLAYER_RATE = 16_000  # Hz: keeps the embedded clips small
 FIGURE = r"[-+−±≤<]?\d|–|nan|not run"  # how a cell of a column of figures begins
@@ -53,7 +54,7 @@ class Session:
         """The folder of this profile's runs on this corpus."""
         return RUNS / f"{self.corpus.kind}-{self.profile}"
 
-    def train(self, model: str) -> dict[str, runs.Run]:
+    def train(self, model: str) -> dict[str, Run]:
         """The profile's runs of a network on its first fold, protocol -> run; trained where not yet finished."""
         configs = config.run_configs(self.profile, self.corpus.kind, [model])
         return {c.protocol: fit.run(c, self.store, RUNS) for c in configs if c.fold == configs[0].fold}
@@ -93,7 +94,7 @@ class Session:
             raise ValueError(f"No clip with {wanted} in this corpus.")
         return chosen["clip"].iloc[0]
 
-    def test_clips(self, run: runs.Run, right: bool | None = True) -> pd.DataFrame:
+    def test_clips(self, run: Run, right: bool | None = True) -> pd.DataFrame:
         """Test clips of a run, the surest first: those recognised (``right``), those not, or all (None)."""
         test = run.predictions.query("subset == 'test'").copy()
         test["confidence"] = test[PROBABILITIES].max(axis=1)
@@ -106,7 +107,7 @@ class Session:
         rows = pd.Index(self.store.clips).get_indexer(clips)
         return spectral.fit_length(self.store.logmel[rows], self.store.lengths[rows], frames)
 
-    def inside(self, run: runs.Run) -> explain.Inside:
+    def inside(self, run: Run) -> explain.Inside:
         """A run's trained network with its test clips, in the order of the index."""
         settings = config.from_dict(run.info["config"])
         clips = self.test_clips(run, right=None).sort_values("clip", ignore_index=True)
@@ -114,7 +115,7 @@ class Session:
         front, network = frontend.parts(run.model())
         return explain.Inside(network, settings, clips, logmel, frontend.outputs(front, logmel))
 
-    def show_published(self, model: str, own: dict[str, runs.Run] | None = None) -> None:
+    def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
         """The paper's scores, those of the published six folds by protocol, and below them those of ``own`` runs.
 
         In per cent. The intervals hold 95 % and are bootstraps over clips, under ``actors`` over voices.

@@ -1,0 +1,215 @@
+"""Notebooks executed by papermill in a kernel with settings of its own, and the form in which they are committed."""
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from PIL import Image
+from traitlets.config import Config
+
+from ser_utils.paths import DATA, RESULTS, ROOT, atomic_write
+
+MOST_BYTES = 1_200_000  # of a committed notebook
+PLAYER = "<i>(Audio player: run the notebook to listen.)</i>"
+NOISE = (  # what differs from one execution to the next
+    (r"\x1b\[[\d;]*m|\x08", ""),                                   # colours, backspaces
+    (r" at 0x[0-9a-f]+", ""),                                      # addresses in memory
+    (r"(\d+/\d+) (?:━+ |- )\d+m?s(?: \d+m?s/(?:step|epoch))?", r"\1"),  # Keras's bar and times
+    (r" - \d+m?s/(?:step|epoch)", ""),
+)
+# Runs a kernel. What compiled libraries print goes to a log, and the files it reads in results/ to another.
+KERNEL = """
+import os, sys
+log, reads, results = sys.argv[1:4]
+del sys.argv[1:4]
+os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+def hook(name, values):
+    if name == "open" and str(values[0]).startswith(results):
+        with os.fdopen(os.open(reads, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as file:
+            file.write(str(values[0])[len(results) + 1:] + chr(10))
+sys.addaudithook(hook)
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+
+
+@dataclasses.dataclass
+class Failure:
+    """What stopped: a notebook at a ``cell`` (of all cells of the source, from 1), or the training (None)."""
+
+    name: str
+    cell: int | None
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.name}{f', cell {self.cell}' if self.cell else ''}: {self.error}"
+
+
+@contextlib.contextmanager
+def own_settings(log: Path, **environment: str) -> Iterator[Path]:
+    """While inside, this process's children run on the report's settings and not on the user's.
+
+    Keras, matplotlib, IPython and Jupyter read no configuration of the user, caches lie in ``data/cache``, and the
+    kernel named ``python3`` is this very interpreter. What compiled libraries print in it, TensorFlow's start-up
+    messages above all, goes to the file ``log`` and not into the notebooks; what Python prints is there as ever.
+    ``environment`` is added. Yields the file to which kernels write what they read in ``results/``.
+    """
+    cache = DATA / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ser-") as name:
+        folder = Path(name)
+        (folder / "matplotlibrc").touch()
+        reads = folder / "reads"
+        spec = get_kernel_dict()
+        spec["argv"] = [sys.executable, "-c", KERNEL, str(log), str(reads), str(RESULTS), *spec["argv"][-2:],
+                        "--IPKernelApp.capture_fd_output=False"]
+        kernel = folder / "kernels" / "python3" / "kernel.json"
+        kernel.parent.mkdir(parents=True)
+        kernel.write_text(json.dumps(spec), encoding="utf-8")
+        values = {
+            "KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib", "NUMBA_CACHE_DIR": cache / "numba",
+            "MATPLOTLIBRC": folder / "matplotlibrc", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
+            "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | environment
+        before = {name: os.environ.get(name) for name in values}
+        os.environ.update({name: str(value) for name, value in values.items()})
+        try:
+            yield reads
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def execute(source: Path, target: Path, parameters: dict | None = None) -> Failure | None:
+    """Run a notebook in a kernel of its own, in the source's folder; the source is not changed.
+
+    The executed copy goes to ``target``, also when a cell fails: then it holds the error, and the failure is
+    returned rather than raised.
+    """
+    failure = None
+    with atomic_write(target) as temporary:
+        try:
+            papermill.execute_notebook(source, temporary, parameters=parameters, kernel_name="python3",
+                                       cwd=source.parent, progress_bar=False,
+                                       config=Config({"KernelManager": {"transport_encryption": "auto"}}))
+        except papermill.PapermillExecutionError as error:
+            failure = Failure(source.stem, 0, f"{error.ename}: {error.evalue}".rstrip(": "))
+        except (RuntimeError, TimeoutError) as error:  # the kernel died, or did not start
+            failure = Failure(source.stem, 0, f"{type(error).__name__}: {error}")
+        notebook = nbformat.read(temporary, as_version=4)
+        notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)  # no machine's paths
+        if failure:
+            failure.cell = failed_cell(notebook, failure.error)
+        nbformat.write(notebook, temporary)
+    return failure
+
+
+def failed_cell(notebook: nbformat.NotebookNode, error: str) -> int:
+    """The number of the cell that stopped, counted from 1 without the cells that papermill added.
+
+    A cell during which the kernel died has no error of its own; it is given ``error`` as output.
+    """
+    added = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = [cell for cell in notebook.cells if not added & set(cell.metadata.get("tags", []))]
+    for number, cell in enumerate(cells, 1):
+        if cell.metadata.papermill.get("exception") or cell.metadata.papermill.get("status") == "running":
+            return number
+    died = [number for number, cell in enumerate(cells, 1) if cell.metadata.papermill.get("start_time")]
+    number = died[-1] if died else 1
+    cell = cells[number - 1]
+    cell.metadata.papermill["exception"] = True
+    if cell.cell_type == "code":
+        cell.outputs.append(nbformat.v4.new_output("error", ename="Stopped", evalue=error, traceback=[error]))
+    return number
+
+
+# --- Committed notebooks -----------------------------------------------------------------------------------
+
+
+def code_digest(notebook: nbformat.NotebookNode) -> str:
+    """Twelve hexadecimal digits of the code cells."""
+    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def results_digest(folders: list[str], root: Path = RESULTS) -> str:
+    """Twelve hexadecimal digits of all files below some folders (or of some files) of ``results/``."""
+    found = hashlib.sha256()
+    for path in sorted({p for name in folders for p in ((root / name), *(root / name).rglob("*")) if p.is_file()}):
+        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def is_current(notebook: nbformat.NotebookNode, results: Path = RESULTS) -> bool:
+    """Whether a notebook's outputs were made by its code, from the results as they are now."""
+    made = notebook.metadata.get("made_from", {})
+    return (made.get("code") == code_digest(notebook)
+            and made.get("results") == results_digest(made.get("folders", []), results))
+
+
+def committed(notebook: nbformat.NotebookNode, reads: list[str], results: Path = RESULTS) -> nbformat.NotebookNode:
+    """An executed notebook as it is committed: figures small, no players, bars, times or paths of the machine.
+
+    ``reads`` are the files of ``results/`` that it read: their folders are noted, two levels deep.
+    """
+    notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
+    folders = sorted({"/".join(Path(name).parts[:2]) for name in reads})
+    notebook.metadata = nbformat.from_dict({
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "language_info": {"name": "python"},
+        "made_from": {"code": code_digest(notebook), "folders": folders, "results": results_digest(folders, results)}})
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in ("tags",) if cell.metadata.get(key)})
+        if cell.cell_type == "code":
+            cell.outputs = [_small(output) for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
+
+
+def _small(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """One output without what differs from machine to machine or takes much room."""
+    if "text" in output:
+        output.text = _clean(output.text)
+    data = output.get("data", {})
+    data.pop("application/vnd.jupyter.widget-view+json", None)
+    if "<audio" in data.get("text/html", ""):
+        output.data = nbformat.from_dict({"text/html": PLAYER, "text/plain": "Audio player"})
+        return output
+    for kind in data:
+        if kind == "image/png":
+            width = output.get("metadata", {}).get(kind, {}).get("width")
+            data[kind] = _palette(base64.b64decode(data[kind]), width)
+        elif kind.startswith("text/"):
+            data[kind] = _clean(data[kind])
+    return output
+
+
+def _clean(text: str) -> str:
+    for pattern, replacement in NOISE:
+        text = re.sub(pattern, replacement, text)
+    for place, name in ((os.environ.get("RAVDESS_DIR"), "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
+        text = text.replace(place, name) if place and place != "/" else text
+    return text
+
+
+def _palette(png: bytes, width: int | None) -> str:
+    """A PNG in 128 colours, at most ``width`` pixels wide (100 dpi), base64."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    if width and image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,51 @@
+"""Numbers in prose: each is computed from the results again, and its sentence stands where the claim says."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ser_utils.paths import ROOT
+
+FOLDER = Path(__file__).parent / "claims"
+
+
+def collected():
+    """The claims of all files ``claims/claims_*.py``: (file, sentence, function), each with a name for its test."""
+    sys.path.insert(0, str(FOLDER))
+    for path in sorted(FOLDER.glob("claims_*.py")):
+        for number, claim in enumerate(importlib.import_module(path.stem).CLAIMS, 1):
+            yield pytest.param(*claim, id=f"{path.stem.removeprefix('claims_')}-{number}")
+
+
+def folded(text):
+    return re.sub(r"\s+", " ", text.replace("\n> ", "\n"))
+
+
+def prose(file):
+    """The text of a file, of a notebook that of its Markdown cells, line breaks folded to blanks."""
+    path = ROOT / file
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        return folded("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+    return folded(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file, sentence, compute", collected())
+def test_the_sentence_says_what_the_results_say(file, sentence, compute):
+    values = compute()
+    said = folded(sentence.format(*(values if isinstance(values, tuple) else (values,)))).replace(" -", " −")
+    assert said in prose(file).replace(" -", " −"), f"{file} should say: {said}"
+
+
+def test_the_readme_has_claims_and_all_files_with_claims_are_there():
+    files = {claim.values[0] for claim in collected()}
+    assert "README.md" in files
+    assert all((ROOT / file).is_file() for file in files)
+
+
+def test_line_breaks_do_not_matter_and_numbers_do():
+    assert folded("of 6\nfolds") == "of 6 folds" and folded("> of 6\n> folds") == "> of 6 folds"
