@@ -3,38 +3,12 @@ import pandas as pd
 import pytest
 
 from ser_utils.plots import search as plots
-from ser_utils.studies import search
-
-
-def made_up(n=20):
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({
-        "state": ["complete"] * n + ["pruned"], "learning_rate": 10 ** rng.uniform(-3.5, -2.6, n + 1),
-        "weight_decay": 10 ** rng.uniform(-2, 0.4, n + 1), "batch_size": rng.choice([16, 32, 64], n + 1),
-        "label_smoothing": rng.choice([0, 0.1], n + 1), "dropout": rng.choice([0.1, 0.3], n + 1),
-        "ema": rng.choice([0.0, 0.99], n + 1), "variation": rng.choice([0.5, 1.0], n + 1),
-        "masks": rng.choice([0, 1, 2], n + 1)})
-    table["value"] = np.where(table.state == "complete", 0.5 + 0.1 * table.masks, np.nan)
-    return table
-
-
-def test_trials_draws_every_setting_the_important_ones_first(clean_style):
-    fig = plots.trials(made_up())
-    drawn = [ax for ax in fig.axes if ax.get_visible()]
-    assert len(drawn) == len(search.SPACE) == len(plots.TITLES)
-    assert drawn[0].get_title(loc="left").startswith(plots.TITLES["masks"])
-    assert len(drawn[0].lines[0].get_xdata()) == 20 and "20 recipes" in fig.get_suptitle()
-
-
-def test_trials_needs_finished_trials(clean_style):
-    with pytest.raises(ValueError, match="too few"):
-        plots.trials(made_up(2))
 
 
 def test_worth_draws_every_variant_of_every_network(clean_style):
     rows = [(model, variant, -difference, -difference - 3, -difference + 2)
             for model in ("lstm", "transformer")
-            for variant, difference in (("baseline", 0), ("seed", 0), ("rate", -4), ("noise", 1))]
+            for variant, difference in (("baseline", np.nan), ("again", 0), ("rate", -4), ("noise", 1))]
     table = pd.DataFrame(rows, columns=["model", "variant", "difference", "low", "high"])
     fig = plots.worth(table, "recipe", "Which choices pay")
     (axis,) = fig.axes
@@ -44,7 +18,7 @@ def test_worth_draws_every_variant_of_every_network(clean_style):
     assert (spans[:, 0].min(), spans[:, 0].max()) == (-6, 4)
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["a learning rate of 0.001, not half of it", "a learning rate of 0.002, not half of it",
-                      "noise in a quarter of the clips", "for scale: nothing but the\nseed of the random numbers"]
+                      "noise in a quarter of the clips", "for scale: nothing changed, trained once more"]
     heights = [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "o"]
     assert len(set(heights)) == 6
     assert list(axis.get_yticks()) == [*heights[:2], sum(heights[2:4]) / 2, sum(heights[4:]) / 2]

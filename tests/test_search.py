@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +7,13 @@ import pandas as pd
 import pytest
 
 from ser_utils import config as configuration
-from ser_utils.paths import ROOT
 from ser_utils.studies import search
+from ser_utils.training import fit, grid
 
 BASE = configuration.run_configs("full", "ravdess", ["transformer"], ["random"], [0])[0]
 
 
-class Keeper:
+class Checkpoint:
     def __init__(self, rows):
         self.rows = rows
 
@@ -27,19 +25,19 @@ def pretend(accuracy):
         for epoch in range(1, 11):
             rows.append({"epoch": epoch, "val_accuracy": accuracy(config) * epoch / 10})
             on_epoch(rows[-1])
-        return None, Keeper(rows)
+        return None, Checkpoint(rows)
     return fit
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory, made_up):
     """A study of a pretended network that wants a learning rate of 1e-3 and does not care for the rest."""
-    (corpus, store), folder = made_up, tmp_path_factory.mktemp("search")
-    configs = [dataclasses.replace(config, features=store.config, corpus="synthetic", epochs=10) for config in
+    folder = tmp_path_factory.mktemp("search")
+    configs = [dataclasses.replace(config, features=made_up.config, corpus="synthetic", epochs=10) for config in
                configuration.run_configs("full", "ravdess", ["transformer"], ["random", "actors"], [0])]
     study = search.open_study("pretended", folder / "search.sqlite3", seed=1)
-    fit = pretend(lambda config: 0.9 - abs(np.log10(config.learning_rate / 1e-3)))
-    study.optimize(lambda trial: search.objective(trial, configs, corpus, store, folder, fit), n_trials=25)
+    train = pretend(lambda config: 0.9 - abs(np.log10(config.learning_rate / 1e-3)))
+    study.optimize(lambda trial: search.objective(trial, configs, made_up, folder, train), n_trials=25)
     study.set_user_attr("store", str(folder / "search.sqlite3"))
     return study
 
@@ -98,17 +96,14 @@ def test_importances_need_trials(searched):
 
 def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
     """Whatever the objective hands to the training may be scrambled where it belongs to test clips."""
-    from ser_utils.training import fit as training
-
-    corpus, store = made_up
-    config = dataclasses.replace(BASE, features=store.config, corpus="synthetic", profile="smoke", frames=40, epochs=2,
-                                 augment=None, pool=2, options={"width": 0.125, "heads": 2, "depth": 1})
+    config = dataclasses.replace(BASE, features=made_up.config, corpus="synthetic", profile="smoke", frames=40,
+                                 epochs=2, augment=None, pool=2, options={"width": 0.125, "heads": 2, "depth": 1})
     seen = []
-    original = training.probabilities
-    monkeypatch.setattr(training, "probabilities", lambda model, x: seen.append(x) or original(model, x))
+    original = fit.probabilities
+    monkeypatch.setattr(fit, "probabilities", lambda model, x: seen.append(x) or original(model, x))
     study = optuna.create_study(direction="maximize")
-    study.optimize(lambda trial: search.objective(trial, [config], corpus, store, tmp_path), n_trials=1)
-    data = training.prepare(config, corpus, store)
+    study.optimize(lambda trial: search.objective(trial, [config], made_up, tmp_path), n_trials=1)
+    data = fit.prepare(config, made_up)
     assert study.best_trial.value > 0 and len(seen) == 2
     for x in seen:
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
@@ -126,21 +121,25 @@ def test_a_search_goes_on_from_a_table_on_another_machine(searched, tmp_path):
         search.judged_by(study, ["val_random_fold3"])
 
 
-def command(folder, trials, *more):
-    return subprocess.run(
-        [sys.executable, "-m", "ser_utils.studies.search", "--profile", "smoke", "--model", "alexnet", "--protocols", "random",
-         "--epochs", "1", "--trials", str(trials), "--jobs", "1", "--store", folder / "s.sqlite3",
-         "--results", folder, *more], cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_command_line(tiny_store, tmp_path, monkeypatch, capfd):
+    """Real trials, in a process; on another machine it goes on from the table, and only on the same folds."""
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", tiny_store))
 
+    def command(trials, *more):
+        code = search.main(["--profile", "smoke", "--model", "alexnet", "--protocols", "random", "--epochs", "1",
+                            "--trials", str(trials), "--jobs", "1", "--store", str(tmp_path / "s.sqlite3"),
+                            "--results", str(tmp_path), *more])
+        return code, *capfd.readouterr()
 
-def test_command_line(tmp_path):
-    done = command(tmp_path, 2)
-    assert done.returncode == 0, done.stderr
+    assert command(2)[0] == 0
     lines = (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()
     assert len(lines) == 3 and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
     (tmp_path / "s.sqlite3").unlink()
-    done = command(tmp_path, 3)
-    assert done.returncode == 0 and "Going on from the 2 trials" in done.stdout, done.stderr
+    code, out, _ = command(3)
+    assert code == 0 and "Going on from the 2 trials" in out
     assert (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()[:3] == lines
-    done = command(tmp_path, 4, "--folds", "1")
-    assert done.returncode == 2 and "was judged by val_random_fold0, not by val_random_fold1" in done.stderr
+    code, _, err = command(4, "--folds", "1")
+    assert code == 1 and "was judged by val_random_fold0, not by val_random_fold1" in err
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", tmp_path / "gone.npz"))
+    code, _, err = command(4)
+    assert code == 1 and "gone.npz" in err

@@ -1,4 +1,4 @@
-"""Figures of studies: every trial of a search and what mattered, what each choice is worth, and more clips."""
+"""Figures of the ablation: what each choice is worth, and what more clips bring."""
 
 import textwrap
 
@@ -6,61 +6,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from matplotlib.ticker import NullLocator
 
 from ser_utils.evaluation.metrics import PROTOCOL_TITLES
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.plots.style import GREY, finish, model_color
-from ser_utils.studies import ablation as studies
-from ser_utils.studies import search
+from ser_utils.studies import ablation
 
-TITLES = {"learning_rate": "learning rate", "weight_decay": "weight decay", "batch_size": "batch size",
-          "label_smoothing": "label smoothing", "dropout": "dropout", "ema": "weight average (decay)",
-          "variation": "augmentation (factor)", "masks": "SpecAugment stripes"}
 CLIPS_OF_A_VOICE = 60
-
-
-def trials(table: pd.DataFrame, columns: int = 4) -> Figure:
-    """Validation accuracy of every finished trial against each setting; the best trial is filled.
-
-    The settings come in the order of their importance, the share of the variance of the accuracy that each
-    explains. ``table`` is that of :func:`ser_utils.studies.search.table`.
-
-    Raises
-    ------
-    ValueError
-        Too few finished trials, see :func:`ser_utils.studies.search.importances`.
-    """
-    importance = search.importances(table)
-    finished = table[table.state == "complete"]
-    best = finished.loc[finished.value.idxmax()]
-    rows = -(-len(importance) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.5 * rows), sharey=True, squeeze=False,
-                             layout="constrained")
-    for ax, (name, share) in zip(axes.flat, importance.items(), strict=False):
-        known = search.SPACE[name]
-        position = {value: place for place, value in enumerate(known.choices)} if isinstance(
-            known, CategoricalDistribution) else None
-        x = finished[name].map(position) if position else finished[name]
-        ax.plot(x, 100 * finished.value, "o", mfc="none", mec=GREY, ms=5)
-        ax.plot(position[best[name]] if position else best[name], 100 * best.value, "o", color="#D55E00", ms=8)
-        if position:
-            ax.set_xticks(list(position.values()), [f"{value:g}" for value in position])
-            ax.margins(x=0.2)
-        elif isinstance(known, FloatDistribution) and known.log:
-            ax.set_xscale("log")
-            ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.xaxis.set_major_formatter("{x:g}")
-        elif isinstance(known, IntDistribution):
-            ax.set_xticks(range(known.low, known.high + 1))
-        ax.set_title(f"{TITLES[name]}: {100 * share:.0f} %", fontsize=10)
-    for ax in axes.flat[len(importance):]:
-        ax.set_visible(False)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("validation accuracy (%)")
-    fig.suptitle(f"{len(finished)} recipes tried to the end; share of the variance each setting explains")
-    return finish(fig)
 
 
 def _balanced(words: str, width: int) -> str:
@@ -75,9 +28,9 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
 
     ``table`` is that of :func:`ser_utils.studies.ablation.table` for the study ``name``, one protocol; 95 % intervals.
     """
-    table = table[table.variant != studies.BASELINE]
-    table = table.sort_values("variant", key=lambda names: names.isin(studies.CHANCE), kind="stable")  # for scale: last
-    changes = studies.study(name)
+    table = table.dropna(subset=["difference"])
+    table = table.sort_values("variant", key=lambda names: names.isin(ablation.CHANCE), kind="stable")  # at the end
+    changes = ablation.study(name)
     what = [changes[row.model][row.variant].what for row in table.itertuples()]
     choices = [part for _, variant in table.assign(what=what).groupby("variant", sort=False)
                for _, part in variant.groupby("what", sort=False)]  # networks may have made opposite choices
@@ -106,8 +59,8 @@ def worth(table: pd.DataFrame, name: str, title: str) -> Figure:
 def growth(table: pd.DataFrame) -> Figure:
     """Validation accuracy by the number of training clips, a panel for each protocol, a line for each network.
 
-    ``table`` is that of :func:`ser_utils.studies.ablation.growth`. A whisker is the 95 % interval of the difference from all
-    clips.
+    ``table`` is that of :func:`ser_utils.studies.ablation.growth`. A whisker is the 95 % interval of the difference
+    from all clips.
     """
     protocols = list(table.protocol.unique())
     fig, axes = plt.subplots(1, len(protocols), figsize=(1.5 + 4 * len(protocols), 4.2), sharey=True, squeeze=False,

@@ -7,13 +7,13 @@ goes on from it.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import datetime
-import signal
-import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,12 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from ser_utils import config as configuration
-from ser_utils import machine
 from ser_utils.config import RunConfig
+from ser_utils.features import spectral
+from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RESULTS, RUNS, atomic_write
+from ser_utils.training import fit, grid
+from ser_utils.training.processes import Processes, TaskError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -82,10 +85,7 @@ def open_study(name: str, store: Path, seed: int | None = None) -> optuna.Study:
 def judged_by(study: optuna.Study, folds: list[str]) -> None:
     """Note on which folds (names as in :func:`fold_name`) a study's trials are judged.
 
-    Raises
-    ------
-    ValueError
-        Its trials so far were judged on others, so that the values can't be compared.
+    A ValueError if its trials so far were judged on others, so that the values can't be compared.
     """
     known = study.user_attrs.get("folds", folds)
     if set(known) != set(folds):
@@ -144,30 +144,23 @@ def score(rows: list[dict]) -> float:
     return float(np.mean([row["val_accuracy"] for row in last]))
 
 
-def objective(trial: optuna.Trial, configs: list[RunConfig], corpus, store, folder: Path, fit=None) -> float:
-    """Train each configuration with the trial's parameters; the mean :func:`score`. Unpromising trials end early.
-
-    ``fit`` trains one run (default: :func:`ser_utils.training.fit`).
-    """
-    from ser_utils.training import fit as training
-
+def objective(trial: optuna.Trial, configs: Sequence[RunConfig], store: FeatureStore, folder: Path,
+              train=fit.fit) -> float:
+    """Train each configuration with the trial's parameters; the mean :func:`score`. Unpromising trials end early."""
     parameters = suggest(trial)
     scores = []
     for number, config in enumerate(configs):
         config = recipe(config, parameters)
-        rows = []
 
-        def on_epoch(row, rows=rows, number=number, epochs=config.epochs):
-            rows.append(row)
+        def on_epoch(row, number=number, epochs=config.epochs):
             trial.report(row["val_accuracy"], number * epochs + int(row["epoch"]))
             if trial.should_prune():
                 raise optuna.TrialPruned
 
         directory = config.run_directory(folder / config.hash)
         directory.mkdir(parents=True, exist_ok=True)
-        _, keeper = (fit or training.fit)(config, training.prepare(config, corpus, store), directory,
-                                          on_epoch=on_epoch)
-        scores.append(score(keeper.rows))
+        _, checkpoint = train(config, fit.prepare(config, store), directory, on_epoch=on_epoch)
+        scores.append(score(checkpoint.rows))
         trial.set_user_attr(fold_name(config), round(scores[-1], 5))
         (directory / "state.npz").unlink(missing_ok=True)
     return float(np.mean(scores))
@@ -188,12 +181,8 @@ def table(study: optuna.Study) -> pd.DataFrame:
 def importances(trials: pd.DataFrame) -> pd.Series:
     """How much of the variance of the value each parameter explains (fANOVA, Hutter et al. 2014), largest first.
 
-    ``trials`` is what :func:`table` returns or ``results/search/<study>.csv`` holds.
-
-    Raises
-    ------
-    ValueError
-        Fewer than four finished trials, or all of one value.
+    ``trials`` is what :func:`table` returns or ``results/search/<study>.csv`` holds. A ValueError if fewer than four
+    trials are finished, or all have one value.
     """
     finished = trials[trials.state == "complete"]
     if len(finished) < 4 or finished.value.nunique() < 2:
@@ -214,33 +203,16 @@ def export(study: optuna.Study, folder: Path = RESULTS / "search") -> Path:
     return path
 
 
-def judges(options: argparse.Namespace, corpus: str = "ravdess") -> list[RunConfig]:
-    """The runs on whose validation clips each trial is judged; their settings but for the trial's own."""
-    return [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
-            for config in configuration.run_configs(options.profile, corpus, [options.model],
-                                                    options.protocols, options.folds)]
-
-
-def work(options: argparse.Namespace) -> None:
-    """One process of a search: try recipes until the trials or the budget are used up."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from ser_utils.data import corpus
-    from ser_utils.features import spectral as features
-
-    found = corpus.for_profile(options.profile)
-    configs = judges(options, found.kind)
-    store = features.extract(found, configs[0].features, progress=False)
-    study = open_study(options.study, options.store)
+def work(name: str, path: Path, configs: Sequence[RunConfig], features: Path, trials: int) -> None:
+    """One process of a search: try recipes until there are so many trials in all."""
+    store, study = spectral.read(features), open_study(name, path)
 
     def enough(study, trial):
-        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) >= options.trials:
+        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) >= trials:
             study.stop()
 
-    if not study.trials:
-        usual = {"learning_rate": configs[0].learning_rate, "weight_decay": configs[0].weight_decay, "variation": 1.0}
-        study.enqueue_trial(usual, skip_if_exists=True)
-    study.optimize(lambda trial: objective(trial, configs, found, store, options.store.parent / "search"),
-                   n_trials=options.trials, callbacks=[enough], catch=(FloatingPointError,))
+    study.optimize(lambda trial: objective(trial, configs, store, path.parent / "search"), n_trials=trials,
+                   callbacks=[enough], catch=(FloatingPointError,))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -250,53 +222,55 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     parser.add_argument("--protocols", nargs="*", default=["random", "actors"])
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
+    parser.add_argument("--features", type=Path, help="train from this file of features, without the recordings")
     parser.add_argument("--epochs", type=int, help="epochs of each training (default: the profile's)")
     parser.add_argument("--trials", type=int, default=40, help="stop after so many trials in all")
     parser.add_argument("--budget", type=float, help="stop after so many seconds")
-    parser.add_argument("--jobs", type=int, default=machine.cores(), help="trials at a time")
+    parser.add_argument("--jobs", type=int, help="trials at a time (default: one a core)")
     parser.add_argument("--store", type=Path, default=RUNS / "search.sqlite3")
     parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    configs = judges(options)
-    options.study = f"{options.model}-{options.profile}-{configs[0].epochs}"
-    if options.worker:
-        work(options)
-        return 0
-    study = open_study(options.study, options.store)
-    published = options.results / f"{options.study}.csv"
-    try:
-        if not study.trials and published.exists():
-            go_on_from(study, pd.read_csv(published))
-            print(f"Going on from the {len(study.trials)} trials in {published}.")
-        judged_by(study, [fold_name(config) for config in configs])
-    except ValueError as error:
-        parser.error(str(error))
-    environment = machine.environment(max(machine.cores() // options.jobs, 1))
-    command = [sys.executable, "-m", "ser_utils.studies.search", "--worker", *(arguments or sys.argv[1:])]
-    workers = [subprocess.Popen(command, env=environment) for _ in range(options.jobs)]
-    began = time.monotonic()
-    try:
-        with tqdm(total=options.trials, desc=options.study, unit="trial", file=sys.stdout) as bar:
-            while any(worker.poll() is None for worker in workers):
-                trials = table(study)
-                bar.n = len(trials)
-                if len(trials) and trials.value.notna().any():
-                    bar.set_postfix(best=f"{trials.value.max():.3f}")
-                bar.refresh()
-                if options.budget and time.monotonic() - began > options.budget:
-                    break
-                time.sleep(2)
-    except KeyboardInterrupt:
-        print("\nStopped. Finished trials are kept; the search goes on from them.")
-    finally:
-        stopped = [worker.terminate() for worker in workers if worker.poll() is None]
-        codes = [worker.wait() for worker in workers]
-    if any(codes) and not stopped:
-        print("The search failed; the message is above.", file=sys.stderr)
-        return 1
+    with grid.interruptible():
+        try:
+            corpus, features = grid.features_of(options.profile, options.features)
+            configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
+                       for config in configuration.run_configs(options.profile, corpus, [options.model],
+                                                               options.protocols, options.folds)]
+            study = open_study(f"{options.model}-{options.profile}-{configs[0].epochs}", options.store)
+            published = options.results / f"{study.study_name}.csv"
+            if not study.trials and published.exists():
+                go_on_from(study, pd.read_csv(published))
+                print(f"Going on from the {len(study.trials)} trials in {published}.")
+            judged_by(study, [fold_name(config) for config in configs])
+            if not study.trials:
+                study.enqueue_trial({"learning_rate": configs[0].learning_rate,
+                                     "weight_decay": configs[0].weight_decay, "variation": 1.0})
+            _run(study, options, configs, features)
+        except (TaskError, ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 1
     print(f"{len(table(study))} trials; table in {export(study, options.results)}")
     return 0
+
+
+def _run(study: optuna.Study, options: argparse.Namespace, configs: list[RunConfig], features: Path) -> None:
+    """Search in processes until all trials are made or the budget is spent, and show the best so far."""
+    deadline = time.monotonic() + (options.budget or float("inf"))
+    with (Processes(options.jobs) as pool,
+          tqdm(total=options.trials, desc=study.study_name, unit="trial", file=sys.stdout) as bar):
+        workers = [pool.submit(work, study.study_name, options.store, configs, features, options.trials,
+                               log=options.store.with_suffix(f".{number}.log")) for number in range(pool.jobs)]
+        while any(not worker.done() for worker in workers) and time.monotonic() < deadline:
+            concurrent.futures.wait(workers, 2)
+            trials = table(study)
+            bar.n = len(trials)
+            if len(trials) and trials.value.notna().any():
+                bar.set_postfix(best=f"{trials.value.max():.3f}")
+            bar.refresh()
+        for worker in workers:
+            if worker.done():
+                worker.result()  # a failure is an error here
+        pool.shutdown(cancel=True)
 
 
 if __name__ == "__main__":

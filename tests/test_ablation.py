@@ -1,0 +1,406 @@
+"""ser_utils.studies.ablation: changes against a baseline, their runs apart from the main results, validation only."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import fake_results, fake_run
+
+from ser_utils import models
+from ser_utils.config import AugmentConfig, RunConfig
+from ser_utils.evaluation import metrics, statistics, tables
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.studies import ablation, search
+from ser_utils.training import grid, runs
+
+BASE = RunConfig("quick", "ravdess", "actors", "lstm", 0, options={"width": 0.5, "stack": 4})
+PLACE = "actors/alexnet/fold0"
+
+
+def quick(chosen=("alexnet",), **narrowed):
+    return ablation.run_configs("canonical", "quick", "ravdess", list(chosen), **narrowed)
+
+
+def put(config, root, accuracy=0.5, seed=0):
+    """A finished made-up run of a configuration; its folder."""
+    made = fake_run(root / "made", config.protocol, config.model, config.fold, accuracy, seed, config.profile,
+                    config.corpus)
+    told = json.loads((made / "run.json").read_text())
+    told |= {"config": dataclasses.asdict(config), "config_hash": config.hash, "seed": config.seed}
+    (made / "run.json").write_text(json.dumps(told))
+    folder = config.run_directory(root)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return shutil.move(made, folder)
+
+
+def put_study(configs, root, accuracies):
+    """Runs of some variants of a study, trained in ``root``."""
+    for number, (variant, accuracy) in enumerate(accuracies.items()):
+        for c in configs[variant]:
+            put(c, root, accuracy, seed=number)
+
+
+def finished(root, configs=None):
+    """The finished runs of the study ``canonical`` in a folder."""
+    return ablation.finished("canonical", configs or quick(), root, root / "nowhere")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Made-up quick runs of AlexNet: the baseline and two variants of the study ``canonical``."""
+    put_study(quick(), tmp_path / "runs", {"baseline": 0.6, "stem": 0.3, "norm": 0.65})
+    return tmp_path / "runs"
+
+
+# Changes
+
+def test_a_change_keeps_the_other_settings():
+    new = ablation.changed(BASE, {"epochs": 7, "options": {"stack": 1}, "augment": {"shift": 0}})
+    assert new.options == {"width": 0.5, "stack": 1} and BASE.options["stack"] == 4
+    assert new.augment == dataclasses.replace(AugmentConfig(), shift=0)
+    assert dataclasses.replace(new, epochs=BASE.epochs, options=BASE.options, augment=BASE.augment) == BASE
+    assert ablation.changed(BASE, {"augment": None}).augment is None
+    finer = ablation.changed(BASE, {"features": {"n_mels": 128}})
+    assert finer.features == dataclasses.replace(BASE.features, n_mels=128) and finer.hash != BASE.hash
+    with pytest.raises(TypeError, match="'epoch'"):
+        ablation.changed(BASE, {"epoch": 7})
+
+
+def test_the_canonical_study_covers_every_network():
+    assert list(ablation.study("canonical")) == list(MODEL_NAMES)
+    for changes in ablation.study("canonical").values():
+        assert "seed" in changes and len(changes) >= 3
+        assert len({change.what for change in changes.values()}) == len(changes)
+
+
+@pytest.mark.parametrize("model", MODEL_NAMES)
+def test_every_variant_is_another_network(model):
+    """But for the seed: other layers, shapes or weights than the tailored network has."""
+    found = ablation.run_configs("canonical", "smoke", "synthetic", [model])
+    networks = {}
+    for variant, (config,) in found.items():
+        network = models.build(model, (40, 20, 1), **config.options)
+        networks[variant] = [(layer.name, type(layer), layer.count_params()) for layer in network.layers]
+    assert set(networks) == {"baseline", *ablation.study("canonical")[model]} - {"modules"}
+    base = networks.pop("baseline")
+    networks.pop("seed")
+    assert all(layers != base for layers in networks.values())
+
+
+@pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
+    ("lstm", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
+    ("resnet", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
+    ("transformer", {"epochs": 240, "learning_rate": 0.002, "ema": 0.995})])
+def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
+    found = ablation.run_configs("recipe", "full", "ravdess", [model])
+    hashes = {variant: configs[0].hash for variant, configs in found.items()}
+    assert len(found) == 1 + len(ablation.study("recipe")[model]) and hashes.pop("again") == hashes["baseline"]
+    assert len(set(hashes.values())) == len(hashes)
+    base = found.pop("baseline")[0]
+    named |= {"batch_size": 32, "weight_decay": 0.02, "label_smoothing": 0.1, "mixup": 0.0, "versions": 3}
+    assert {name: getattr(base, name) for name in named} == named and base.augment.noise_probability == 0.25
+    for variant, (config,) in found.items():
+        differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
+        assert differing == set(ablation.study("recipe")[model][variant].settings), variant
+    assert list(ablation.run_configs("recipe", "quick", "ravdess", [model])) == ["baseline"]
+
+
+def test_where_the_profile_moved_on_a_study_keeps_its_start_and_a_baseline_of_its_own():
+    random, actors = ablation.run_configs("recipe", "full", "ravdess", ["lstm"], ["level"], ["random", "actors"],
+                                          )["baseline"]
+    assert random.variant == "" and actors.variant == "studies/recipe/baseline"
+    assert random.augment == actors.augment == AugmentConfig(gain_db=0.0, tilt_db=0.0)
+
+
+def test_the_searched_recipe_is_one_of_the_search():
+    found = ablation.run_configs("recipe", "full", "ravdess", ["resnet"], ["searched"], ["random"])
+    (base,), (config,) = found.values()
+    trials = pd.read_csv(ablation.RESULTS / "search" / "resnet-full-60.csv")
+    best = search.recipe(base, trials.loc[trials.value.idxmax()].to_dict())
+    for name in ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "ema"):
+        assert getattr(config, name) == pytest.approx(getattr(best, name), rel=0.01), name
+    assert (config.augment, config.options) == (best.augment, best.options) != (base.augment, base.options)
+
+
+def test_studies_are_narrowed_down():
+    found = quick(["lstm", "resnet"], variants=["average", "skip"], folds=(0, 3))
+    assert {variant: [(c.model, c.fold) for c in configs] for variant, configs in found.items()} == {
+        "baseline": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
+        "average": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
+        "skip": [("resnet", 0), ("resnet", 3)]}
+    assert found["average"][0].options == found["baseline"][0].options | {"pooling": "average"}
+
+
+def test_a_variant_that_changes_nothing_is_left_out():
+    assert {"modules", "stem"} < set(quick(["alexnet", "inceptionnet"]))
+    full = ablation.run_configs("canonical", "full", "ravdess", ["alexnet", "resnet", "inceptionnet"])
+    assert not {"modules", "stem"} & set(full) and "bands" in full
+
+
+@pytest.mark.parametrize(("name", "narrowed", "message"), [
+    ("canon", {}, "Unknown study 'canon'; choose from canonical, recipe, clips"),
+    ("canonical", {"models": ["gru"]}, "no network 'gru'; it has alexnet"),
+    ("canonical", {"variants": ["bigger"]}, "no variant 'bigger'; it has stem"),
+    ("canonical", {"protocols": ["none"]}, "Unknown protocol 'none'"),
+    ("canonical", {"folds": [6]}, "Unknown fold 6"),
+])
+def test_unknown_names_are_listed(name, narrowed, message):
+    with pytest.raises(ValueError, match=message):
+        ablation.run_configs(name, "quick", "ravdess", **narrowed)
+
+
+def test_a_variant_lies_apart_and_is_hashed_by_its_settings_alone():
+    base, variant = (found[0] for found in quick(variants=["stem"]).values())
+    assert (base.name, variant.name) == (PLACE, f"studies/canonical/stem/{PLACE}")
+    assert base.place == variant.place and base.hash != variant.hash
+    assert dataclasses.replace(variant, variant="").hash == variant.hash
+    assert variant.run_directory("runs") == Path(f"runs/studies/canonical/stem/ravdess-quick/{PLACE}")
+
+
+# The table
+
+def validation(folder):
+    table = pd.read_csv(folder / "predictions.csv").query("subset == 'val'").set_index("clip")
+    return table[metrics.PROBABILITIES].to_numpy().argmax(axis=1) == table.label, table
+
+
+def test_the_table_compares_validation_clips(trained):
+    places = finished(trained)
+    found = ablation.table("canonical", places).set_index("variant")
+    assert found.index.tolist() == ["baseline", "stem", "norm"]
+    base, _ = validation(places["baseline"][PLACE])
+    stem, table = validation(places["stem"][PLACE])
+    assert found.accuracy["stem"] == pytest.approx(100 * stem.mean())
+    predicted = table[metrics.PROBABILITIES].to_numpy().argmax(axis=1)
+    assert found.uar["stem"] == pytest.approx(100 * metrics.metrics(table.label, predicted)["recall"])
+    assert found.difference["stem"] == pytest.approx(100 * (stem.mean() - base.mean()))
+    assert found.low["stem"] < found.difference["stem"] < found.high["stem"] < 0 and found.p["stem"] < 0.01
+    assert found.p["stem"] == statistics.mcnemar(stem, base[stem.index])["p"]
+    assert (found.clips == 240).all() and (found.profile == "quick").all() and np.isnan(found.p["baseline"])
+
+
+def test_no_test_clip_is_read_by_the_table(trained):
+    places = finished(trained)
+    before = ablation.table("canonical", places)
+    for path in trained.rglob("predictions.csv"):
+        table = pd.read_csv(path)
+        test = table.subset == "test"
+        table.loc[test, metrics.PROBABILITIES] = 0.125
+        table.to_csv(path, index=False)
+    pd.testing.assert_frame_equal(ablation.table("canonical", places), before)
+
+
+def test_only_folds_that_both_have_are_compared(trained):
+    configs = quick(folds=(0, 1))
+    put(configs["baseline"][1], trained, 0.6)
+    found = ablation.table("canonical", finished(trained, configs)).set_index("variant")
+    assert found.folds.to_dict() == {"baseline": 1, "stem": 1, "norm": 1} and found.clips["baseline"] == 240
+
+
+def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
+    config = dataclasses.replace(quick()["stem"][0], epochs=31)
+    shutil.rmtree(config.run_directory(trained))
+    put(config, trained)
+    assert list(ablation.table("canonical", finished(trained)).variant) == ["baseline", "norm"]
+    places = finished(trained) | {"stem": {PLACE: config.run_directory(trained)}}
+    with pytest.raises(metrics.ResultsError, match="stem.*more than its change.*stem_stride"):
+        ablation.table("canonical", places)
+
+
+def test_another_seed_is_compared_with_the_first(tmp_path):
+    configs = quick(variants=["seed"])
+    put_study(configs, tmp_path / "runs", {"baseline": 0.8, "seed": 0.7})
+    assert configs["seed"][0].run_directory(tmp_path / "runs").name == "fold0-seed1"
+    assert ablation.table("canonical", finished(tmp_path / "runs")).variant.tolist() == ["baseline", "seed"]
+    ablation.publish("canonical", configs, tmp_path / "runs", tmp_path / "results")
+    assert len(ablation.table("canonical", tmp_path / "results")) == 2
+
+
+def test_a_study_without_runs_is_an_empty_table(tmp_path):
+    found = ablation.table("canonical", tmp_path)
+    assert found.empty and "difference" in found and ablation.growth(tmp_path).empty
+
+
+# What more recordings bring
+
+def growing(accuracies, folds, tmp_path):
+    """Made-up runs of AlexNet, as ``ablation.finished`` finds them; ``folds`` are those of each variant."""
+    for number, (variant, accuracy) in enumerate(accuracies.items()):
+        for c in ablation.run_configs("clips", "full", "ravdess", ["alexnet"], folds=folds[variant]).get(variant, ()):
+            put(c, tmp_path, accuracy, seed=number)
+    configs = ablation.run_configs("clips", "full", "ravdess", ["alexnet"], folds=(0, 1))
+    return ablation.finished("clips", configs, tmp_path, tmp_path / "nowhere")
+
+
+def test_fewer_clips_are_trained_for_as_many_steps():
+    found = ablation.run_configs("clips", "full", "ravdess", ["lstm"], ["half", "quarter"])
+    (base,) = found.pop("baseline")
+    for (c,) in found.values():
+        assert (c.share * c.epochs, c.share * c.warmup_epochs) == (base.epochs, base.warmup_epochs)
+        assert c.patience == c.epochs and c.keep == "last"
+    assert [c.share for (c,) in found.values()] == [0.5, 0.25]
+
+
+def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
+    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
+                    dict.fromkeys(["baseline", "half", "quarter"], (0, 1)), tmp_path)
+    grown, accuracy = ablation.growth(found), ablation.table("clips", found).set_index("variant").accuracy
+    assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
+    assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
+    assert np.isnan(grown.gain[0]) and grown.gain[1:].tolist() == pytest.approx(
+        [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
+    assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
+    assert np.isnan(grown.low[2])
+
+
+def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
+    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
+                    {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path)
+    assert len(ablation.table("clips", found)) == 3 and ablation.growth(found).clips.tolist() == [480, 960]
+    assert ablation.growth({"baseline": found["baseline"]}).empty
+
+
+# The paired interval
+
+def test_paired_interval_of_a_difference():
+    rng = np.random.default_rng(0)
+    a = rng.random(1000) < 0.7
+    b = np.where(rng.random(1000) < 0.8, a, rng.random(1000) < 0.5)
+    low, high = statistics.bootstrap_difference(a, b)
+    pairs = a.astype(float) - b
+    assert low < pairs.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * pairs.std() / np.sqrt(1000), rel=0.08)
+    assert statistics.bootstrap_difference(a, a) == (0, 0)
+    assert statistics.bootstrap_difference(b, a) == pytest.approx((-high, -low), abs=0.01)
+
+
+def test_pairs_of_one_voice_go_together():
+    voices = np.repeat(np.arange(20), 50)
+    better = np.repeat(np.arange(20) % 2 == 0, 50)
+    by_clip = statistics.bootstrap_difference(better, ~better)
+    by_voice = statistics.bootstrap_difference(better, ~better, voices)
+    assert by_voice[1] - by_voice[0] > 5 * (by_clip[1] - by_clip[0])
+    with pytest.raises(ValueError, match="same clips"):
+        statistics.bootstrap_difference(better, better[:5])
+
+
+# Publishing
+
+def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
+    results = fake_results(tmp_path / "results", ("actors",), ("alexnet", "lstm"), (0,))
+    before, main = runs.find(results), tables.table2(results)
+    new = ablation.publish("canonical", quick(), trained, results)
+    assert new == [f"studies/canonical/{variant}/{PLACE}" for variant in ("baseline", "stem", "norm")]
+    assert {path.name for path in (results / "studies/canonical/stem" / PLACE).iterdir()} == set(runs.FILES)
+    assert runs.find(results) == before
+    pd.testing.assert_frame_equal(tables.table2(results), main)
+    assert ablation.publish("canonical", quick(), trained, results) == []
+    pd.testing.assert_frame_equal(ablation.table("canonical", results), ablation.table("canonical", finished(trained)))
+
+
+def test_nothing_is_published_without_its_baseline(trained, tmp_path):
+    shutil.rmtree(trained / "ravdess-quick")
+    assert ablation.publish("canonical", quick(), trained, tmp_path / "results") == []
+
+
+def test_a_published_baseline_serves_where_none_is_trained(trained, tmp_path):
+    results = tmp_path / "results"
+    base = quick()["baseline"][0]
+    runs.copy(base.run_directory(trained), results / base.place)  # among the main results
+    shutil.rmtree(trained / "ravdess-quick")
+    new = ablation.publish("canonical", quick(), trained, results)
+    assert new == [f"studies/canonical/{variant}/{PLACE}" for variant in ("stem", "norm")]
+    assert runs.holds(results / "studies/canonical/baseline" / PLACE, base)
+    other = {variant: [dataclasses.replace(c, epochs=31) for c in found] for variant, found in quick().items()}
+    assert ablation.finished("canonical", other, trained, results) == {}
+
+
+def test_a_published_variant_of_an_older_baseline_is_removed(trained, tmp_path):
+    results = tmp_path / "results"
+    ablation.publish("canonical", quick(), trained, results)
+    newer = {variant: [dataclasses.replace(c, epochs=31) for c in configs] for variant, configs in quick().items()}
+    shutil.rmtree(trained)
+    put_study(newer, trained, {"baseline": 0.6, "norm": 0.6})
+    assert ablation.publish("canonical", newer, trained, results) == [
+        f"studies/canonical/{variant}/{PLACE}" for variant in ("baseline", "norm")]
+    assert ablation.table("canonical", results).variant.tolist() == ["baseline", "norm"]
+
+
+def test_synthetic_and_smoke_runs_are_not_published(tmp_path):
+    configs = ablation.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
+    put_study(configs, tmp_path, {"baseline": 0.5})
+    with pytest.raises(runs.PublishError, match="smoke run on synthetic"):
+        ablation.publish("canonical", configs, tmp_path, tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", ablation.STUDIES)
+def test_published_studies_are_whole(name):
+    """Their runs are readable, differ from their baselines in nothing but the change, and are not trained again."""
+    found = ablation.table(name)
+    assert (found.corpus == "ravdess").all() and set(found.profile) == {"quick" if name == "canonical" else "full"}
+    configs = ablation.run_configs(name, found.profile[0], "ravdess", protocols=["random", "actors"], folds=range(6))
+    there = ablation.finished(name, configs, Path("nowhere"))
+    for variant, places in ablation.published(name).items():
+        assert set(places) <= set(there[variant])
+        for path in places.values():
+            runs.check(path)
+
+
+# The command line
+
+@pytest.fixture
+def command(trained, tmp_path, monkeypatch):
+    """The command on made-up runs of AlexNet; nothing is trained."""
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("ravdess", tmp_path / "none.npz"))
+    monkeypatch.setattr(grid, "train", lambda *a, **k: None)
+    monkeypatch.setattr(ablation.finished, "__defaults__", (trained, tmp_path / "results"))
+    monkeypatch.setattr(ablation.publish, "__defaults__", (trained, tmp_path / "results"))
+    return lambda *words: ablation.main(["canonical", "--models", "alexnet", *words, "--runs", str(trained)])
+
+
+def test_command_prints_the_table_and_publishes(command, tmp_path, capsys):
+    assert command("--publish") == 0
+    out = capsys.readouterr().out
+    assert f"New: studies/canonical/baseline/{PLACE}, " in out and "stem" in out and "quick" in out
+    assert (tmp_path / f"results/studies/canonical/norm/{PLACE}/run.json").exists()
+
+
+def test_what_is_published_is_not_trained_again(command, trained, monkeypatch, capsys):
+    assert command("--publish") == 0
+    shutil.rmtree(trained)
+    capsys.readouterr()
+    asked = []
+    monkeypatch.setattr(grid, "train", lambda configs, *a, **k: asked.extend(c.name for c in configs))
+    assert command("--variants", "stem", "head") == 0
+    assert asked == [f"studies/canonical/head/{PLACE}"]
+    out = capsys.readouterr().out
+    assert "baseline" in out and "stem" in out and "norm" not in out
+
+
+def test_command_shows_what_is_finished_after_a_failure(command, capsys, monkeypatch):
+    def fail(*a, **k):
+        raise grid.GridError("no luck")
+
+    monkeypatch.setattr(grid, "train", fail)
+    assert command() == 1
+    said = capsys.readouterr()
+    assert "no luck" in said.err and "alexnet" in said.out
+
+
+def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(command, capsys, monkeypatch):
+    monkeypatch.setattr(grid, "train", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
+    with pytest.raises(SystemExit, match="130"):
+        command()
+    assert "Stopped." in capsys.readouterr().out
+
+
+def test_command_names_what_it_does_not_know(command, capsys):
+    assert command("--variants", "bigger") == 1
+    assert "no variant 'bigger'" in capsys.readouterr().err

@@ -1,0 +1,406 @@
+"""The ladder of shortcuts and the checks: every planted leak is caught, no honest run is accused."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.data import folds
+from ser_utils.data.folds import LeakError
+from ser_utils.evaluation import metrics
+from ser_utils.features import spectral
+from ser_utils.paths import RESULTS
+from ser_utils.studies import checks, leakage
+from ser_utils.studies.leakage import SHORTCUTS, LeakConfig
+from ser_utils.training import fit, frontend, grid, runs
+
+CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
+                   frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=3, learning_rate=5e-3,
+                   warmup_epochs=1)
+TRAINED = ("random", "test_epoch", "test_statistics", "permuted")
+
+
+def rung(shortcut, **changes):
+    return LeakConfig(**vars(CONFIG) | {"protocol": SHORTCUTS[shortcut].protocol} | changes, shortcut=shortcut)
+
+
+@pytest.fixture(scope="module")
+def ladder(made_up, tmp_path_factory):
+    """Finished runs of some shortcuts: (runs by name, root)."""
+    root = tmp_path_factory.mktemp("ladder")
+    return {name: leakage.run(rung(name), made_up, root=root) for name in TRAINED}, root
+
+
+@pytest.fixture
+def honest_data(made_up):
+    return fit.prepare(CONFIG, made_up)
+
+
+@pytest.fixture
+def honest_copy(ladder, tmp_path):
+    """A copy of the honest run, to be tampered with."""
+    target = tmp_path / "random" / "alexnet" / "fold0"
+    shutil.copytree(ladder[0]["random"].dir, target)
+    return target
+
+
+# --------------------------------------------------------------------------------------- the configurations
+
+
+def test_a_hash_covers_the_shortcut_and_the_settings():
+    plain = [rung(name) for name in SHORTCUTS]
+    assert len({c.hash for c in plain}) == len(SHORTCUTS)
+    assert rung("random").hash == CONFIG.hash
+    assert rung("copies").hash != rung("copies", epochs=4).hash
+
+
+def test_leaky_runs_lie_apart_and_are_never_taken_for_results(ladder):
+    made, root = ladder
+    home = root / "synthetic-smoke"
+    assert made["random"].dir == home / "random" / "alexnet" / "fold0"
+    assert made["test_epoch"].dir == home / "validity" / "test_epoch" / "alexnet" / "fold0"
+    assert [path.parts[-3] for path in runs.find(home)] == ["random"]
+    assert set(runs.table(home).protocol) == {"random"}
+    assert set(runs.predictions(home).protocol) == {"random"}
+
+
+def test_the_rungs_of_a_profile():
+    found = leakage.run_configs("quick", "ravdess", ["transformer"], [0])
+    assert {c.shortcut for c in found} == set(SHORTCUTS) - set(leakage.SLOW_TO_PAY)
+    assert all(c.protocol == c.plan.protocol for c in found)
+    full = leakage.run_configs("full", "ravdess", folds=[0, 1], shortcuts=["copies"])
+    assert [c.name for c in full] == [f"copies/{m}/fold{k}" for m in ("alexnet", "transformer") for k in (0, 1)]
+    assert 0 <= full[0].epochs - 3 * full[0].trained.epochs < 3  # three times the clips, as many steps
+    with pytest.raises(ValueError, match="Unknown shortcut 'luck'"):
+        leakage.run_configs("quick", "ravdess", shortcuts=["luck"])
+    with pytest.raises(ValueError, match="Unknown profile"):
+        leakage.run_configs("huge", "ravdess")
+
+
+def test_a_finished_rung_is_not_trained_again(ladder, made_up, monkeypatch):
+    made, root = ladder
+    monkeypatch.setattr(fit, "compiled", lambda *a: pytest.fail("trained again"))
+    assert leakage.run(rung("test_epoch"), made_up, root=root) == made["test_epoch"]
+
+
+def test_a_killed_rung_does_not_count_as_finished_and_goes_on(made_up, tmp_path, monkeypatch):
+    config, seen = rung("test_epoch", epochs=2), []
+    with monkeypatch.context() as patched:
+        patched.setattr(leakage, "_sign", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            leakage.run(config, made_up, root=tmp_path)
+    assert not runs.is_finished(config, tmp_path)
+
+    def stop(row):
+        seen.append(row["epoch"])
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        leakage.run(config, made_up, root=tmp_path, on_epoch=stop)
+    done = leakage.run(config, made_up, root=tmp_path, on_epoch=stop)
+    assert seen == [1, 2] and runs.is_finished(config, tmp_path) and "test_accuracy" in done.history
+
+
+# ------------------------------------------------------------------------------------------ what they plant
+
+
+def test_labels_are_shuffled_within_each_actor(made_up):
+    index = made_up.index
+    labels, actors = index.label.to_numpy(), index.actor.to_numpy()
+    shuffled = leakage.permuted_within(labels, actors, np.random.default_rng(0))
+    for actor in range(1, 25):
+        assert sorted(shuffled[actors == actor]) == sorted(labels[actors == actor])
+    assert 0.09 < (shuffled == labels).mean() < 0.17
+
+
+def test_normalised_by_speaker_leaves_no_difference_of_level_between_actors(honest_data, made_up):
+    actors = made_up.index.actor.to_numpy()
+    louder = np.where(honest_data.logmel > PAD_DB, honest_data.logmel + actors[:, None, None], PAD_DB)
+    moved = leakage.normalised_by_speaker(louder.astype(np.float32), actors)
+    for actor in (1, 24):
+        mean, deviation = spectral.statistics(moved[actors == actor])
+        np.testing.assert_allclose(mean, spectral.statistics(louder)[0], atol=0.02)
+        np.testing.assert_allclose(deviation, spectral.statistics(louder)[1], rtol=0.01)
+    np.testing.assert_array_equal((moved > PAD_DB).any(axis=2), (louder > PAD_DB).any(axis=2))
+
+
+def test_augmented_before_the_split_puts_siblings_into_training(honest_data):
+    data = leakage.augmented_before_split(honest_data, CONFIG, 3, np.random.default_rng(0))
+    assert data.logmel.shape == (4320, 40, 16) and len(data.rows["train"]) == 960 * 3
+    assert len(set(data.rows["train"])) == 960 * 3
+    for part in ("val", "test"):
+        np.testing.assert_array_equal(data.rows[part], honest_data.rows[part])
+        np.testing.assert_array_equal(data.logmel[data.rows[part]], honest_data.logmel[data.rows[part]])
+    trained = set(data.clips[data.rows["train"]])
+    leaked = np.mean([clip in trained for clip in data.clips[data.rows["test"]]])
+    assert 0.83 < leaked < 0.94  # 8 in 9
+    original = np.flatnonzero(data.clips == data.clips[0])
+    assert len(original) == 3 and len(set(data.labels[original])) == 1
+    assert not np.allclose(data.logmel[original[0]], data.logmel[original[1]], atol=1)
+
+
+# ------------------------------------------------------------------------------------- what training does
+
+
+def test_the_test_picked_epoch_is_the_best_on_test_of_the_very_same_training(ladder):
+    honest, leaky = (ladder[0][name] for name in ("random", "test_epoch"))
+    history = leaky.history
+    np.testing.assert_allclose(history.val_loss, honest.history.val_loss, atol=2e-3)
+    best = history.sort_values(["test_accuracy", "test_loss"], ascending=[False, True]).iloc[0]
+    assert leaky.info["best_epoch"] == best.epoch
+    assert leaky.info["metrics"]["test"]["accuracy"] == pytest.approx(best.test_accuracy, abs=1e-6)
+    assert leaky.info["metrics"]["test"]["accuracy"] >= honest.info["metrics"]["test"]["accuracy"]
+
+
+def test_normalised_with_test_clips_means_all_clips(ladder, honest_data):
+    layer = ladder[0]["test_statistics"].model().get_layer("normalise")
+    np.testing.assert_allclose(layer.mean, spectral.statistics(honest_data.logmel)[0], atol=1e-4)
+
+
+def test_shuffled_labels_are_learnt_and_measured_while_the_true_ones_are_kept(ladder):
+    predictions = runs.read_predictions(ladder[0]["permuted"].dir)
+    assert 0.05 < (predictions.target == predictions.label).mean() < 0.22
+    test = predictions[predictions.subset == "test"]
+    stated = ladder[0]["permuted"].info["metrics"]["test"]
+    assert stated == pytest.approx(metrics.metrics(test.target, test.prediction))
+
+
+def test_scores_of_the_ladder(ladder):
+    predictions = leakage.load(run.dir for run in ladder[0].values())
+    assert set(predictions.shortcut) == set(TRAINED) and len(predictions) == 240 * len(TRAINED)
+    table = leakage.scores(predictions).set_index("shortcut")
+    assert list(table.index) == [name for name in SHORTCUTS if name in TRAINED]
+    assert (table.low <= table.accuracy).all() and (table.accuracy <= table.high).all()
+    assert np.isnan(table.gain["random"]) and table.gain["test_epoch"] >= 0
+    assert table.gain["test_epoch"] == pytest.approx(table.accuracy["test_epoch"] - table.accuracy["random"])
+    low, high = table.loc["permuted", ["uar_low", "uar_high"]]
+    assert low < 20 and table.uar["random"] > high  # the true labels can be learnt, shuffled ones can't
+
+
+def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
+    clips = folds.table()["clip"][:240]
+    labels = clips.str[6:8].astype(int) - 1
+    base = {"model": "lstm", "fold": 0, "clip": clips, "label": labels, "target": labels}
+    right, wrong = labels, (labels + 1) % 8
+    at = np.arange(240)
+    made = pd.concat([pd.DataFrame({"shortcut": name, "prediction": np.where(at < hits, right, wrong)} | base)
+                      for name, hits in (("random", 100), ("test_epoch", 102), ("everything", 200), ("actors", 80),
+                                         ("by_speaker", 92))])
+    table = leakage.scores(made).set_index("shortcut")
+    assert table.gain["everything"] == pytest.approx(100 * 100 / 240)
+    assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100) and table.p["test_epoch"] == pytest.approx(0.5)
+    assert table.gain["actors"] == pytest.approx(-100 * 20 / 240)
+    assert table.gain["by_speaker"] == pytest.approx(100 * 12 / 240)  # over unseen actors, its own protocol
+
+
+def test_no_runs_no_rows(tmp_path):
+    assert leakage.load([]).empty and leakage.scores(leakage.load([])).empty and leakage.load_published(tmp_path) == {}
+
+
+def test_rungs_train_in_processes_of_their_own(tiny_store, tmp_path):
+    config = RunConfig("smoke", "synthetic", "random", "alexnet", 0, pool=4, warmup_epochs=0, epochs=1,
+                       options={"width": 0.125, "dropout": 0.1})
+    good, bad = (LeakConfig(**vars(config) | changes, shortcut=name)
+                 for name, changes in (("test_epoch", {}), ("copies", {"frames": -1})))
+    with pytest.raises(grid.GridError, match="1 runs failed(.|\n)*copies/alexnet/fold0"):
+        grid.train([good, bad], tiny_store, tmp_path, progress=False, work=leakage.run)
+    assert runs.is_finished(good, tmp_path) and not runs.is_finished(bad, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------ planted leaks
+
+
+def test_honest_data_and_runs_pass(ladder, honest_data, made_up):
+    checks.check_data(honest_data, made_up, "random")
+    checks.check_run(ladder[0]["random"], made_up)
+    assert leakage.findings(rung("random"), made_up, root=ladder[1]) == {"data": "", "run": ""}
+
+
+def moved(data, clip, part):
+    """The data with one of the test clips in another part as well."""
+    return dataclasses.replace(data, rows=data.rows | {part: np.append(data.rows[part], clip)})
+
+
+@pytest.mark.parametrize("protocol, said", [("random", "clip in both train and test"), ("twins", "clip in both"),
+                                            ("actors", "clip in both")])
+def test_a_test_clip_in_training_is_caught(made_up, protocol, said):
+    data = fit.prepare(dataclasses.replace(CONFIG, protocol=protocol), made_up)
+    with pytest.raises(LeakError, match=said):
+        checks.check_data(moved(data, data.rows["test"][3], "train"), made_up, protocol)
+
+
+def test_an_actor_in_two_parts_is_caught(made_up):
+    data = fit.prepare(dataclasses.replace(CONFIG, protocol="actors"), made_up)
+    rows = {part: list(positions) for part, positions in data.rows.items()}
+    rows["train"].append(rows["test"].pop())  # one clip of a test actor moves, and is in one part only
+    planted = dataclasses.replace(data, rows={part: np.array(positions) for part, positions in rows.items()})
+    with pytest.raises(LeakError, match="actor in both train and test"):
+        checks.check_data(planted, made_up, "actors")
+
+
+def test_a_twin_in_two_parts_is_caught(made_up):
+    data = fit.prepare(dataclasses.replace(CONFIG, protocol="twins"), made_up)
+    rows = {part: list(positions) for part, positions in data.rows.items()}
+    rows["train"].append(rows["val"].pop())
+    planted = dataclasses.replace(data, rows={part: np.array(positions) for part, positions in rows.items()})
+    with pytest.raises(LeakError, match="pair of repetitions in both train and val"):
+        checks.check_data(planted, made_up, "twins")
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_one_augmented_clip_is_caught(honest_data, made_up, part):
+    logmel = honest_data.logmel.copy()
+    row = honest_data.rows[part][5]
+    logmel[row, :5] += 0.5
+    with pytest.raises(LeakError, match=f"1 {part} clips are not as recorded.*{honest_data.clips[row]}"):
+        checks.check_data(dataclasses.replace(honest_data, logmel=logmel), made_up, "random")
+
+
+@pytest.mark.parametrize("shortcut, said", [("copies", "occur more than once"), ("by_speaker", "not as recorded"),
+                                            ("permuted", "another label")])
+def test_leaks_in_the_data_are_caught(made_up, shortcut, said):
+    with pytest.raises(LeakError, match=said):
+        checks.check_data(leakage.leaky_data(rung(shortcut), made_up), made_up, SHORTCUTS[shortcut].protocol)
+
+
+def test_a_scaler_fitted_on_everything_is_caught(ladder, made_up):
+    with pytest.raises(LeakError, match="normalisation's mean is not that of the training clips"):
+        checks.check_run(ladder[0]["test_statistics"], made_up)
+
+
+def test_augmentation_at_test_time_is_caught(honest_data, monkeypatch):
+    checks.check_model(fit.compiled(CONFIG, honest_data), honest_data)
+    original = frontend.Augment.call
+    monkeypatch.setattr(frontend.Augment, "call", lambda self, x, training=False: original(self, x, training=True))
+    with pytest.raises(LeakError, match="augmentation is on outside training"):
+        checks.check_model(fit.compiled(CONFIG, honest_data), honest_data)
+
+
+def test_an_honest_model_of_another_precision_is_not_accused(honest_data, monkeypatch):
+    monkeypatch.setattr(fit, "precision", lambda: "mixed_bfloat16")
+    model = fit.compiled(CONFIG, honest_data)
+    keras.config.set_dtype_policy("float32")  # as in a notebook that has only read the run
+    checks.check_model(model, honest_data)
+
+
+def test_an_epoch_picked_on_test_clips_is_caught(honest_copy):
+    history = runs.read_history(honest_copy)
+    info = json.loads((honest_copy / "run.json").read_text())
+    other = next(int(epoch) for epoch in history.epoch if epoch != info["best_epoch"])
+    runs.check(honest_copy)
+    (honest_copy / "run.json").write_text(json.dumps(info | {"best_epoch": other}))
+    with pytest.raises(metrics.ResultsError, match=f"epoch {other} was kept, .*something else chose the epoch"):
+        runs.check(honest_copy)
+
+
+def test_the_weights_of_an_unstated_epoch_are_caught(honest_copy):
+    """The best validation epoch is stated, but the predictions are another epoch's: as right, less sure."""
+    table = pd.read_csv(honest_copy / "predictions.csv")
+    values = table[metrics.PROBABILITIES].to_numpy()
+    table[metrics.PROBABILITIES] = (0.7 * values + 0.3 / 8).round(5)
+    table.to_csv(honest_copy / "predictions.csv", index=False)
+    with pytest.raises(metrics.ResultsError, match="validation predictions .* are not those of the kept epoch"):
+        runs.check(honest_copy)
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS)
+def test_a_flattered_metric_is_caught(honest_copy, metric):
+    info = json.loads((honest_copy / "run.json").read_text())
+    info["metrics"]["test"][metric] += 0.003
+    (honest_copy / "run.json").write_text(json.dumps(info))
+    with pytest.raises(metrics.ResultsError, match=f"test {metric} of"):
+        runs.check(honest_copy)
+
+
+def test_a_missing_epoch_is_caught(honest_copy):
+    history = pd.read_csv(honest_copy / "history.csv")
+    history.drop(index=0).to_csv(honest_copy / "history.csv", index=False)
+    with pytest.raises(metrics.ResultsError, match="does not hold the epochs 1 to 3"):
+        runs.check(honest_copy)
+
+
+def test_easy_clips_in_place_of_the_folds_are_caught(honest_copy):
+    table = pd.read_csv(honest_copy / "predictions.csv")
+    tested = set(table["clip"])
+    swapped = table.index[table.subset == "test"][0]
+    label = table.label[swapped]
+    other = next(clip for clip in folds.table()["clip"] if clip not in tested and int(clip[6:8]) == label + 1)
+    table.loc[swapped, "clip"] = other
+    table.to_csv(honest_copy / "predictions.csv", index=False)
+    with pytest.raises(metrics.ResultsError, match=f"1 test clips do not belong to fold 0 of random.*{other}"):
+        runs.check(honest_copy)
+
+
+def test_every_published_run_of_the_ladder_tells_one_story():
+    for directory in (path for profile in leakage.PLANS for path in runs.find(RESULTS / "validity" / profile)):
+        info, plan = runs.Run(directory).info, SHORTCUTS[directory.parts[-3]]
+        if plan.honest:
+            runs.check(directory)
+            continue
+        history = runs.read_history(directory)
+        ranked = history.sort_values([f"{plan.chosen_on}_accuracy", f"{plan.chosen_on}_loss"], ascending=[False, True])
+        last = info["config"].get("keep") == "last" and plan.chosen_on == "val"
+        assert info["best_epoch"] == (history.epoch.iloc[-1] if last else ranked.epoch.iloc[0]), directory
+        table = runs.read_predictions(directory)
+        for subset, part in table.groupby("subset"):
+            stated = info["metrics"][subset]
+            assert stated == pytest.approx(metrics.metrics(part.get("target", part.label), part.prediction))
+
+
+# -------------------------------------------------------------------------------------------- publication
+
+
+def restate(directory, **values):
+    path = directory / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_ladder_is_published_without_weights(ladder, tmp_path):
+    root, results = tmp_path / "runs", tmp_path / "results"
+    wanted = []
+    for name in TRAINED:
+        c = rung(name, corpus="ravdess", profile="quick")
+        shutil.copytree(ladder[0][name].dir, c.run_directory(root))
+        restate(c.run_directory(root), corpus="ravdess", profile="quick", config_hash=c.hash)
+        wanted.append(c)
+    new = leakage.publish([*wanted, rung("copies", corpus="ravdess")], root, results)
+    assert sorted(new) == sorted(f"validity/quick/{name}/alexnet/fold0" for name in TRAINED)
+    assert {path.name for path in (results / "validity/quick/test_epoch/alexnet/fold0").iterdir()} == set(runs.FILES)
+    assert runs.find(results) == []
+    (found,) = leakage.load_published(results).values()
+    assert set(found.shortcut) == set(TRAINED) and set(found.profile) == {"quick"}
+    assert leakage.publish(wanted, root, results) == []
+
+
+@pytest.mark.parametrize("name", ["random", "test_epoch"])
+def test_a_synthetic_ladder_is_not_published(ladder, tmp_path, name):
+    with pytest.raises(runs.PublishError, match="on synthetic"):
+        leakage.publish([rung(name)], ladder[1], tmp_path)
+
+
+def test_the_published_ladder_is_recognised():
+    found = [c for profile in ("quick", "full") for c in leakage.run_configs(profile, "ravdess")
+             if runs.holds(RESULTS / "validity" / c.profile / c.place, c)]
+    assert len({c.shortcut for c in found}) >= 8 and len(found) >= 96
+
+
+def test_the_command_line_says_what_is_wrong(capsys, monkeypatch):
+    monkeypatch.setattr(grid, "features_of", lambda *a: (_ for _ in ()).throw(FileNotFoundError("no")))
+    assert leakage.main(["--profile", "full"]) == 1
+    assert capsys.readouterr().err == "no\n"
+
+
+def test_the_command_line_trains_what_is_missing_and_says_what_it_is_worth(ladder, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", None))
+    monkeypatch.setattr(leakage, "run_configs", lambda *a: [rung(name) for name in TRAINED])
+    monkeypatch.setattr(grid, "train", lambda configs, *a, **k: asked.extend((c.shortcut, k["work"]) for c in configs))
+    assert leakage.main(["--profile", "smoke", "--runs", str(ladder[1]), "--protocols", "random"]) == 0
+    assert asked == [(name, leakage.run) for name in TRAINED] and "epoch chosen on test" in capsys.readouterr().out
