@@ -234,7 +234,7 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         models = done.index
     mine = predictions[predictions.model.isin(models)]
     shared = mine[mine.groupby(["seed", "fold"]).model.transform("nunique") == len(models)]
-    folds = shared[shared.seed == 0].fold.unique()
+    folds = shared[shared.seed == shared.seed.min()].fold.unique()
     complete = shared.groupby("seed").fold.transform("nunique") == len(folds)
     if len(models) < 2 or not len(folds):
         return predictions.head(0), 0

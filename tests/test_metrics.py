@@ -1,0 +1,165 @@
+"""ser_utils.evaluation.metrics: metrics against scikit-learn, calibration, ensembles."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import clip_names, fake_probabilities, fake_results
+from sklearn import metrics as sk
+
+from ser_utils.evaluation import metrics
+from ser_utils.training import runs
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_metrics_equal_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, 300)
+    predictions = np.where(rng.random(300) < 0.5, labels, rng.integers(0, 8, 300))
+    if seed % 3 == 0:
+        predictions[predictions == 4] = 1  # a class that is never predicted
+    if seed % 4 == 0:
+        labels[labels == 6] = 2  # a class that occurs only among the predictions, if at all
+    ours = metrics.metrics(labels, predictions)
+    options = {"average": "macro", "zero_division": 0}
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, predictions))
+    assert ours["precision"] == pytest.approx(sk.precision_score(labels, predictions, **options))
+    assert ours["recall"] == pytest.approx(sk.recall_score(labels, predictions, **options))
+    assert ours["f1"] == pytest.approx(sk.f1_score(labels, predictions, **options))
+    assert (
+        metrics.confusion(labels, predictions) == sk.confusion_matrix(labels, predictions, labels=range(8))
+    ).all()
+
+
+def test_metrics_by_hand():
+    # class 0: precision 2/3, recall 1; class 1: precision 1, recall 1/2
+    scores = metrics.metrics([0, 0, 1, 1], [0, 0, 0, 1], classes=2)
+    assert scores == pytest.approx(
+        {"accuracy": 3 / 4, "precision": 5 / 6, "recall": 3 / 4, "f1": (4 / 5 + 2 / 3) / 2}
+    )
+
+
+def test_probabilities_count_by_their_largest():
+    labels = np.arange(8).repeat(5)
+    probabilities = fake_probabilities(labels, 0.6, np.random.default_rng(1))
+    assert metrics.metrics(labels, probabilities) == metrics.metrics(labels, probabilities.argmax(axis=1))
+
+
+def test_per_class_recall():
+    recall = metrics.per_class_recall([0, 0, 0, 1, 2], [0, 0, 1, 1, 0], classes=4)
+    assert recall[:3] == pytest.approx([2 / 3, 1, 0]) and np.isnan(recall[3])
+
+
+@pytest.mark.parametrize(
+    "labels, predictions, message",
+    [
+        ([0, 1], [0, 1, 2], "2 labels but 3 predictions"),
+        ([], [], "at least one"),
+        ([0, 8], [0, 1], "from 0 to 7"),
+        ([0, 1], [0, -1], "from 0 to 7"),
+        ([0, 1], [0, 1.5], "whole numbers"),
+        ([0, 1], [0, np.nan], "NaN"),
+        ([0, 1], np.full((2, 8), np.nan), "diverged"),
+        ([0, 1], np.ones((2, 3)), "3 columns"),
+    ],
+)
+def test_bad_metric_input(labels, predictions, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.metrics(labels, predictions)
+
+
+def test_calibration_by_hand():
+    probabilities = np.zeros((4, 8))
+    probabilities[:, 0] = [0.95, 0.95, 0.95, 0.55]
+    probabilities[:, 1] = 1 - probabilities[:, 0]
+    table = metrics.calibration([0, 0, 1, 0], probabilities)
+    assert table.clips.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 3]
+    assert table.accuracy.iloc[9] == pytest.approx(2 / 3) and table.confidence.iloc[9] == pytest.approx(0.95)
+    assert metrics.calibration_error([0, 0, 1, 0], probabilities) == pytest.approx((3 * (0.95 - 2 / 3) + 0.45) / 4)
+    assert metrics.calibration_error([0], np.eye(8)[:1]) == 0
+
+
+def test_clip_facts_agree_with_the_parser():
+    from ser_utils.data import ravdess
+
+    facts = metrics.clip_facts(["03-01-05-02-01-02-12", "03-01-01-01-02-01-07"])
+    assert facts.to_dict("list") == {
+        "intensity": ["strong", "normal"],
+        "actor": [12, 7],
+        "gender": ["female", "male"],
+    }
+    parsed = ravdess.parse_name("03-01-05-02-01-02-12.wav")
+    assert facts.iloc[0].to_dict() == {key: parsed[key] for key in ("intensity", "actor", "gender")}
+    with pytest.raises(metrics.ResultsError, match="holiday"):
+        metrics.clip_facts(["03-01-05-02-01-02-12", "holiday"])
+
+
+def test_ensemble_is_the_mean(results):
+    both = runs.predictions(results, "actors")
+    joint = metrics.ensemble(both)
+    assert (
+        len(joint) == 480 and set(joint.model) == {"ensemble"} and list(joint.columns) == list(both.columns)
+    )
+    clip = joint["clip"].iloc[17]
+    mean = both.loc[both["clip"] == clip, metrics.PROBABILITIES].mean()
+    assert joint[metrics.PROBABILITIES].iloc[17].to_numpy() == pytest.approx(mean.to_numpy())
+    assert joint.prediction.iloc[17] == mean.to_numpy().argmax()
+    wrong = both.copy()
+    wrong.loc[0, "label"] = (wrong.label[0] + 1) % 8
+    with pytest.raises(metrics.ResultsError, match="disagree"):
+        metrics.ensemble(wrong)
+
+
+def test_ensemble_refuses_gaps(results):
+    with pytest.raises(metrics.ResultsError, match="1200 clips lack a model"):
+        metrics.ensemble(runs.predictions(results, "random"))
+
+
+def test_ensemble_weights_prefer_the_better_model_and_leave_out_noise():
+    rng = np.random.default_rng(0)
+    clips = clip_names().sample(240, random_state=0)
+    parts = []
+    for model, accuracy in (("alexnet", 0.125), ("lstm", 0.8), ("transformer", 0.8)):
+        p = fake_probabilities(clips.label, accuracy, rng)
+        parts.append(pd.DataFrame(p, columns=metrics.PROBABILITIES).assign(
+            clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model))
+    weights = metrics.ensemble_weights(pd.concat(parts))
+    assert weights.sum() == pytest.approx(1) and weights["alexnet"] < 0.1
+    assert weights["lstm"] > 0.2 and weights["transformer"] > 0.2
+
+
+def test_weighted_ensemble_is_the_weighted_mean_and_never_reads_test_labels(tmp_path):
+    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
+    predictions = runs.predictions(tmp_path, subset=None)
+    mixed = metrics.weighted_ensemble(predictions)
+    assert len(mixed) == 480 and set(mixed.subset) == {"test"}
+    fold = predictions[predictions.fold == 0]
+    weights = metrics.ensemble_weights(fold[fold.subset == "val"])
+    clip = mixed["clip"].iloc[0]
+    expected = sum(weights[row.model] * row.p_angry for row in fold[fold["clip"] == clip].itertuples())
+    assert mixed.p_angry.iloc[0] == pytest.approx(expected, abs=1e-6)
+    blind = predictions.assign(label=predictions.label.where(predictions.subset == "val", 0))
+    pd.testing.assert_frame_equal(metrics.weighted_ensemble(blind)[metrics.PROBABILITIES],
+                                  mixed[metrics.PROBABILITIES])
+
+
+def test_the_ensembles_join_the_seven_alone_and_each_seed_by_itself(tmp_path):
+    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
+    first = runs.predictions(tmp_path, subset=None)
+    joint, count = metrics.ensembles(first)
+    assert count == 2 and set(joint.model) == set(metrics.ENSEMBLE_NAMES) and len(joint) == 2 * 480
+    distilled = first[first.model == "lstm"].assign(model="lstm_distilled")
+    half = first[first.model == "lstm"].assign(seed=1)  # the other network has no second seed
+    again, count = metrics.ensembles(pd.concat([first, distilled, half]))
+    assert count == 2
+    pd.testing.assert_frame_equal(again, joint)
+    both, _ = metrics.ensembles(pd.concat([first, first.assign(seed=1)]))
+    assert len(both) == 2 * len(joint) and both.groupby("seed").size().tolist() == [960, 960]
+    assert metrics.ensembles(first[first.model == "lstm"])[1] == 0
+
+
+def test_seeds_of_one_network_are_averaged(results):
+    one = runs.predictions(results, "actors", "resnet")
+    other = one.assign(seed=1, **{name: 0.0 for name in metrics.PROBABILITIES}).assign(p_sad=1.0)
+    joint = metrics.ensemble(pd.concat([one, other]), over="seed")
+    assert len(joint) == len(one) and set(joint.seed) == {0}
+    assert joint.p_sad.to_numpy() == pytest.approx((one.p_sad.to_numpy() + 1) / 2)

@@ -1,0 +1,195 @@
+"""ser_utils.training.runs: the files of runs, read and checked; whatever is damaged is found and named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import MODELS, clip_names, fake_run
+
+from ser_utils.evaluation import metrics
+from ser_utils.evaluation.predictions import check_predictions
+from ser_utils.paths import RESULTS
+from ser_utils.training import runs
+
+
+@pytest.fixture
+def run(tmp_path):
+    return fake_run(tmp_path / "runs")
+
+
+def test_load_runs(results):
+    table = runs.table(results)
+    assert len(table) == 5 + 12 + 4
+    assert table.columns[:3].tolist() == ["protocol", "model", "fold"]
+    assert list(dict.fromkeys(table.protocol)) == ["random", "actors"]
+    assert list(dict.fromkeys(table.model)) == list(MODELS)
+    row = runs.read(results / "actors" / "resnet" / "fold1")
+    info = json.loads((row["dir"] / "run.json").read_text())
+    assert row["test_f1"] == info["metrics"]["test"]["f1"] and row["parameters"] == 11_200_000
+    found = table[(table.protocol == "actors") & (table.model == "resnet") & (table.fold == 1)]
+    assert found.test_recall.item() == info["metrics"]["test"]["recall"]
+
+
+def test_load_predictions(results):
+    table = runs.predictions(results, "random", "alexnet")
+    assert len(table) == 1440 and table["clip"].is_unique and set(table["clip"]) == set(clip_names()["clip"])
+    assert set(table.subset) == {"test"} and set(table.fold) == set(range(6))
+    assert (table.prediction == table[metrics.PROBABILITIES].to_numpy().argmax(axis=1)).all()
+    assert len(runs.predictions(results, "actors", subset=None)) == 4 * 480
+    assert set(runs.predictions(results, model="lstm", subset="val").model) == {"lstm"}
+    with pytest.raises(ValueError, match="train"):
+        runs.predictions(results, subset="train")
+
+
+def test_relative_root_works(results, monkeypatch):
+    monkeypatch.chdir(results.parent)
+    assert len(runs.table(results.name)) == 21
+    monkeypatch.chdir(results)
+    assert len(runs.predictions(".", "actors", "resnet")) == 480
+
+
+def test_nothing_finished(tmp_path):
+    assert runs.table(tmp_path / "none").empty
+    assert runs.predictions(tmp_path).empty
+
+
+def test_unfinished_run_is_left_out_but_named_when_asked_for(run):
+    (run / "run.json").unlink()
+    assert runs.table(run.parents[2]).empty
+    with pytest.raises(metrics.ResultsError, match=r"run\.json is missing.*not finished"):
+        runs.read(run)
+
+
+def test_smaller_runs_are_allowed_outside_full(tmp_path):
+    folder = fake_run(tmp_path, profile="quick")
+    table = pd.read_csv(folder / "predictions.csv")
+    table.groupby("subset").head(100).to_csv(folder / "predictions.csv", index=False)
+    assert len(runs.read_predictions(folder)) == 200
+
+
+def damage_table(change):
+    def damage(folder):
+        table = pd.read_csv(folder / "predictions.csv")
+        table = change(table)
+        table.to_csv(folder / "predictions.csv", index=False)
+
+    return damage
+
+
+def set_cell(row, column, value):
+    def change(table):
+        table[column] = table[column].astype(object)
+        table.loc[row, column] = value
+        return table
+
+    return damage_table(change)
+
+
+def cut(name):
+    def damage(folder):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text[: len(text) // 2])
+
+    return damage
+
+
+def edit_info(change):
+    def damage(folder):
+        info = json.loads((folder / "run.json").read_text())
+        change(info)
+        (folder / "run.json").write_text(json.dumps(info))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda folder: (folder / "predictions.csv").unlink(), r"predictions\.csv is missing"),
+        (lambda folder: (folder / "predictions.csv").write_text(""), r"predictions\.csv cannot be read"),
+        (lambda folder: (folder / "predictions.csv").write_bytes(b"\x00\xff\xfe\n" * 9), r"predictions\.csv"),
+        (lambda folder: (folder / "history.csv").unlink(), r"history\.csv is missing"),
+        (
+            lambda folder: (folder / "history.csv").write_text("epoch,loss\n1,2\n"),
+            r"history\.csv lacks accuracy",
+        ),
+        (cut("run.json"), r"run\.json is damaged"),
+        (cut("predictions.csv"), r"predictions\.csv: (it has|row)"),
+        (lambda folder: (folder / "run.json").write_text("[]"), r"run\.json lacks model"),
+        (edit_info(lambda info: info.pop("seed")), r"run\.json lacks seed"),
+        (edit_info(lambda info: info["metrics"].pop("test")), r"run\.json: metrics of test"),
+        (
+            edit_info(lambda info: info["metrics"]["test"].update(f1=float("nan"))),
+            r"run\.json: metrics of test",
+        ),
+        (edit_info(lambda info: info["metrics"]["test"].update(f1="high")), r"run\.json: metrics of test"),
+        (edit_info(lambda info: info.update(fold=3)), r"run\.json says it is random/resnet/fold3"),
+        (
+            edit_info(lambda info: info["metrics"]["test"].update(accuracy=0.99)),
+            r"states a test accuracy of 0\.99",
+        ),
+        (
+            damage_table(lambda table: table.drop(columns="p_sad")),
+            r"predictions\.csv: columns missing: p_sad",
+        ),
+        (damage_table(lambda table: table.iloc[:-1]), r"predictions\.csv: it has 479 rows"),
+        (damage_table(lambda table: table.iloc[:0]), r"predictions\.csv: it holds no rows"),
+        (set_cell(5, "p_calm", np.nan), r"predictions\.csv: row 6 holds NaN"),
+        (set_cell(5, "p_calm", "much"), r"predictions\.csv: row 6 holds NaN"),
+        (set_cell(0, "clip", np.nan), r"predictions\.csv: row 1 holds NaN"),
+        (set_cell(0, "label", 9), r"labels must be 0 to 7"),
+        (set_cell(0, "label", 3), r"which its name contradicts"),
+        (set_cell(0, "subset", "train"), r"subset must be 'val' or 'test'; found \['train'\]"),
+        (set_cell(0, "p_neutral", 2.0), r"they must be 0 to 1 and sum to 1"),
+        (
+            damage_table(
+                lambda table: table.assign(clip=table["clip"].where(table.index > 0, table["clip"][1]))
+            ),
+            r"occurs twice",
+        ),
+        (damage_table(lambda table: table.assign(subset="val")), r"predictions\.csv has no test clips"),
+    ],
+)
+def test_damage_is_found_and_named(run, damage, message):
+    damage(run)
+    with pytest.raises(metrics.ResultsError, match=message):
+        runs.table(run.parents[2])
+
+
+def test_negative_probability_is_found():
+    table = pd.DataFrame(
+        [["03-01-01-01-01-01-01", "val", 0, 1.1, -0.1, 0, 0, 0, 0, 0, 0]],
+        columns=["clip", "subset", "label", *metrics.PROBABILITIES],
+    )
+    with pytest.raises(metrics.ResultsError, match="smallest -0.1000"):
+        check_predictions(table)
+
+
+def test_made_up_and_published_runs_tell_one_story(run):
+    runs.check(run)
+    for directory in runs.find(RESULTS):
+        runs.check(directory)
+
+
+def test_an_epoch_that_validation_did_not_choose_is_refused(run):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"best_epoch": 12}))
+    with pytest.raises(metrics.ResultsError, match="epoch 12 was kept, but epoch 27 is the best on validation clips"):
+        runs.check(run)
+
+
+def test_a_run_that_keeps_its_last_epoch_must_have_kept_it(run):
+    info = json.loads((run / "run.json").read_text())
+    kept = {"config": {"keep": "last", "versions": 3, "epochs": 30}, "best_epoch": 30}
+    (run / "run.json").write_text(json.dumps(info | kept))
+    runs.check(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"best_epoch": 27}))
+    with pytest.raises(metrics.ResultsError, match="epoch 27 was kept, but epoch 30 is the last one"):
+        runs.check(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 40}}))
+    with pytest.raises(metrics.ResultsError, match="keeps the last of 40 epochs, but ended after 30"):
+        runs.check(run)
+    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 30}}))
+    with pytest.raises(metrics.ResultsError, match="are not those of the kept epoch"):
+        runs.check(run)

@@ -1,0 +1,217 @@
+"""ser_utils.evaluation.statistics: intervals and tests with known answers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import fake_results
+
+from ser_utils.evaluation import metrics, statistics
+from ser_utils.training import runs
+
+
+def test_wilson_known_answer():
+    # Newcombe (1998), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29
+    for hits, clips, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert statistics.wilson_interval(hits, clips) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_clip_bootstrap_is_the_binomial_one():
+    labels = np.arange(8).repeat(125)
+    predictions = np.where(np.arange(1000) % 5 == 0, (labels + 1) % 8, labels)  # 80 %
+    low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", resamples=20000)
+    error = 1.96 * np.sqrt(0.8 * 0.2 / 1000)
+    assert (low, high) == pytest.approx((0.8 - error, 0.8 + error), abs=0.002)
+    narrow = statistics.bootstrap_interval(labels, predictions, "accuracy", level=0.5, resamples=20000)
+    assert low < narrow[0] < narrow[1] < high
+
+
+def test_bootstrap_equals_drawing_clips_one_by_one():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 8, 240)
+    predictions = np.where(rng.random(240) < 0.7, labels, rng.integers(0, 8, 240))
+    actors = rng.integers(0, 12, 240)
+    drawn, clustered = [], []
+    for _ in range(1500):
+        rows = rng.integers(0, 240, 240)
+        drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
+        rows = np.concatenate([np.flatnonzero(actors == actor) for actor in rng.integers(0, 12, 12)])
+        clustered.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
+    ours = statistics.bootstrap_metrics(labels, predictions, resamples=4000)["f1"]
+    assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
+    ours = statistics.bootstrap_metrics(labels, predictions, actors, resamples=4000)["f1"]
+    assert (ours.mean(), ours.std()) == pytest.approx((np.mean(clustered), np.std(clustered)), abs=0.003)
+
+
+def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_interval():
+    rng = np.random.default_rng(5)
+    labels, folds = np.tile(np.arange(8), 120), np.repeat(np.arange(6), 160)
+    clips = np.arange(960).astype(str)
+    answers = [np.where(rng.random(960) < rate, labels, (labels + 1) % 8) for rate in (0.6, 0.8)]  # far apart
+    alone = statistics.bootstrap_metrics(labels, answers[0], clips)
+    seeds = {"folds": np.tile(folds, 2), "seeds": np.repeat([0, 1], 960)}
+    same = statistics.bootstrap_metrics(np.tile(labels, 2), np.tile(answers[0], 2), np.tile(clips, 2), **seeds)
+    assert all(same[name] == pytest.approx(alone[name]) for name in metrics.METRICS)
+    both = statistics.bootstrap_metrics(np.tile(labels, 2), np.concatenate(answers), np.tile(clips, 2), **seeds)
+    rates = [(labels == answer).mean() for answer in answers]
+    assert both["accuracy"].mean() == pytest.approx(np.mean(rates), abs=0.005)
+    # Six folds with two trainings each: the variance of their mean is half the squared distance by 12.
+    chance = both["accuracy"].var() - alone["accuracy"].var()
+    assert chance == pytest.approx((rates[1] - rates[0]) ** 2 / 2 / 12, rel=0.15)
+
+
+def test_actor_interval_is_wider_when_voices_differ():
+    actors = np.arange(24).repeat(60)
+    labels = np.tile(np.arange(60) % 8, 24)
+    hard = actors % 2 == 0
+    predictions = np.where(hard & (np.arange(1440) % 10 < 9), (labels + 1) % 8, labels)
+    by_clip = statistics.bootstrap_interval(labels, predictions, "recall")
+    by_actor = statistics.bootstrap_interval(labels, predictions, "recall", groups=actors)
+    assert by_actor[1] - by_actor[0] > 3 * (by_clip[1] - by_clip[0])
+
+
+@pytest.mark.parametrize("by_actor", [False, True])
+def test_intervals_hold_the_truth_as_often_as_they_say(by_actor):
+    rng = np.random.default_rng(11)
+    actors = np.arange(24).repeat(20)
+    labels = np.tile(np.arange(20) % 8, 24)
+    held, corpora, truth = 0, 600, 0.7
+    for corpus in range(corpora):
+        # logit-normal skill would shift the mean; a beta distribution of mean 0.7 does not
+        skill = rng.beta(7, 3, 24)[actors] if by_actor else truth
+        predictions = np.where(rng.random(480) < skill, labels, (labels + 1) % 8)
+        low, high = statistics.bootstrap_interval(
+            labels, predictions, "accuracy", actors if by_actor else None, resamples=600, seed=corpus
+        )
+        held += low <= truth <= high
+    assert 0.925 <= held / corpora <= 0.975
+
+
+def test_intervals_are_repeatable_and_check_their_input():
+    labels, predictions = [0, 1, 2, 3] * 9, [0, 1, 2, 2] * 9
+    assert statistics.bootstrap_interval(labels, predictions) == statistics.bootstrap_interval(labels, predictions)
+    with pytest.raises(ValueError, match="Unknown metric 'auc'"):
+        statistics.bootstrap_interval(labels, predictions, "auc")
+    with pytest.raises(ValueError, match="at least two groups"):
+        statistics.bootstrap_interval(labels, predictions, groups=[1] * 36)
+    with pytest.raises(ValueError, match="36 labels but 3 groups"):
+        statistics.bootstrap_interval(labels, predictions, groups=[1, 2, 3])
+
+
+def test_mcnemar_known_answer():
+    # 9 against 1 discordant pairs: p = 2 (1 + 10) / 2^10
+    a = np.array([1] * 9 + [0] + [1] * 20 + [0] * 5, dtype=bool)
+    b = np.array([0] * 9 + [1] + [1] * 20 + [0] * 5, dtype=bool)
+    assert statistics.mcnemar(a, b) == {"only_a": 9, "only_b": 1, "p": pytest.approx(22 / 1024)}
+    assert statistics.mcnemar(a, a)["p"] == 1
+    with pytest.raises(ValueError, match="same clips"):
+        statistics.mcnemar(a, b[:-1])
+
+
+def test_wilcoxon_known_answer():
+    # ten actors, all better with a by different amounts: the smallest possible p is 2 / 2^10
+    actors = np.arange(10).repeat(20)
+    place = np.tile(np.arange(20), 10)
+    a = np.ones(200, dtype=bool)
+    b = place > actors  # actor k: k + 1 clips wrong
+    answer = statistics.wilcoxon_actors(a, b, actors)
+    assert answer["p"] == pytest.approx(2 / 1024) and answer["actors"] == 10
+    assert answer["difference"] == pytest.approx(np.mean(np.arange(1, 11) / 20))
+    assert statistics.wilcoxon_actors(a, a, actors)["p"] == 1
+
+
+def test_holm_known_answer():
+    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == pytest.approx([1, 1])
+    assert len(statistics.holm([])) == 0
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        statistics.holm([0.5, np.nan])
+
+
+def test_compare_all(results):
+    predictions = runs.predictions(results, "random")
+    table = statistics.compare_all(predictions)
+    assert len(table) == 21
+    assert table[["model_a", "model_b"]].iloc[0].tolist() == ["alexnet", "resnet"]
+    assert table.clips.tolist() == [1440] + [240] * 20
+    first = table.iloc[0]
+    right = (
+        predictions.assign(right=predictions.label == predictions.prediction)
+        .pivot(index="clip", columns="model", values="right")
+        .dropna(subset=["alexnet", "resnet"])
+    )
+    assert first.only_a == ((right.alexnet == True) & (right.resnet == False)).sum()  # noqa: E712
+    assert first.difference == pytest.approx(first.accuracy_a - first.accuracy_b)
+    assert table.holm_mcnemar.to_numpy() == pytest.approx(statistics.holm(table.p_mcnemar))
+    assert (table.holm_mcnemar >= table.p_mcnemar).all()
+    assert table.significant.sum() == ((table.holm_mcnemar < 0.05) & (table.holm_wilcoxon < 0.05)).sum()
+
+
+def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
+    table = runs.predictions(fake_results(tmp_path, ["actors"], ["alexnet"], range(3)))
+    same = table.assign(model="copy")
+    perfect = table.assign(model="perfect", prediction=table.label)
+    pairs = statistics.compare_all(pd.concat([table, same, perfect])).set_index(["model_a", "model_b"])
+    assert pairs.significant.to_dict() == {
+        ("alexnet", "copy"): False,
+        ("alexnet", "perfect"): True,
+        ("copy", "perfect"): True,
+    }
+
+
+def test_comparisons_refuse_mixed_protocols_and_strangers(results):
+    with pytest.raises(metrics.ResultsError, match="within one protocol"):
+        statistics.compare_all(runs.predictions(results))
+    predictions = runs.predictions(results, "actors")
+    strangers = predictions[(predictions.model == "alexnet") == (predictions.fold == 0)]
+    with pytest.raises(metrics.ResultsError, match="no clip in common"):
+        statistics.compare_all(strangers)
+
+
+def test_actor_scores(results):
+    predictions = runs.predictions(results, "actors")
+    scores = statistics.actor_scores(predictions)
+    assert scores.columns.tolist() == ["alexnet", "resnet"] and len(scores) == 8
+    one = predictions[(predictions.model == "resnet") & predictions["clip"].str.endswith("-20")]
+    assert scores.loc[20, "resnet"] == pytest.approx((one.label == one.prediction).mean())
+
+
+@pytest.mark.parametrize("models, quantile", [(3, 2.343), (5, 2.728), (7, 2.949), (10, 3.164)])
+def test_nemenyi_known_quantiles(models, quantile):
+    scores = pd.DataFrame(np.random.default_rng(0).random((24, models)))
+    expected = quantile * np.sqrt(models * (models + 1) / (6 * 24))  # Demsar (2006), table 5(a)
+    assert statistics.critical_difference(scores)["difference"] == pytest.approx(expected, rel=5e-4)
+
+
+def test_friedman_known_ranks():
+    scores = pd.DataFrame({"low": [1, 2, 3, 4.0], "high": [3, 4, 5, 6.0], "mid": [2, 3, 4, 5.0]})
+    answer = statistics.critical_difference(scores)
+    assert answer["ranks"].to_dict() == {"high": 1.0, "mid": 2.0, "low": 3.0}
+    assert answer["statistic"] == pytest.approx(8) and answer["p"] == pytest.approx(np.exp(-4))
+    tied = statistics.critical_difference(pd.DataFrame(np.ones((5, 3)), columns=list("abc")))
+    assert tied["p"] == 1 and (tied["ranks"] == 2).all()
+    with pytest.raises(ValueError, match="at least 3 models"):
+        statistics.critical_difference(scores[["low", "mid"]])
+
+
+def test_holm_is_the_step_down_of_holm_1979():
+    rng = np.random.default_rng(3)
+    for size in (1, 2, 21):
+        pvalues = rng.random(size) ** 3
+        order = np.argsort(pvalues)
+        by_hand = np.minimum(np.maximum.accumulate(pvalues[order] * np.arange(size, 0, -1)), 1)
+        np.testing.assert_allclose(statistics.holm(pvalues)[order], by_hand)
+
+
+def test_mcnemar_is_that_of_statsmodels():
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    rng = np.random.default_rng(4)
+    a, b = rng.random(240) < 0.7, rng.random(240) < 0.6
+    table = pd.crosstab(a, b).to_numpy()
+    assert statistics.mcnemar(a, b)["p"] == pytest.approx(mcnemar(table, exact=True).pvalue)
