@@ -5,8 +5,14 @@ from keras import layers
 
 from ser_utils.models.common import batch_norm, head, scaled
 
-POOL_FILTERS = (32, 64, 64)  # modules on the finest grid (figure 5 of the paper): channels after pooling
-SEVEN_FILTERS = (128, 160, 160, 192)  # modules on the middle grid (figure 6): channels of the 7-long kernels
+# The branches of a module by name: (channels, kernel, step) of the convolutions, one after another. A module ends
+# with a branch that pools: by the mean and a 1 x 1 convolution, or by the maximum where it halves frames and bins.
+FIVE = {"1x1": [(64, 1)], "5x5": [(48, 1), (64, 5)], "3x3dbl": [(64, 1), (96, 3), (96, 3)]}  # figure 5 of the paper
+HALVE_FIRST = {"3x3": [(384, 3, 2)], "3x3dbl": [(64, 1), (96, 3), (96, 3, 2)]}
+HALVE_SECOND = {"3x3": [(192, 1), (320, 3, 2)], "7x7": [(192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2)]}
+WIDE = {"1x1": [(320, 1)], "3x3": [(384, 1)], "3x3dbl": [(448, 1), (384, 3)]}  # figure 7; all but 1x1 then split in two
+POOL_FILTERS = (32, 64, 64)           # of FIVE: channels behind the pooling
+SEVEN_FILTERS = (128, 160, 160, 192)  # of the modules on the middle grid (figure 6): channels of the 7-long kernels
 
 
 def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, stem_pool=False,
@@ -35,25 +41,27 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
         if min(input_shape[:2]) < 75:
             raise ValueError(f"Inception-v3 as published needs at least 75 frames and 75 bins, got {input_shape}.")
     inputs = keras.Input(input_shape, name="input")
-    unit = _Unit(width)
+    net = _Layers(width, padding)
 
-    x = unit(inputs, 32, 3, "conv1", stride=stem_stride, padding=padding)
-    x = unit(x, 32, 3, "conv2", padding=padding)
-    x = unit(x, 64, 3, "conv3")
+    x = net.conv(inputs, "conv1", 32, 3, stem_stride, padding)
+    x = net.conv(x, "conv2", 32, 3, 1, padding)
+    x = net.conv(x, "conv3", 64, 3)
     if stem_pool:
         x = layers.MaxPooling2D(3, 2, padding, name="conv3_pool")(x)
-    x = unit(x, 80, 1, "conv4")
-    x = unit(x, 192, 3, "conv5", padding=padding)
+    x = net.conv(x, "conv4", 80, 1)
+    x = net.conv(x, "conv5", 192, 3, 1, padding)
     x = layers.MaxPooling2D(3, 2, padding, name="conv5_pool")(x)
 
-    for number in range(modules[0]):
-        x = _module_five(unit, x, POOL_FILTERS[number], f"mixed{number}")
-    x = _reduce_first(unit, x, padding, "mixed3")
-    for number in range(modules[1]):
-        x = _module_seven(unit, x, SEVEN_FILTERS[number], f"mixed{number + 4}")
-    x = _reduce_second(unit, x, padding, "mixed8")
-    for number in range(modules[2]):
-        x = _module_wide(unit, x, f"mixed{number + 9}")
+    for number, pooled in enumerate(POOL_FILTERS[: modules[0]]):
+        x = net.module(x, f"mixed{number}", FIVE, pooled)
+    x = net.module(x, "mixed3", HALVE_FIRST)
+    for number, f in enumerate(SEVEN_FILTERS[: modules[1]], start=4):
+        x = net.module(x, f"mixed{number}", {
+            "1x1": [(192, 1)], "7x7": [(f, 1), (f, (1, 7)), (192, (7, 1))],
+            "7x7dbl": [(f, 1), (f, (7, 1)), (f, (1, 7)), (f, (7, 1)), (192, (1, 7))]}, 192)
+    x = net.module(x, "mixed8", HALVE_SECOND)
+    for number in range(9, 9 + modules[2]):
+        x = net.module(x, f"mixed{number}", WIDE, 192, split=True)
 
     if canonical:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -63,84 +71,33 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
     return keras.Model(inputs, outputs, name="inceptionnet")
 
 
-class _Unit:
-    """Convolution, batch normalisation without scale, ReLU; called with the unscaled channel count."""
+class _Layers:
+    """Convolutions and modules for one ``width`` and one ``padding`` of the steps that halve the map."""
 
-    def __init__(self, width):
-        self.width = width
+    def __init__(self, width, padding):
+        self.width, self.padding = width, padding
 
-    def __call__(self, x, filters, kernel, name, stride=1, padding="same"):
-        filters = scaled(filters, self.width)
-        x = layers.Conv2D(filters, kernel, stride, padding, use_bias=False, name=name)(x)
+    def conv(self, x, name, filters, kernel, stride=1, padding="same"):
+        """Convolution, batch normalisation without scale, ReLU."""
+        x = layers.Conv2D(scaled(filters, self.width), kernel, stride, padding, use_bias=False, name=name)(x)
         x = batch_norm(f"{name}_bn", scale=False)(x)
         return layers.Activation("relu", name=f"{name}_relu")(x)
 
-    def chain(self, x, steps, name):
-        """Units one after another; ``steps`` lists (channels, kernel)."""
-        for number, (filters, kernel) in enumerate(steps, start=1):
-            x = self(x, filters, kernel, f"{name}_{number}")
-        return x
-
-
-def _average(x, name):
-    return layers.AveragePooling2D(3, 1, "same", name=name)(x)
-
-
-def _join(branches, name):
-    return layers.Concatenate(name=f"{name}_join")(branches)
-
-
-def _module_five(unit, x, pool_filters, name):
-    """Branches 1 x 1; 5 x 5; twice 3 x 3; pooling."""
-    one = unit(x, 64, 1, f"{name}_1x1")
-    five = unit.chain(x, [(48, 1), (64, 5)], f"{name}_5x5")
-    double = unit.chain(x, [(64, 1), (96, 3), (96, 3)], f"{name}_3x3dbl")
-    pooled = unit(_average(x, f"{name}_pool"), pool_filters, 1, f"{name}_pool_1x1")
-    return _join([one, five, double, pooled], name)
-
-
-def _reduce_first(unit, x, padding, name):
-    """Half the frames and bins: strided 3 x 3; strided double 3 x 3; pooling."""
-    three = unit(x, 384, 3, f"{name}_3x3", stride=2, padding=padding)
-    double = unit.chain(x, [(64, 1), (96, 3)], f"{name}_3x3dbl")
-    double = unit(double, 96, 3, f"{name}_3x3dbl_3", stride=2, padding=padding)
-    pooled = layers.MaxPooling2D(3, 2, padding, name=f"{name}_pool")(x)
-    return _join([three, double, pooled], name)
-
-
-def _module_seven(unit, x, filters, name):
-    """Branches 1 x 1; 1 x 7 then 7 x 1; the same twice; pooling."""
-    f = filters
-    one = unit(x, 192, 1, f"{name}_1x1")
-    seven = unit.chain(x, [(f, 1), (f, (1, 7)), (192, (7, 1))], f"{name}_7x7")
-    steps = [(f, 1), (f, (7, 1)), (f, (1, 7)), (f, (7, 1)), (192, (1, 7))]
-    double = unit.chain(x, steps, f"{name}_7x7dbl")
-    pooled = unit(_average(x, f"{name}_pool"), 192, 1, f"{name}_pool_1x1")
-    return _join([one, seven, double, pooled], name)
-
-
-def _reduce_second(unit, x, padding, name):
-    """Half the frames and bins again: strided 3 x 3; 7 x 7 then strided 3 x 3; pooling."""
-    three = unit(x, 192, 1, f"{name}_3x3_1")
-    three = unit(three, 320, 3, f"{name}_3x3_2", stride=2, padding=padding)
-    seven = unit.chain(x, [(192, 1), (192, (1, 7)), (192, (7, 1))], f"{name}_7x7")
-    seven = unit(seven, 192, 3, f"{name}_7x7_4", stride=2, padding=padding)
-    pooled = layers.MaxPooling2D(3, 2, padding, name=f"{name}_pool")(x)
-    return _join([three, seven, pooled], name)
-
-
-def _module_wide(unit, x, name):
-    """Branches 1 x 1; 1 x 3 beside 3 x 1; 3 x 3, then 1 x 3 beside 3 x 1; pooling."""
-    one = unit(x, 320, 1, f"{name}_1x1")
-    three = unit(x, 384, 1, f"{name}_3x3")
-    three = _split(unit, three, f"{name}_3x3")
-    double = unit.chain(x, [(448, 1), (384, 3)], f"{name}_3x3dbl")
-    double = _split(unit, double, f"{name}_3x3dbl")
-    pooled = unit(_average(x, f"{name}_pool"), 192, 1, f"{name}_pool_1x1")
-    return _join([one, three, double, pooled], name)
-
-
-def _split(unit, x, name):
-    across = unit(x, 384, (1, 3), f"{name}_1x3")
-    along = unit(x, 384, (3, 1), f"{name}_3x1")
-    return _join([across, along], name)
+    def module(self, x, name, branches, pooled=None, split=False):
+        """The branches side by side; with ``split`` a 1 x 3 beside a 3 x 1 kernel ends all but the first."""
+        ends = []
+        for branch, steps in branches.items():
+            y = x
+            for number, (filters, kernel, *stride) in enumerate(steps, start=1):
+                layer = f"{name}_{branch}_{number}" if len(steps) > 1 else f"{name}_{branch}"
+                y = self.conv(y, layer, filters, kernel, *stride, *[self.padding] * len(stride))
+            if split and branch != "1x1":
+                pair = [self.conv(y, f"{name}_{branch}_{a}x{b}", 384, (a, b)) for a, b in ((1, 3), (3, 1))]
+                y = layers.Concatenate(name=f"{name}_{branch}_join")(pair)
+            ends.append(y)
+        if pooled:
+            y = layers.AveragePooling2D(3, 1, "same", name=f"{name}_pool")(x)
+            ends.append(self.conv(y, f"{name}_pool_1x1", pooled, 1))
+        else:
+            ends.append(layers.MaxPooling2D(3, 2, self.padding, name=f"{name}_pool")(x))
+        return layers.Concatenate(name=f"{name}_join")(ends)

@@ -31,7 +31,7 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
     """
     if depth not in BLOCKS:
         raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
-    block = _bottleneck if depth == 50 else _basic
+    kernels, widths = ((1, 3, 1), (1, 1, 4)) if depth == 50 else ((3, 3), (1, 1))
     bias = canonical and depth == 50
     if canonical:
         stem_stride, stem_pool = 2, True
@@ -44,7 +44,8 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
     for stage, (filters, blocks) in enumerate(zip(FILTERS, BLOCKS[depth], strict=True), start=2):
         for number in range(1, blocks + 1):
             stride = 2 if stage > 2 and number == 1 else 1
-            x = block(x, scaled(filters, width), stride, bias, skip, f"conv{stage}_block{number}")
+            channels = [scaled(filters, width) * factor for factor in widths]
+            x = _block(x, kernels, channels, stride, bias, skip, f"conv{stage}_block{number}")
     if canonical:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
@@ -58,31 +59,15 @@ def _conv_bn(x, filters, kernel, stride, bias, name):
     return batch_norm(f"{name}_bn", epsilon=1.001e-5)(x)
 
 
-def _basic(x, filters, stride, bias, skip, name):
-    """Two 3 x 3 convolutions and the skip; the skip is a 1 x 1 convolution where the shape changes."""
+def _block(x, kernels, filters, stride, bias, skip, name):
+    """Convolutions one after another, plus x itself, or where the shape changes a 1 x 1 convolution of it."""
     shortcut = x
-    if skip and (stride > 1 or x.shape[-1] != filters):
-        shortcut = _conv_bn(x, filters, 1, stride, bias, f"{name}_0")
-    x = _conv_bn(x, filters, 3, stride, bias, f"{name}_1")
-    x = layers.Activation("relu", name=f"{name}_1_relu")(x)
-    x = _conv_bn(x, filters, 3, 1, bias, f"{name}_2")
-    return _join(shortcut, x, skip, name)
-
-
-def _bottleneck(x, filters, stride, bias, skip, name):
-    """1 x 1 to ``filters`` channels, 3 x 3, 1 x 1 to four times as many, and the skip."""
-    shortcut = x
-    if skip and (stride > 1 or x.shape[-1] != 4 * filters):
-        shortcut = _conv_bn(x, 4 * filters, 1, stride, bias, f"{name}_0")
-    x = _conv_bn(x, filters, 1, stride, bias, f"{name}_1")
-    x = layers.Activation("relu", name=f"{name}_1_relu")(x)
-    x = _conv_bn(x, filters, 3, 1, bias, f"{name}_2")
-    x = layers.Activation("relu", name=f"{name}_2_relu")(x)
-    x = _conv_bn(x, 4 * filters, 1, 1, bias, f"{name}_3")
-    return _join(shortcut, x, skip, name)
-
-
-def _join(shortcut, x, skip, name):
+    if skip and (stride > 1 or x.shape[-1] != filters[-1]):
+        shortcut = _conv_bn(x, filters[-1], 1, stride, bias, f"{name}_0")
+    for number, (channels, kernel) in enumerate(zip(filters, kernels, strict=True), start=1):
+        x = _conv_bn(x, channels, kernel, stride if number == 1 else 1, bias, f"{name}_{number}")
+        if number < len(kernels):
+            x = layers.Activation("relu", name=f"{name}_{number}_relu")(x)
     if skip:
         x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation("relu", name=f"{name}_relu")(x)
