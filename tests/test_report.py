@@ -1,18 +1,25 @@
-"""The site made from throwaway notebooks: pages, links, formulas, failures."""
+"""The site made from throwaway notebooks: pages, links, formulas, failures; and the notebooks kept with outputs."""
 
+import base64
+import io
 import json
 import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
 import pytest
+from fakes import fake_run
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ser_utils.data.corpus import BANNER, Corpus
 from ser_utils.report import build as report
+from ser_utils.report import execute
 
 FIRST = """# The first page
 
@@ -45,12 +52,20 @@ def corpora(tmp_path_factory):
     return SimpleNamespace(**{kind: Corpus(root, kind, table) for kind in ("ravdess", "synthetic")})
 
 
+@pytest.fixture(autouse=True)
+def no_results(monkeypatch, tmp_path):
+    """No test computes the project's own tables, or checks recordings that are not there."""
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "no-results")
+    monkeypatch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[]))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, corpora):
     """One report of four notebooks, two of which fail; made once, looked at by many tests."""
     folder = tmp_path_factory.mktemp("checkout")
     notebooks, output = folder / "notebooks", folder / "report"
     notebooks.mkdir()
+    fake_run(folder / "results", "random", "lstm")
     (folder / "code.py").write_text("pass")
     write(notebooks, "01_first", FIRST,
           "import os, sys\nprint(PROFILE, os.environ['SER_CORPUS'], sys.executable, os.getcwd())",
@@ -63,8 +78,10 @@ for share in ("half", "all"):
     time.sleep(0.3)""")
     write(notebooks, "10_dies", "import os\nos._exit(9)")
     before = {path.name: path.read_bytes() for path in notebooks.iterdir()}
-    failures = report.build("smoke", output=output, corpus=corpora.synthetic, notebooks_dir=notebooks,
-                            train=False, run_root=folder / "runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "RESULTS", folder / "results")
+        failures = report.build("smoke", output=output, corpus=corpora.synthetic, notebooks_dir=notebooks,
+                                train=False, run_root=folder / "runs")
     pages = {path.stem: path.read_text(encoding="utf-8") for path in output.glob("*.html")}
     return SimpleNamespace(notebooks=notebooks, output=output, failures=failures, pages=pages, before=before)
 
@@ -122,11 +139,22 @@ def test_formulas_become_mathml(site):
     page = site.pages["01_first"]
     assert page.count("<math ") == 2 and "<mfrac>" in page and "$" not in page.split("<article")[1]
     assert "<math " in site.pages["index"]
+    assert '<div class="formula"><math' in page  # room above and below, so that fractions show whole
 
 
 def test_pages_fetch_nothing(site):
     for page in site.pages.values():
         assert not re.search(r'(?:src|<link[^>]*href)="(?!data:)', page) and "@import" not in page
+
+
+def test_front_page_has_a_row_a_network_that_was_published(site):
+    assert ">LSTM</th>" in site.pages["index"] and "79.8" in site.pages["index"] and "ResNet" not in site.pages["index"]
+    assert "The runs of this report" not in site.pages["index"]
+
+
+def test_pages_fit_a_phone(site):
+    for page in site.pages.values():
+        assert "width=device-width" in page and '<details class="pages"' in page
 
 
 def test_front_page_shows_titles_and_first_paragraphs(site):
@@ -200,11 +228,11 @@ def test_unknown_notebook_is_refused(tmp_path, corpora):
     ([], 0, ""),
     ([report.Failure("02_second", 4, "NameError: x")], 1, "FAILED 02_second, cell 4: NameError: x"),
     (report.ReportError("No RAVDESS: run `make data`."), 2, "run `make data`"),
-    (KeyboardInterrupt(), 130, "Finished runs are kept"),
+    (OSError(28, "The disk is full: could not write a/b.csv"), 2, "could not write a/b.csv"),
 ])
 def test_exit_codes(monkeypatch, capsys, outcome, code, said):
-    def build(profile, notebooks, output):
-        assert (profile, notebooks, str(output)) == ("smoke", ["01", "10"], "out")
+    def build(*asked):
+        assert [str(value) for value in asked] == ["smoke", "['01', '10']", "out"]
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -224,15 +252,19 @@ def test_unusable_corpus_is_a_report_error(monkeypatch):
         report.find_corpus("full")
 
 
+def test_altered_recordings_are_said(corpora, monkeypatch):
+    assert report.altered(corpora.synthetic) == report.altered(corpora.ravdess) == []
+    monkeypatch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[("03-01", "differ")] * 4))
+    (said,) = report.altered(corpora.ravdess)
+    assert "4 of the 2 recordings differ from the published ones" in said and "03-01, 03-01, 03-01, ..." in said
+
+
 @pytest.fixture
 def stages(monkeypatch):
     """Feature extraction and training that only note that they were called."""
-    from ser_utils.features import spectral as features
-    from ser_utils.training import grid
-
     calls = []
-    monkeypatch.setattr(features, "extract", lambda corpus, config: calls.append("features"))
-    monkeypatch.setattr(grid, "run_all", lambda profile, corpus: calls.append(profile))
+    monkeypatch.setattr(report.spectral, "extract", lambda corpus, config: calls.append("features"))
+    monkeypatch.setattr(report.grid, "train", lambda configs, store: calls.append(configs[0].profile))
     return calls
 
 
@@ -243,12 +275,10 @@ def test_training_follows_the_features(stages, corpora):
 
 
 def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, monkeypatch, tmp_path):
-    from ser_utils.training import grid
+    def train(configs, store):
+        raise report.grid.GridError("1 runs failed: random/vgg19/fold0")
 
-    def run_all(profile, corpus):
-        raise grid.GridError("1 runs failed: random/vgg19/fold0")
-
-    monkeypatch.setattr(grid, "run_all", run_all)
+    monkeypatch.setattr(report.grid, "train", train)
     failures = report.build("smoke", output=tmp_path / "out", corpus=corpora.synthetic,
                             notebooks_dir=tmp_path, run_root=tmp_path / "runs")
     assert [str(failure) for failure in failures] == ["training: 1 runs failed: random/vgg19/fold0"]
@@ -256,15 +286,124 @@ def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, mo
 
 
 def test_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
-    from ser_utils.features import audio
-    from ser_utils.features import spectral as features
-
     def extract(corpus, config):
-        raise audio.AudioError("a.wav is damaged")
+        raise report.audio.AudioError("a.wav is damaged")
 
-    monkeypatch.setattr(features, "extract", extract)
+    monkeypatch.setattr(report.spectral, "extract", extract)
     with pytest.raises(report.ReportError, match="a.wav"):
         report.train_missing("smoke", corpora.synthetic, {})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_terminated_while_a_notebook_runs_it_says_so_and_leaves_no_kernel(tmp_path):
+    write(tmp_path, "01_first", f"import os, pathlib, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text("
+                                "str(os.getpid()))\ntime.sleep(60)")
+    code = f"""import sys, pathlib, pandas
+from ser_utils.data.corpus import Corpus
+from ser_utils.report import build
+folder = pathlib.Path({str(tmp_path)!r})
+build.build = lambda *_, make=build.build: make("smoke", output=folder / "out", notebooks_dir=folder, train=False,
+    corpus=Corpus(folder, "synthetic", pandas.DataFrame({{"clip": ["a"]}})), run_root=folder)
+sys.exit(build.main([]))"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "pid").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped. Finished runs are kept" in said
+    kernel = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{kernel}"):
+            break
+        time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+
+
+# --- Settings of its own, and what is committed ------------------------------------------------------------
+
+
+def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    (home / ".keras").mkdir(parents=True)
+    (home / ".keras" / "keras.json").write_text('{"backend": "nonesuch", "image_data_format": "channels_first"}')
+    (home / ".config" / "matplotlib").mkdir(parents=True)
+    (home / ".config" / "matplotlib" / "matplotlibrc").write_text("lines.linewidth: 99")
+    (home / ".ipython" / "profile_default" / "startup").mkdir(parents=True)
+    (home / ".ipython" / "profile_default" / "startup" / "a.py").write_text("raise SystemExit")
+    for name, value in {"HOME": home, "JUPYTER_PATH": "mine", "PYTHONSTARTUP": home / "gone.py"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    write(tmp_path, "01_first", "import keras, matplotlib as mpl\n"
+                                "print(mpl.rcParams['lines.linewidth'], keras.config.image_data_format())")
+    with execute.own_settings(tmp_path / "log"):
+        assert execute.execute(tmp_path / "01_first.ipynb", tmp_path / "out.ipynb") is None
+    assert text_outputs(tmp_path / "out.ipynb").strip() == "1.5 channels_last"
+    assert os.environ["JUPYTER_PATH"] == "mine" and "KERAS_HOME" not in os.environ
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with execute.own_settings(tmp_path / "log"):
+        assert execute.execute(tmp_path / "01_first.ipynb", tmp_path / "out.ipynb") is None
+
+
+@pytest.fixture
+def kept(tmp_path, corpora, monkeypatch):
+    """A notebook executed and kept with its outputs."""
+    results = tmp_path / "results"
+    fake_run(results, "random", "lstm")
+    monkeypatch.setattr(execute, "RESULTS", results)
+    monkeypatch.setattr(execute.committed, "__defaults__", (results,))
+    monkeypatch.setattr(execute.is_current, "__defaults__", (results,))
+    monkeypatch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)
+    monkeypatch.setattr(report, "train_missing", lambda *_: None)
+    write(tmp_path, "01_first", "import os, sys\nprint('in', os.getcwd(), object())", f"open({str(results)!r} + "
+          "'/random/lstm/fold0/run.json').close(); print('chatter', file=sys.stderr)",
+          "import matplotlib.pyplot as plt\nfrom IPython.display import Audio, display\nplt.imshow([[1, 2]]);\n"
+          "display(Audio([0.0] * 800, rate=8000, normalize=False))",
+          "print('\\r\\x1b[1m30/30\\x1b[0m \\x1b[32m━━━━\\x1b[37m\\x1b[0m \\x1b[1m4s\\x1b[0m 100ms/step - loss: 2.0')")
+    assert report.keep(folder=tmp_path) == []
+    return SimpleNamespace(path=tmp_path / "01_first.ipynb", results=results, folder=tmp_path)
+
+
+def test_kept_notebooks_hold_small_figures_and_nothing_of_the_machine(kept):
+    notebook = nbformat.read(kept.path, as_version=4)
+    nbformat.validate(notebook)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.get("text", "") for output in outputs]
+    assert not any("chatter" in text for text in texts)
+    assert "30/30 - loss: 2.0" in texts[-1] and " object at 0x" not in texts[0]
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert execute.Image.open(io.BytesIO(base64.b64decode(pictures[0]))).mode == "P"
+    whole = kept.path.read_text()
+    assert "audio/wav" not in whole and "Audio player" in whole and "papermill" not in whole
+    assert [cell.metadata for cell in notebook.cells if cell.metadata] == [{"tags": ["parameters"]}]
+    assert notebook.metadata.made_from.folders == ["random/lstm"]
+
+
+def test_only_what_changed_is_executed_again(kept, capsys):
+    before = kept.path.read_bytes()
+    assert report.keep(folder=kept.folder) == [] and "is current" in capsys.readouterr().out
+    assert kept.path.read_bytes() == before
+    notebook = nbformat.read(kept.path, as_version=4)
+    assert execute.is_current(notebook, kept.results)
+    fake_run(kept.results, "random", "lstm", 1)
+    assert not execute.is_current(notebook, kept.results)
+    notebook = nbformat.read(kept.path, as_version=4)
+    notebook.cells[-1].source += "\n1 + 1"
+    notebook.metadata.made_from.results = execute.results_digest(["random/lstm"], kept.results)
+    assert not execute.is_current(notebook, kept.results)
+
+
+def test_a_notebook_that_fails_or_is_too_large_stays_as_it_was(kept, monkeypatch):
+    monkeypatch.setattr(report, "MOST_BYTES", 100)
+    before = kept.path.read_bytes()
+    (failure,) = report.keep(folder=kept.folder, force=True)
+    assert "a notebook may have 100" in failure.error and kept.path.read_bytes() == before
+    write(kept.folder, "01_first", "1 / 0")
+    before = kept.path.read_bytes()
+    (failure,) = report.keep(folder=kept.folder)
+    assert failure.error == "ZeroDivisionError: division by zero" and kept.path.read_bytes() == before
 
 
 # --- Parts -------------------------------------------------------------------------------------------------
@@ -297,36 +436,12 @@ def test_front_matter_skips_what_is_no_paragraph():
     assert report.front_matter(new_notebook(), "01_x") == ("01_x", "")
 
 
-def test_images_of_the_checkout_are_embedded(tmp_path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "a.svg").write_text("<svg/>")
-    renderer = report.Renderer(tmp_path / "notebooks")
-    (tmp_path / "notebooks").mkdir()
-    assert 'src="data:image/svg+xml;base64,PHN2Zy8+"' in renderer.image("a", "../figures/a.svg")
-    assert 'src="https://example.org/b.png"' in renderer.image("b", "https://example.org/b.png")
-
-
-def test_results_become_a_table_and_a_figure(tmp_path, corpora, monkeypatch):
-    from ser_utils.evaluation import metrics as evaluation
-    from ser_utils.evaluation import tables
-
-    table = tables.table2(tmp_path)  # nothing run: a row a protocol and network
-    ran = table.protocol.eq("random") & table.model.eq("lstm")
-    table.loc[ran, ["accuracy", "accuracy_low", "accuracy_high", "folds"]] = 51.5, 45.0, 58.0, 1
-    monkeypatch.setattr(evaluation, "run_dirs", lambda root: [root] if root == tmp_path else [])
-    monkeypatch.setattr(tables, "table2", lambda root: table)
-    (section,) = report.result_sections(tmp_path, "quick", corpora.ravdess, results=tmp_path / "none")
-    assert "51.5" in section["table"] and "actors" not in section["table"]
-    assert section["figure"].startswith("data:image/png;base64,") and section["answer"] == ""
-    published, own = report.result_sections(tmp_path, "quick", corpora.ravdess, results=tmp_path)
-    assert "the best network recognises <strong>51.5 %</strong> (LSTM)" in published["answer"]
-
-
-def test_kernel_search_path_is_put_back(monkeypatch, tmp_path):
-    monkeypatch.setenv("JUPYTER_PATH", "mine")
-    with report.own_kernel(tmp_path / "log"):
-        assert os.environ["JUPYTER_PATH"].endswith(os.pathsep + "mine")
-    assert os.environ["JUPYTER_PATH"] == "mine"
+def test_results_become_a_table_with_a_row_a_network(tmp_path):
+    assert report.accuracies(tmp_path) == ""
+    for protocol in ("random", "actors"):
+        fake_run(tmp_path, protocol, "lstm")
+    table = report.accuracies(tmp_path)
+    assert re.findall(r"<th>(\w*)</th>", table) == ["Paper", "Random", "Actors", "LSTM"] and ">79.8<" in table
 
 
 @pytest.mark.parametrize("seconds, words", [(7.6, "8 s"), (200, "3 min 20 s"), (59.7, "1 min 0 s")])

@@ -30,7 +30,6 @@ from ser_utils import config, machine
 from ser_utils.data import corpus as corpora
 from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
-from ser_utils.evaluation.metrics import PROTOCOL_TITLES
 from ser_utils.features import audio, spectral
 from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, is_current, own_settings
@@ -184,11 +183,13 @@ def export_page(executed: Path, page: Page, site: Site, output: Path, folder: Pa
 
 def accuracies(root: Path) -> str:
     """Accuracy in per cent of a folder of runs by network and protocol, beside the paper's, as an HTML table."""
+    if not runs.find(root):
+        return ""
     table = tables.table2(root)
     table = table[table.folds > 0]
     shown = table.pivot_table(index="name", columns="protocol", values="accuracy", sort=False)
-    shown.insert(0, "The paper", table.groupby("name").paper_accuracy.first())
-    shown = shown.rename(columns=PROTOCOL_TITLES).rename_axis(index=None, columns=None)
+    shown.insert(0, "paper", table.groupby("name").paper_accuracy.first())
+    shown = shown.rename_axis(index=None, columns=None).rename(columns=str.capitalize)
     return shown.to_html(float_format="{:.1f}".format, na_rep="–", border=0)
 
 
@@ -198,7 +199,7 @@ def write_front_page(site: Site, failures: Sequence[Failure], rows: list[tuple[s
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES / "report"))  # escapes by hand
     text = environment.get_template("front.html.j2").render(
         site=site, failures=failures, provenance=rows, published=accuracies(RESULTS),
-        own=accuracies(run_root) if runs.find(run_root) else "")
+        own=accuracies(run_root))
     with atomic_write(output / "index.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -330,7 +331,7 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
                 begun = time.perf_counter()
                 page = next(page for page in pages if page.name == source.stem)
                 executed = output / "notebooks" / source.name
-                page.failure = execute(source, executed, {"PROFILE": profile})
+                page.failure = execute(source, executed, {} if profile == "quick" else {"PROFILE": profile})
                 export_page(executed, page, site, output, source.parent)
                 state = f"STOPPED at cell {page.failure.cell}" if page.failure else "done"
                 tqdm.write(f"  {source.stem:24s} {state} in {duration(time.perf_counter() - begun)}")
@@ -361,7 +362,7 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Pa
                 reads.write_text("")
                 executed = Path(scratch) / source.name
                 failure = execute(source, executed)
-                text = nbformat.writes(committed(nbformat.read(executed, as_version=4), reads.read_text().split("\n")))
+                text = nbformat.writes(committed(nbformat.read(executed, as_version=4), reads.read_text().splitlines()))
                 if not failure and len(text) > MOST_BYTES:
                     failure = Failure(source.stem, None, f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
                 if failure:

@@ -112,7 +112,7 @@ class Session:
         settings = config.from_dict(run.info["config"])
         clips = self.test_clips(run, right=None).sort_values("clip", ignore_index=True)
         logmel = self.logmel(list(clips["clip"]), settings.frames)
-        front, network = frontend.parts(run.model())
+        front, network = frontend.parts(frontend.load(run.dir))
         return explain.Inside(network, settings, clips, logmel, frontend.outputs(front, logmel))
 
     def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
@@ -160,7 +160,7 @@ class Session:
         """Per cent of each true emotion's test clips in the published folds, a confusion matrix a protocol."""
         with style.corpus_shown("ravdess"):
             found = _published(model)
-            figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.8), sharey=True, squeeze=False)
+            figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 4.2), sharey=True, squeeze=False)
             for axis, (protocol, directories) in zip(axes[0], found.items(), strict=True):
                 test = pd.concat(runs.read_predictions(d).query("subset == 'test'") for d in directories)
                 counts = metrics.confusion(test.label, test.prediction)
@@ -168,15 +168,15 @@ class Session:
                 ConfusionMatrixDisplay(shares, display_labels=EMOTIONS).plot(
                     ax=axis, cmap="Blues", im_kw={"vmin": 0, "vmax": 100}, colorbar=False, values_format=".0f",
                     xticks_rotation="vertical", text_kw={"fontsize": 7.5})
-                axis.set(title=f"{PROTOCOL_TITLES[protocol]}: {100 * counts.trace() / counts.sum():.1f} %",
-                         xlabel="Recognised as", ylabel="True emotion" if axis is axes[0, 0] else "")
+                axis.set(xlabel="Recognised as", ylabel="True emotion" if axis is axes[0, 0] else "")
+                axis.set_title(f"{PROTOCOL_TITLES[protocol]}\n{100 * counts.trace() / counts.sum():.1f} %", fontsize=10)
                 axis.grid(False)
             self.show(style.finish(figure), f"{model}_confusion")
 
 
 def _published(model: str) -> dict[str, list[Path]]:
-    """The folders of a network's published runs by protocol."""
-    found = {p: [d for d in runs.find(RESULTS) if d.parts[-3:-1] == (p, model)] for p in PROTOCOLS}
+    """The folders of a network's published runs by protocol, further seeds among them."""
+    found = {p: [d for d in runs.find(RESULTS, seeds=True) if d.parts[-3:-1] == (p, model)] for p in PROTOCOLS}
     return {protocol: directories for protocol, directories in found.items() if directories}
 
 
