@@ -1,14 +1,13 @@
-"""Grids that start in milliseconds, so that a test can kill many: forks of a process that has loaded Keras once.
+"""Trainings that start in milliseconds, so that a test can kill many: forks of a process that has loaded Keras once.
 
-``python nursery.py TASK`` (a pickle of configs, corpus and root) reads a line of JSON for each grid to start:
+``python nursery.py TASK`` (a pickle of configurations, store and root) reads a line of JSON for each time:
 
-- {"write": n, "bytes": b} kills its whole process group by SIGKILL while the n-th file is being written, as soon
-  as it holds b bytes; {"replace": n} just before the n-th file is put in its place; {"seconds": s} after that time;
+- {"write": n, "bytes": b} kills the process group by SIGKILL while the n-th file is being written, as soon as it holds
+  b bytes; {"replace": n} just before the n-th file is put in its place; {"seconds": s} after that time;
 - {"full": n}: from the n-th file on the disk is full;
-- {} lets it end, {"grids": 2} lets two of them end that work on the same folder at the same time.
+- {} lets it end, {"processes": 2} lets two of them train the same runs at the same time.
 
-It answers with a line of JSON: how each grid ended ("killed", "finished" or "failed"), and how many files were
-put in place. The networks are replaced by a tiny one; everything else is the real thing.
+It answers with a line of JSON: how each ended ("killed", "finished" or "failed"), and how many files were put in place.
 """
 
 import builtins
@@ -21,58 +20,12 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
-import types
 
-import keras
+from tiny import tiny_network
 
-from ser_utils.training import fit as training
-from ser_utils.training import grid
-
-
-def tiny_network(config, mean, std):
-    """A network of two dense layers in the place of the seven."""
-    network = keras.Sequential([
-        keras.layers.Rescaling(1 / 40, 1),
-        keras.layers.GlobalAveragePooling1D(),
-        keras.layers.Dropout(0.1, seed=config.seed),
-        keras.layers.Dense(160, activation="relu"),
-        keras.layers.Dense(8, activation="softmax", dtype="float32"),
-    ], name=config.model)
-    inputs = keras.Input((config.frames, config.features.n_mels))
-    return keras.Model(inputs, network(inputs))
-
-
-class Fork:
-    """Takes the place of ``subprocess.Popen``: the task of the command line, in a fork of this process."""
-
-    def __init__(self, command, stdout, stderr, text, env):
-        reader, writer = os.pipe()
-        self.pid, self.returncode = os.fork(), None
-        if self.pid == 0:
-            code = 1
-            try:
-                os.close(reader)
-                os.dup2(writer, 1)
-                os.dup2(stderr.fileno(), 2)
-                sys.stdout = open(1, "w", closefd=False)
-                os.environ.update(env)
-                code = grid._child(json.loads(command[-1]))
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        os.close(writer)
-        self.stdout = open(reader)
-
-    def wait(self):
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return self.returncode
-
-    def terminate(self):
-        if self.returncode is None:
-            os.kill(self.pid, signal.SIGTERM)
+from ser_utils.training import fit, frontend, runs
 
 
 def die():
@@ -96,7 +49,7 @@ class DyingFile(io.FileIO):
 
 
 def watch(moment, root, counts):
-    """Have this process and its forks die at a moment; ``counts`` is shared between them."""
+    """Have this process die at a moment; ``counts`` is shared between processes."""
     def count(what):
         with counts.get_lock():
             counts[what] += 1
@@ -104,7 +57,7 @@ def watch(moment, root, counts):
 
     def opened(file, mode="r", *arguments, **options):
         path = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else ""
-        if not set(mode) & set("wx") or not path.startswith(root) or path.endswith(".log"):
+        if not set(mode) & set("wx") or not path.startswith(root):
             return real(file, mode, *arguments, **options)
         number = count(0)
         if number >= moment.get("full", float("inf")):
@@ -116,9 +69,8 @@ def watch(moment, root, counts):
         return binary if "b" in mode else io.TextIOWrapper(binary)
 
     def replaced(source, target):
-        if os.fsdecode(target).startswith(root) and not os.fsdecode(target).endswith("timing.json"):
-            if count(1) == moment.get("replace"):
-                die()
+        if os.fsdecode(target).startswith(root) and count(1) == moment.get("replace"):
+            die()
         return replace(source, target)
 
     real, replace = io.open, os.replace
@@ -128,22 +80,19 @@ def watch(moment, root, counts):
         threading.Timer(moment["seconds"], die).start()
 
 
-def main():
-    with open(sys.argv[1], "rb") as file:
-        configs, corpus, root = pickle.load(file)
-    training.frontend.assemble = tiny_network
-    grid.subprocess = types.SimpleNamespace(Popen=Fork, PIPE=None)
-    for line in sys.stdin:
-        moment = json.loads(line)
-        counts = multiprocessing.Array("i", 2)
-        leaders = [start(configs, corpus, root, moment, counts) for _ in range(moment.get("grids", 1))]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) for leader in leaders]
-        ends = [{0: "finished", -signal.SIGKILL: "killed"}.get(code, "failed") for code in codes]
-        print(json.dumps({"ends": ends, "files": counts[1]}), flush=True)
+def train(configs, store, root):
+    waiting = list(configs)
+    while waiting:
+        config = waiting.pop(0)
+        try:
+            fit.run(config, store, root, progress=False)
+        except runs.RunBusy:
+            waiting.append(config)
+            time.sleep(0.05)
 
 
-def start(configs, corpus, root, moment, counts):
-    """Fork a grid off, in a process group of its own; its process id."""
+def start(configs, store, root, moment, counts):
+    """Fork a training off, in a process group of its own; its process id."""
     leader = os.fork()
     if leader:
         return leader
@@ -151,12 +100,25 @@ def start(configs, corpus, root, moment, counts):
     try:
         os.setsid()
         watch(moment, str(root), counts)
-        grid.train(configs, corpus, root, jobs=2, progress=False)
+        train(configs, store, root)
         code = 0
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def main():
+    with open(sys.argv[1], "rb") as file:
+        configs, store, root = pickle.load(file)
+    frontend.assemble, fit.SAVE_SECONDS = tiny_network, 0.0
+    for line in sys.stdin:
+        moment = json.loads(line)
+        counts = multiprocessing.Array("i", 2)
+        leaders = [start(configs, store, root, moment, counts) for _ in range(moment.get("processes", 1))]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) for leader in leaders]
+        ends = [{0: "finished", -signal.SIGKILL: "killed"}.get(code, "failed") for code in codes]
+        print(json.dumps({"ends": ends, "files": counts[1]}), flush=True)
 
 
 if __name__ == "__main__":

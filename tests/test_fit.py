@@ -10,21 +10,26 @@ import filelock
 import keras
 import numpy as np
 import pytest
+from tiny import tiny_network
 
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.data.folds import LeakError
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.paths import ROOT
-from ser_utils.training import fit, runs
+from ser_utils.training import fit, frontend, runs
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
                    warmup_epochs=1, ema=0.8)
 
 
-@pytest.fixture(autouse=True)
-def every_epoch_saved(monkeypatch):
-    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+@pytest.fixture(autouse=True, scope="module")
+def quick_trainings():
+    """Two dense layers in the place of the networks, and a state saved after every epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frontend, "assemble", tiny_network)
+        patch.setattr(fit, "SAVE_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero(finished):
 def test_the_saved_model_gives_the_written_predictions(finished, made_up):
     run = finished[0]
     data = fit.prepare(CONFIG, made_up)
-    predicted = fit.probabilities(run.model(), data.logmel[data.rows["test"]])
+    predicted = fit.probabilities(frontend.load(run.dir), data.logmel[data.rows["test"]])
     written = run.predictions.query("subset == 'test'")[PROBABILITIES].to_numpy()
     np.testing.assert_allclose(predicted, written, atol=2e-3)
 
@@ -84,7 +89,7 @@ def test_a_clip_is_judged_by_its_variants(made_up, tmp_path):
     run = fit.run(config, made_up, root=tmp_path, progress=False)
     runs.check(run.dir)
     data = fit.prepare(config, made_up)
-    model, clips = run.model(), data.logmel[data.rows["test"]]
+    model, clips = frontend.load(run.dir), data.logmel[data.rows["test"]]
     by_hand = np.mean([fit.probabilities(model, fit.copies([version])[0])
                        for version in model.get_layer("augment").variants(clips, 2)], axis=0)
     written = run.predictions.query("subset == 'test'")[PROBABILITIES].to_numpy()

@@ -160,7 +160,7 @@ def test_the_test_picked_epoch_is_the_best_on_test_of_the_very_same_training(lad
 
 
 def test_normalised_with_test_clips_means_all_clips(ladder, honest_data):
-    layer = ladder[0]["test_statistics"].model().get_layer("normalise")
+    layer = frontend.load(ladder[0]["test_statistics"].dir).get_layer("normalise")
     np.testing.assert_allclose(layer.mean, spectral.statistics(honest_data.logmel)[0], atol=1e-4)
 
 

@@ -79,4 +79,4 @@ def check_run(run: Run, store: FeatureStore) -> None:
     except ResultsError as error:
         raise LeakError(str(error)) from error
     if (run.dir / runs.WEIGHTS).exists():
-        check_model(run.model(), fit.prepare(configuration.from_dict(run.info["config"]), store))
+        check_model(frontend.load(run.dir), fit.prepare(configuration.from_dict(run.info["config"]), store))

@@ -70,7 +70,7 @@ def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) 
 
 def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
     """What a trained network hands to its last layer, (N, features), of log-mels (N, frames, bands) in dB."""
-    front, network = frontend.parts(run.model())
+    front, network = frontend.parts(frontend.load(run.dir))
     last = frontend.part(network, network.get_layer("predictions").input)
     return frontend.outputs(last, frontend.outputs(front, logmel))
 

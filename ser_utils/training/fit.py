@@ -22,15 +22,11 @@ from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.training import frontend, runs
-from ser_utils.training.runs import Run
+from ser_utils.training.runs import Run, RunBusy
 
 PREDICT_BATCH = 120
 LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].*"  # of a killed atomic_write
 SAVE_SECONDS = 1.0  # at least between two saved states, where epochs take a fraction of a second
-
-
-class RunBusy(RuntimeError):
-    """Another process is training this run."""
 
 
 @dataclasses.dataclass(frozen=True)

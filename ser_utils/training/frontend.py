@@ -1,5 +1,7 @@
 """From log-mel in dB to a network's input, and the whole model that training and prediction share."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import scipy.signal
@@ -7,6 +9,7 @@ from keras import ops
 
 from ser_utils import models
 from ser_utils.config import PAD_DB, RunConfig
+from ser_utils.training import runs
 from ser_utils.training.augment import Augment, SpecAugment
 
 
@@ -121,6 +124,21 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
         x = keras.layers.AveragePooling2D(config.pool, dtype="float32", name="pool")(x)
     network = models.build(config.model, tuple(x.shape[1:]), **config.options)
     return keras.Model(logmel, network(x), name=f"{config.model}_run")
+
+
+def load(directory: str | Path) -> keras.Model:
+    """The trained model of a run's folder: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds no weights, as the published ones do not.
+    """
+    path = Path(directory) / runs.WEIGHTS
+    if not path.exists():
+        raise FileNotFoundError(f"{directory} holds no {runs.WEIGHTS}: published runs come without weights. Train the "
+                                "run first (make grid).")
+    return keras.saving.load_model(path, compile=False)
 
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:

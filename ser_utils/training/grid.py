@@ -31,6 +31,7 @@ from ser_utils.training import processes, runs
 from ser_utils.training.processes import Processes, TaskError
 
 TRAIN = "ser_utils.training.fit:run"  # by name: Keras is loaded where a run is trained, not here
+TRAIN_ONE = "ser_utils.training.grid:_train_one"
 LOG = "train.log"
 RETRIES = 3    # on a cluster: times that a run is begun again after its worker was lost
 PATIENCE = 2   # seconds between two looks at the clock, and at runs under way elsewhere
@@ -132,7 +133,7 @@ def _here(jobs: int | None, most: int, root: Path) -> Iterator[tuple[int, Callab
         def submit(work, config, path, listen):
             directory = config.run_directory(root)
             directory.mkdir(parents=True, exist_ok=True)
-            return executor.submit(_train_one, work, config, path, root, log=directory / LOG, listen=listen)
+            return executor.submit(TRAIN_ONE, work, config, path, root, log=directory / LOG, listen=listen)
 
         yield executor.jobs, submit
         executor.shutdown(cancel=True)  # the budget is spent
@@ -184,7 +185,7 @@ def _train_there(work: str | Callable, config: RunConfig, path: Path) -> dict[st
         path = spectral.store_path(found, config.features)
     with tempfile.TemporaryDirectory(prefix="ser-") as scratch, Processes(1, threads=None) as executor:
         root = Path(scratch)
-        executor.submit(_train_one, work, config, path, root, log=root / LOG).result()
+        executor.submit(TRAIN_ONE, work, config, path, root, log=root / LOG).result()
         directory = config.run_directory(root)
         return {name: (directory / name).read_bytes() for name in (runs.WEIGHTS, *runs.FILES)}
 

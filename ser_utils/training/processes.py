@@ -1,14 +1,17 @@
 """An executor that gives each task a Python process of its own: a crash costs that task and no other."""
 
 import contextlib
+import importlib
 import os
 import pickle
+import pkgutil
 import signal
 import subprocess
 import sys
 import threading
 import traceback
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,13 +54,15 @@ class Processes:
     def __exit__(self, kind, *_) -> None:
         self.shutdown(cancel=kind is not None)
 
-    def submit(self, function, *args, log: Path | None = None, listen=None, **kwargs) -> Future:
-        """Call a module-level function in a new process.
+    def submit(self, function: str | Callable, *args, log: Path | None = None, listen=None, **kwargs) -> Future:
+        """Call a module-level function, or one named "module:function", in a new process.
 
         ``log`` is the file for all that it prints; ``listen`` is called with what it passes to :func:`say`, in a
         thread of its own. The future holds its result, or a :class:`TaskError` with the end of the log.
         """
-        return self._pool.submit(self._run, pickle.dumps((function, args, kwargs)), log, listen)
+        main = getattr(sys.modules["__main__"].__spec__, "name", None)  # of python -m NAME
+        task = pickle.dumps(main) + pickle.dumps((function, args, kwargs))
+        return self._pool.submit(self._run, task, log, listen)
 
     def _run(self, task: bytes, log: Path | None, listen):
         with self._lock:
@@ -129,18 +134,23 @@ def _child() -> None:
     os.dup2(2, 1)  # whatever prints, prints to the log
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    function, args, kwargs = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _send("result", function(*args, **kwargs))
+        if main := pickle.load(sys.stdin.buffer):
+            sys.modules["__main__"] = importlib.import_module(main)  # what was pickled from there is found here
+        function, args, kwargs = pickle.load(sys.stdin.buffer)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        function = pkgutil.resolve_name(function) if isinstance(function, str) else function
+        answer = "result", function(*args, **kwargs)
     except Exception as error:
         traceback.print_exc()
-        sys.stderr.flush()
-        _send("error", type(error).__name__)
+        answer = "error", type(error).__name__
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _send(*answer)
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read(1)  # returns when the other end is closed
+    os.read(0, 1)  # returns when the other end is closed
     os._exit(143)
 
 

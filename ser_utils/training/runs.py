@@ -31,6 +31,10 @@ RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameter
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
+class RunBusy(RuntimeError):
+    """Another process is training this run."""
+
+
 class PublishError(ValueError):
     """A run that must not be published; the message says why."""
 
@@ -58,22 +62,6 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """One row a validation or test clip: clip, subset, label and the eight probabilities."""
         return read_predictions(self.dir)
-
-    def model(self):
-        """The trained Keras model: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
-
-        Raises
-        ------
-        FileNotFoundError
-            The folder holds no weights, as the published ones do not.
-        """
-        import keras
-
-        path = self.dir / WEIGHTS
-        if not path.exists():
-            raise FileNotFoundError(f"{self.dir} holds no {WEIGHTS}: published runs come without weights. "
-                                    "Train the run first (make grid).")
-        return keras.saving.load_model(path, compile=False)
 
 
 def holds(directory: str | Path, config) -> bool:

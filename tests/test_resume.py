@@ -1,0 +1,115 @@
+"""Whatever kills a training, it goes on from its last epoch and ends with the same run."""
+
+import dataclasses
+import json
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_fit import CONFIG
+
+from ser_utils.training import runs
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 and fork are POSIX")
+EPOCHS = 4
+FILES = EPOCHS + 4  # that a run puts in place: a state an epoch, and in the end weights, predictions, history, run.json
+
+
+class Nursery:
+    """Tiny trainings that can be killed at chosen moments (see ``nursery.py``)."""
+
+    def __init__(self, folder, store):
+        self.configs = [dataclasses.replace(CONFIG, epochs=EPOCHS, protocol=name) for name in ("random", "actors")]
+        self.root = folder / "runs"
+        (folder / "task.pickle").write_bytes(pickle.dumps((self.configs, store, self.root)))
+        self.process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py")),
+                                         str(folder / "task.pickle")], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.expected = self.train(), self.results()
+        assert self.expected[0] == (["finished"], 2 * FILES) and len(self.expected[1]) == 2
+
+    def train(self, **moment):
+        """Train and wait for the end: how it ended and how many files were put in place."""
+        print(json.dumps(moment), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        return answer["ends"], answer["files"]
+
+    def epochs(self):
+        """Epochs that are safe on the disk by run, all of them for a finished one. Every file must be whole."""
+        found = {}
+        for path in sorted(self.root.glob("*/*/*/fold*")):
+            found[path] = 0
+            if (path / "state.npz").exists():
+                with np.load(path / "state.npz") as state:
+                    assert all(state[name] is not None for name in state.files)  # checksums
+                    found[path] = len(json.loads(str(state["note"]))["rows"])
+            if (path / "run.json").exists():
+                found[path] = runs.read(path)["epochs"]
+        return found
+
+    def results(self):
+        """History, predictions and scores of every finished run."""
+        done = [config.run_directory(self.root) for config in self.configs if runs.is_finished(config, self.root)]
+        return {path: [(path / "history.csv").read_text(), (path / "predictions.csv").read_text(),
+                       runs.Run(path).info["metrics"]] for path in done}
+
+
+@pytest.fixture(scope="module")
+def whole_nursery(made_up, tmp_path_factory):
+    found = Nursery(tmp_path_factory.mktemp("nursery"), made_up)
+    yield found
+    found.process.stdin.close()
+    found.process.wait()
+
+
+@pytest.fixture
+def nursery(whole_nursery):
+    shutil.rmtree(whole_nursery.root, ignore_errors=True)
+    return whole_nursery
+
+
+def moments(seed):
+    """Random moments to kill a training at: mostly while it writes, anywhere in a file, else at any time."""
+    chance = random.Random(seed)
+    while True:
+        yield chance.choice([
+            {"write": chance.randint(1, 6), "bytes": int(10 ** chance.uniform(0, 5.4))},
+            {"write": chance.randint(1, 6), "bytes": int(10 ** chance.uniform(0, 5.4))},
+            {"replace": chance.randint(1, 6)},
+            {"seconds": chance.uniform(0.3, 1.5)},
+        ])
+
+
+def test_a_training_killed_ten_times_loses_no_epoch_and_ends_with_the_same_runs(nursery):
+    kills, before = 0, {}
+    for moment in moments(seed=1):
+        (end,), _ = nursery.train(**moment)
+        safe = nursery.epochs()
+        assert all(safe[path] >= epochs for path, epochs in before.items()), moment
+        before = safe
+        if end == "finished":
+            assert nursery.results() == nursery.expected[1]
+            shutil.rmtree(nursery.root)
+            before = {}
+        kills += end == "killed"
+        if kills == 10:
+            break
+        assert end in ("killed", "finished")
+    assert nursery.train()[0] == ["finished"] and nursery.results() == nursery.expected[1]
+    assert not list(nursery.root.glob("**/.*-*")), "half-written files are left behind"
+
+
+def test_two_at_once_share_the_work_and_train_no_run_twice(nursery):
+    assert nursery.train(processes=2) == (["finished", "finished"], 2 * FILES)
+    assert nursery.results() == nursery.expected[1]
+
+
+def test_a_full_disk_stops_the_training_and_spoils_nothing(nursery):
+    ends, files = nursery.train(full=5)
+    assert ends == ["failed"] and files == 4 and sum(nursery.epochs().values()) == 4
+    assert nursery.train()[0] == ["finished"] and nursery.results() == nursery.expected[1]

@@ -1,0 +1,39 @@
+"""What tests have their processes do in the place of training."""
+
+import os
+import signal
+import tempfile
+import time
+
+from fakes import fake_run
+
+from ser_utils.training import runs
+
+
+def run(config, store, root, progress=False, on_epoch=None):
+    """A run that is made up in a moment; ``config.variant`` may ask for something worse."""
+    directory = config.run_directory(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    if config.variant == "busy" and not (directory / "waited").exists():
+        (directory / "waited").touch()
+        raise runs.RunBusy(f"Another process is training {config.name}.")
+    if config.variant == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.variant == "fails":
+        raise ValueError("no such network")
+    if config.variant == "long":
+        (directory / "pid").write_text(str(os.getpid()))
+        time.sleep(600)
+    on_epoch({"epoch": config.epochs})
+    (directory / "pid").write_text(str(os.getpid()))
+    (directory / runs.WEIGHTS).write_bytes(b"weights")
+    with tempfile.TemporaryDirectory() as folder:
+        made = fake_run(folder, config.protocol, config.model, config.fold, profile="smoke", corpus="synthetic")
+        info = runs.Run(made).info | {"config_hash": config.hash, "seed": config.seed}
+        return runs.write(directory, info, runs.read_history(made), runs.read_predictions(made))
+
+
+def echo(value):
+    """What it was given."""
+    print("printed")
+    return value
