@@ -5,7 +5,7 @@ They follow from the files of runs alone. ``python -m ser_utils.evaluation.table
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,38 +40,45 @@ def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     Raises ResultsError if a finished run's file is missing or damaged.
     """
     ran = runs.table(root, references=True, seeds=True)
-    done = runs.predictions(root, subset=None, references=True, seeds=True)
-    others = in_order(set(ran.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())
     rows = []
-    for protocol in in_order({*PROTOCOLS, *ran.protocol}, PROTOCOLS):
-        mine = done[done.protocol == protocol]
-        networks, test = mine[~mine.model.isin(list(REFERENCE_NAMES))], mine[mine.subset == "test"]
-        joint, count = metrics.ensembles(networks)
-        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
-        parts = [("network", model, model_name(model), model, test[test.model == model])
-                 for model in [*MODEL_NAMES, *others]]
-        parts += [("averaged", f"{model}_x{members.seed.nunique()}", f"{name} × {members.seed.nunique()}", model,
-                   metrics.ensemble(members, over="seed"))
-                  for _, model, name, _, members in parts if _same_seeds(members)]
-        parts += [("ensemble", model, name.replace("Ensemble", whole), None, joint[joint.model == model])
-                  for model, name in metrics.ENSEMBLE_NAMES.items()]
-        parts += [("reference", model, name, model, test[test.model == model])
-                  for model, name in REFERENCE_NAMES.items()]
-        for group, model, name, source, answers in parts:
-            if answers.empty and model not in MODEL_NAMES:
-                continue
-            sources = ran[(ran.protocol == protocol) & (ran.model.isin(networks.model) if source is None
-                                                        else ran.model == source)]
-            paper = TABLE2.get(source, (np.nan,) * len(METRICS))
-            rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
-                        | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
-                        | figures(answers, protocol)
-                        | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique(),
-                           "profile": ", ".join(sorted(set(sources.profile.astype(str)))),
-                           "corpus": ", ".join(sorted(set(sources.corpus.astype(str))))})
+    for protocol, group, model, name, answers in _answers(root):
+        members = [model.rsplit("_x", 1)[0]] if group != "ensemble" else list(MODEL_NAMES)
+        sources = ran[(ran.protocol == protocol) & ran.model.isin(members)]
+        paper = TABLE2.get(members[0] if len(members) == 1 else "", (np.nan,) * len(METRICS))
+        rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
+                    | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
+                    | figures(answers, protocol)
+                    | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique(),
+                       "profile": ", ".join(sorted(set(sources.profile.astype(str)))),
+                       "corpus": ", ".join(sorted(set(sources.corpus.astype(str))))})
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("folds"), "difference", table.accuracy - table.paper_accuracy)
     return table
+
+
+def _answers(root: str | Path) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
+    """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
+    done = runs.predictions(root, subset=None, references=True, seeds=True)
+    others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())
+    for protocol in in_order({*PROTOCOLS, *done.protocol}, PROTOCOLS):
+        mine = done[done.protocol == protocol]
+        test = mine[mine.subset == "test"]
+        of = {model: test[test.model == model] for model in [*MODEL_NAMES, *others, *REFERENCE_NAMES]}
+        joint, count = metrics.ensembles(mine)
+        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
+        for model in [*MODEL_NAMES, *others]:
+            if model in MODEL_NAMES or len(of[model]):
+                yield protocol, "network", model, model_name(model), of[model]
+        for model in [*MODEL_NAMES, *others]:
+            if _same_seeds(of[model]):
+                count = of[model].seed.nunique()
+                yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
+                       metrics.ensemble(of[model], over="seed"))
+        for model, name in metrics.ENSEMBLE_NAMES.items() if len(joint) else ():
+            yield protocol, "ensemble", model, name.replace("Ensemble", whole), joint[joint.model == model]
+        for model in REFERENCE_NAMES:
+            if len(of[model]):
+                yield protocol, "reference", model, model_name(model), of[model]
 
 
 def _same_seeds(predictions: pd.DataFrame) -> bool:
@@ -173,6 +180,51 @@ def table2_markdown(table: pd.DataFrame) -> str:
     if reduced:
         notes.append(f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results.")
     return "".join(f"> **{note}**\n\n" for note in notes) + markdown(shown, ("Protocol", "Model"))
+
+
+def by_emotion(root: str | Path = RESULTS) -> pd.DataFrame:
+    """Recall of each emotion in per cent for the finished rows of :func:`table2`: protocol, name, eight emotions."""
+    rows = [{"protocol": protocol, "name": name}
+            | dict(zip(EMOTIONS, 100 * metrics.per_class_recall(answers.label, answers.prediction), strict=True))
+            for protocol, _, _, name, answers in _answers(root) if len(answers)]
+    return pd.DataFrame(rows, columns=["protocol", "name", *EMOTIONS])
+
+
+def results_readme(root: str | Path = RESULTS) -> str:
+    """The text of ``results/README.md``: every table of a folder of runs in Markdown, with how it was made."""
+    def shown(table, **names):
+        text = table[list(names)].rename(columns=names)
+        return markdown(text.map(lambda value: _number(value) if isinstance(value, float) else value),
+                        ("Protocol", "Model"))
+
+    both = {"protocol": "Protocol", "name": "Model"}
+    return "\n".join([
+        "# Results\n",
+        "Made by `python -m ser_utils.report.publish` from the files of the runs beside this page; changes by hand are "
+        "lost. `make table2` prints the first table anew.\n",
+        "Each run lies in `<protocol>/<model>/fold<k>/` (further seeds: `fold<k>-seed<s>`): `run.json` says how it was "
+        "trained and what it reached, `history.csv` holds its epochs, `predictions.csv` the probabilities of every "
+        "validation and test clip.\n",
+        "## Table 2, the paper's and ours\n",
+        "In per cent: means over the finished folds, over seeds within a fold (*6/6 × 2*: two seeds). Precision, "
+        "recall (UAR) and F1 are macro averages. The interval is a bootstrap over test clips, under `actors` over "
+        "actors; with several seeds it holds their chance, too. *× 2* are two trainings of one network, averaged; "
+        "ensembles average the seven networks, all alike or weighted by each fold's validation clips; references are "
+        "no deep networks.\n",
+        table2_markdown(table2(root)),
+        "## Recall by emotion\n",
+        "Per cent of each emotion's test clips that are recognised.\n",
+        shown(by_emotion(root), **both, **{emotion: emotion for emotion in EMOTIONS}),
+        "## With its twin in training, and without\n",
+        "Accuracy in per cent on the test clips of `random` whose other take is in training, and on the others.\n",
+        shown(by_twin(root), name="Model", twin="Twin in training", alone="Twin elsewhere", difference="Difference",
+              twin_clips="Clips with", alone_clips="Clips without"),
+        "## From training to test\n",
+        "Accuracy in per cent, first seeds: augmented training clips and validation clips over the last tenth of the "
+        "epochs, validation clips with test-time augmentation, test clips.\n",
+        shown(gaps(root), **both, train="Training", val_end="Validation, last epochs", val="Validation",
+              test="Test", paper_accuracy="Paper"),
+    ])
 
 
 # --------------------------------------------------------- where accuracy is made and lost; others, people
