@@ -1,6 +1,5 @@
 """The machine: how a training process is to use it, and what a result was made with."""
 
-import json
 import os
 import platform
 import subprocess
@@ -67,14 +66,7 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str:
-    """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout.
-
-    In an unpacked bundle (see :mod:`ser_utils.training.bundle`) it is that of the checkout it was made from.
-    """
-    try:
-        return json.loads((ROOT / "bundle.json").read_text())["revision"]
-    except FileNotFoundError:
-        pass
+    """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout."""
 
     def git(*words):
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout

@@ -110,7 +110,8 @@ def test_a_machine_without_audio_libraries_or_tensorflow_trains_from_a_file_of_f
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("librosa", "soundfile", "soxr", "tensorflow", "numba", "matplotlib"):
+        if name.split(".")[0] in ("librosa", "soundfile", "soxr", "tensorflow", "numba", "matplotlib", "seaborn",
+                                  "statsmodels", "optuna", "pooch", "distributed", "IPython", "papermill"):
             raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
 sys.meta_path.insert(0, Block())
 """)

@@ -234,19 +234,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def features_of(profile: str, features: Path | None = None) -> tuple[str, Path]:
     """The corpus ("ravdess" or "synthetic") and the file of features to train a profile from.
 
-    ``features`` names a file; without it the corpus is looked for and its features are extracted where missing.
+    ``features`` names a file, which is written from the recordings if it is not there; without it the corpus is looked
+    for and its features are extracted where missing.
 
     Raises
     ------
     FileNotFoundError, ValueError, AudioError
         See ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
     """
-    if features:
+    if features and features.exists():
         return spectral.read(features).corpus, features
     found = corpora.for_profile(profile)
     settings = configuration.PROFILES[profile].features
-    spectral.extract(found, settings)
-    return found.kind, spectral.store_path(found, settings)
+    store = spectral.extract(found, settings)
+    if features:
+        spectral.write(store, features)
+    return found.kind, features or spectral.store_path(found, settings)
 
 
 @contextlib.contextmanager
