@@ -17,24 +17,11 @@ from keras import layers, ops
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from ser_utils import models
+from ser_utils import EMOTIONS, models
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
-from ser_utils.data.ravdess import EMOTIONS
-
-BATCH = 64
-
+from ser_utils.training.frontend import outputs, part
 
 # --- The parts of a trained model --------------------------------------------------------------------------
-
-
-def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
-    return part(model, model.layers[-2].output), model.layers[-1]
-
-
-def part(network: keras.Model, output) -> keras.Model:
-    """The network up to a tensor, or to each of a list of tensors."""
-    return keras.Model(network.inputs[0], output)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +77,6 @@ class Inside:
             if len(mine):
                 rows.append(int(mine[np.lexsort((-sure[mine], ~right[mine]))[0]]))
         return rows
-
-
-def outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray | list[np.ndarray]:
-    """What a model makes of inputs (N, ...), in batches, float32: one array, or a list for several outputs."""
-    found = [model(inputs[start : start + BATCH], training=False) for start in range(0, len(inputs), BATCH)]
-
-    def join(pieces):
-        return np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces])
-
-    return [join(pieces) for pieces in zip(*found, strict=True)] if isinstance(found[0], list) else join(found)
 
 
 def gradients(function: Callable, values: Sequence) -> list[np.ndarray]:
@@ -180,51 +157,6 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
 # --- AlexNet: the first filters ----------------------------------------------------------------------------
 
 
-def strengths(network: keras.Model, layer: str = "conv1") -> np.ndarray:
-    """How strongly each filter (filters,) of a layer acts: its norm times the gain of its batch normalisation."""
-    kernels, norm = ops.convert_to_numpy(network.get_layer(layer).kernel), network.get_layer(f"{layer}_bn")
-    gamma, variance = (ops.convert_to_numpy(v) for v in (norm.gamma, norm.moving_variance))
-    return np.sqrt((kernels**2).sum(axis=(0, 1, 2))) * np.abs(gamma) / np.sqrt(variance + norm.epsilon)
-
-
-def first_filters(network: keras.Model, layer: str = "conv1") -> np.ndarray:
-    """Kernels (filters, frames, bins) of a layer that sees the image itself, the strongest first."""
-    kernels = np.moveaxis(ops.convert_to_numpy(network.get_layer(layer).kernel)[:, :, 0, :], -1, 0)
-    return kernels[np.argsort(-strengths(network, layer))]
-
-
-def modulation_response(kernels: np.ndarray, size: int = 32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency response of kernels (filters, frames, bins): the magnitude of the 2-D Fourier transform.
-
-    Returns
-    -------
-    rates : (size,) cycles a frame, from -0.5 to 0.5. Above 0 the ripples fall in frequency as time goes on,
-        below 0 they rise (the sign of Chi, Ru and Shamma 2005).
-    scales : (size / 2 + 1,) cycles a bin, from 0 to 0.5.
-    magnitude : (filters, rates, scales).
-    """
-    spectrum = np.abs(np.fft.rfft2(kernels, (size, size), axes=(1, 2)))
-    rates = np.fft.fftfreq(size)
-    order = np.argsort(rates)
-    return rates[order], np.fft.rfftfreq(size), spectrum[:, order]
-
-
-def layer_response(network: keras.Model, layer: str = "conv1") -> np.ndarray:
-    """Mean response (rates, scales) of a layer's filters, each of unit norm and weighted with its strength."""
-    kernels = first_filters(network, layer)
-    norms = np.sqrt((kernels**2).sum(axis=(1, 2), keepdims=True))
-    weights = -np.sort(-strengths(network, layer))
-    return np.average(modulation_response(kernels / norms)[2], axis=0, weights=weights)
-
-
-def strongest_maps(view: Inside, row: int, count: int = 4, layer: str = "conv1") -> np.ndarray:
-    """Where the ``count`` strongest filters of a layer answer to a clip: (count, steps, rows), padding included."""
-    order = np.argsort(-strengths(view.network, layer))[:count]
-    maps = outputs(part(view.network, view.network.get_layer(f"{layer}_relu").output),
-                   view.images[[row]])[0]
-    return np.moveaxis(maps[..., order], -1, 0)
-
-
 @dataclasses.dataclass(frozen=True)
 class Units:
     """What a frame and a bin of an image mean.
@@ -250,232 +182,6 @@ def units(features: FeatureConfig, pool: int = 1) -> Units:
                  step / (mels[3] - mels[2]), centres)
 
 
-# --- ResNet: with and without the skip ---------------------------------------------------------------------
-
-
-def plain_and_residual(shape: tuple[int, int, int], depth: int, width: float, seed: int = 0) -> dict:
-    """Two ResNets, "plain" and "residual": the same layers from the same random numbers, without and with x + ."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        networks = {}
-        for name, skip in (("plain", False), ("residual", True)):
-            keras.utils.set_random_seed(seed)
-            networks[name] = models.build("resnet", shape, depth=depth, width=width, skip=skip, dropout=0.0)
-        return networks
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def residual_shares(network: keras.Model, images: np.ndarray) -> pd.DataFrame:
-    """What each block of a ResNet adds to what it passes on: the size of F(x) relative to that of the shortcut.
-
-    Returns
-    -------
-    A row a block: ``block``, ``share``, the norm of F(x) over that of the shortcut, and ``kind``, "x" where the
-    shortcut is the block's input, "projection" where it is a 1 x 1 convolution of it. Means over the images.
-    """
-    joins = [layer for layer in network.layers if isinstance(layer, layers.Add)]
-    tensors = [tensor for join in joins for tensor in join.input]
-    found = outputs(part(network, tensors), images)
-    rows = []
-    for number, join in enumerate(joins):
-        shortcut, added = (np.sqrt((maps**2).sum(axis=(1, 2, 3))) for maps in found[2 * number : 2 * number + 2])
-        block = join.name.removesuffix("_add")
-        projected = any(layer.name == f"{block}_0" for layer in network.layers)
-        rows.append({"block": block, "share": float((added / np.maximum(shortcut, 1e-9)).mean()),
-                     "kind": "projection" if projected else "x"})
-    return pd.DataFrame(rows)
-
-
-def gradient_norms(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Norm of the loss's gradient for every convolution, on one batch, as training sees it.
-
-    The 1 x 1 convolutions on the skips are left out: the plain network has none.
-
-    Returns
-    -------
-    A row a convolution, from input to output: ``layer``, ``depth`` (1 is the first), ``norm``.
-    """
-    variables = network.trainable_variables
-    state = [v.value for v in network.non_trainable_variables]
-    targets = ops.one_hot(labels, len(EMOTIONS))
-
-    def loss(values):
-        predicted, _ = network.stateless_call(values, state, ops.convert_to_tensor(images), training=True)
-        return ops.mean(keras.losses.categorical_crossentropy(targets, predicted))
-
-    found = dict(zip((v.path for v in variables), gradients(loss, [v.value for v in variables]), strict=True))
-    rows = []
-    for layer in network.layers:
-        if isinstance(layer, layers.Conv2D) and not re.search(r"_0$", layer.name):
-            norm = float(np.linalg.norm(found[layer.kernel.path]))
-            rows.append({"layer": layer.name, "depth": len(rows) + 1, "norm": norm})
-    return pd.DataFrame(rows)
-
-
-def train_briefly(networks: dict[str, keras.Model], images: np.ndarray, labels: np.ndarray, epochs: int,
-                  learning_rate: float = 0.02, batch_size: int = 32, seed: int = 0
-                  ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train each network for a few epochs on the same batches, by gradient descent with momentum 0.9.
-
-    Returns
-    -------
-    losses : ``network``, ``step`` (1 is the first batch), ``loss`` on that batch before its step.
-    norms : ``gradient_norms`` of the first batch, with the columns ``network`` and ``moment``: "before
-        training" and "after training".
-    """
-    class Losses(keras.callbacks.Callback):
-        """The loss of each batch, from Keras's mean over the batches of the epoch so far."""
-
-        def on_train_batch_end(self, batch, logs=None):
-            total = (batch + 1) * logs["loss"]
-            before = self.total if batch else 0.0
-            self.total = total
-            losses.append({"network": name, "step": len(losses) + 1 - first, "loss": total - before})
-
-    losses, norms = [], []
-    few = epochs * len(images) // batch_size < 20  # compiling a graph would take longer than these steps
-    count = len(images) // batch_size * batch_size
-    for name, network in networks.items():
-        first = len(losses)
-        keras.utils.set_random_seed(seed)  # the order of the batches
-        network.compile(keras.optimizers.SGD(learning_rate, momentum=0.9), "sparse_categorical_crossentropy",
-                        run_eagerly=few)
-        for moment in ("before training", "after training"):
-            if moment == "after training":
-                network.fit(images[:count], labels[:count], batch_size, epochs, verbose=0, callbacks=[Losses()])
-            found = gradient_norms(network, images[:batch_size], labels[:batch_size])
-            norms.append(found.assign(network=name, moment=moment))
-    return pd.DataFrame(losses), pd.concat(norms, ignore_index=True)
-
-
-# --- Inception: the branches of a module -------------------------------------------------------------------
-
-
-def branches(network: keras.Model, module: str) -> dict[str, keras.Model]:
-    """The branches of an Inception module, "1×1 → 1×7 → 7×1" or the like -> network up to its output.
-
-    Raises
-    ------
-    ValueError
-        The network has no such module; the message lists those it has.
-    """
-    joins = [layer.name.removesuffix("_join") for layer in network.layers
-             if re.fullmatch(r"mixed\d+_join", layer.name)]
-    if module not in joins:
-        raise ValueError(f"There is no module {module!r}; choose from {', '.join(joins)}.")
-    found = {}
-    for tensor in network.get_layer(f"{module}_join").input:
-        last = tensor._keras_history.operation.name
-        prefix = "_".join(last.split("_")[:2])
-        steps = ["3×3 mean" if isinstance(layer, layers.AveragePooling2D) else "3×3 maximum"
-                 if isinstance(layer, layers.MaxPooling2D) else "×".join(map(str, layer.kernel_size))
-                 for layer in network.layers if _belongs(layer.name, prefix) and hasattr(layer, "strides")]
-        found[" → ".join(steps)] = part(network, tensor)
-    return found
-
-
-def _belongs(layer: str, branch: str) -> bool:
-    """Whether a layer is of a branch: ``mixed4_7x7_2`` is of ``mixed4_7x7``, ``mixed4_7x7dbl_2`` is not."""
-    return layer == branch or layer.startswith(f"{branch}_")
-
-
-def branch_maps(branches: dict[str, keras.Model], images: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs (N, height, width, channels) of all branches, computed together."""
-    first = next(iter(branches.values()))
-    together = part(first, [branch.output for branch in branches.values()])
-    return dict(zip(branches, outputs(together, images), strict=True))
-
-
-def receptive_field(branch: keras.Model, images: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """How strongly each point of the image acts on one point of a branch's output, in the middle of the map.
-
-    The size of the gradient, averaged over images and channels: the effective receptive field of Luo et al. 2016.
-
-    Returns
-    -------
-    field : (frames, bins), summing to 1.
-    place : the frame and the bin of the image that lie under the chosen point.
-    """
-    height, width = branch.output.shape[1:3]
-    chosen = np.zeros((1, height, width, 1), np.float32)
-    chosen[0, height // 2, width // 2] = 1
-    (slopes,) = gradients(lambda values: ops.sum(ops.cast(branch(values[0], training=False), "float32") * chosen),
-                          [images])
-    field = np.abs(slopes[..., 0]).mean(axis=0)
-    place = []
-    for size, cells in zip(images.shape[1:3], (height, width), strict=True):
-        stride = 2 ** round(np.log2(size / cells))
-        place.append(min(cells // 2 * stride + stride // 2, size - 1))
-    return field / max(field.sum(), 1e-12), tuple(place)
-
-
-def spread(field: np.ndarray) -> tuple[float, float]:
-    """Standard deviation of a receptive field along time and frequency, in frames and bins."""
-    found = []
-    for axis in (0, 1):
-        weight = field.sum(axis=1 - axis)
-        place = np.arange(len(weight))
-        mean = (weight * place).sum() / weight.sum()
-        found.append(float(np.sqrt((weight * (place - mean) ** 2).sum() / weight.sum())))
-    return tuple(found)
-
-
-def mean_activation(maps: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Mean over bins and the frames of speech of maps (N, height, width, channels): (N, channels)."""
-    weight = _cells(images, maps.shape[1])
-    return np.einsum("nt,nthc->nc", weight, maps) / (weight.sum(axis=1, keepdims=True) * maps.shape[2])
-
-
-def _cells(images: np.ndarray, height: int) -> np.ndarray:
-    """Frames of speech in each of the ``height`` rows of a map, (N, height)."""
-    stride = 2 ** round(np.log2(images.shape[1] / height))
-    frames = np.pad(speech(images).astype(float), ((0, 0), (0, max(0, height * stride - images.shape[1]))))
-    return frames[:, : height * stride].reshape(len(images), height, stride).sum(axis=2)
-
-
-def by_emotion(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean over the clips of each emotion, (8, features), of values (N, features) standardised over all clips.
-
-    An emotion without clips is nan.
-    """
-    standard = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
-    means = [standard[labels == label].mean(axis=0) if (labels == label).any() else np.full(values.shape[1], np.nan)
-             for label in range(len(EMOTIONS))]
-    return np.array(means)
-
-
-def choosiest(values: np.ndarray, labels: np.ndarray) -> int:
-    """The channel of values (N, channels) that tells the emotions apart best: variance between over within."""
-    kinds = np.unique(labels)
-    means = np.array([values[labels == kind].mean(axis=0) for kind in kinds])
-    within = np.mean([values[labels == kind].var(axis=0) for kind in kinds], axis=0)
-    return int(np.argmax(means.var(axis=0) / (within + 1e-9)))
-
-
-def strongest_patches(maps: np.ndarray, images: np.ndarray, channel: int, count: int, size: tuple[int, int]
-                      ) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
-    """What a channel of maps (N, height, width, channels) answers to most: one patch of each of ``count`` images.
-
-    Answers to padding do not count.
-    Returns the image's number, the patch (frames, bins) of ``size`` around the strongest answer, and the
-    patch's first frame and bin. Patches are moved inwards at the edges of the image.
-    """
-    inside = _cells(images, maps.shape[1]) > 0
-    flat = np.where(inside[:, :, None], maps[..., channel], -np.inf).reshape(len(maps), -1)
-    found = []
-    for number in np.argsort(-flat.max(axis=1), kind="stable")[:count]:
-        peak = np.unravel_index(flat[number].argmax(), maps.shape[1:3])
-        start = []
-        for axis in (0, 1):
-            limit = images.shape[1 + axis]
-            stride = 2 ** round(np.log2(limit / maps.shape[1 + axis]))
-            middle = peak[axis] * stride + stride // 2
-            start.append(int(np.clip(middle - size[axis] // 2, 0, max(limit - size[axis], 0))))
-        patch = images[number, start[0] : start[0] + size[0], start[1] : start[1] + size[1], 0]
-        found.append((int(number), patch, tuple(start)))
-    return found
 
 
 # --- VGG: Grad-CAM -----------------------------------------------------------------------------------------

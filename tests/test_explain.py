@@ -41,17 +41,17 @@ def test_parts_make_up_the_model():
     config = RunConfig("smoke", "synthetic", "random", "lstm", 0, pool=4, options={"width": 0.125})
     model = frontend.assemble(config, np.zeros(80), np.ones(80))
     logmel = RNG.normal(-40, 10, size=(2, 160, 80)).astype(np.float32)
-    front, network = explain.parts(model)
+    front, network = frontend.parts(model)
     assert network.name == "lstm"
     expected = model.predict_on_batch(logmel)
-    np.testing.assert_allclose(explain.outputs(network, explain.outputs(front, logmel)), expected, atol=1e-6)
+    np.testing.assert_allclose(frontend.outputs(network, frontend.outputs(front, logmel)), expected, atol=1e-6)
 
 
 def test_outputs_join_batches_in_order():
     inputs = keras.Input((2,))
     doubled = keras.Model(inputs, [inputs * 2, inputs + 1])
-    values = np.arange(2 * explain.BATCH + 6, dtype=np.float32).reshape(-1, 2)
-    first, second = explain.outputs(doubled, values)
+    values = np.arange(14, dtype=np.float32).reshape(-1, 2)
+    first, second = frontend.outputs(doubled, values, batch_size=3)
     np.testing.assert_array_equal(first, 2 * values)
     np.testing.assert_array_equal(second, values + 1)
 
@@ -123,57 +123,6 @@ def test_deletion_hurts_where_the_network_looks():
 # --- AlexNet -----------------------------------------------------------------------------------------------
 
 
-def test_filters_come_with_the_strongest_first(networks):
-    network = networks["alexnet"]
-    layer, norm = network.get_layer("conv1"), network.get_layer("conv1_bn")
-    gamma = np.ones(layer.filters, np.float32)
-    gamma[5] = 30
-    kept = norm.get_weights()
-    norm.set_weights([gamma, *kept[1:]])
-    found = explain.first_filters(network)
-    norm.set_weights(kept)
-    np.testing.assert_array_equal(found[0], ops.convert_to_numpy(layer.kernel)[:, :, 0, 5])
-    assert found.shape == (layer.filters, 11, 11)
-
-
-def ripple(rate, scale, size=16):
-    """A ripple of ``rate`` cycles a frame and ``scale`` cycles a bin; it falls where both are positive."""
-    frame, band = np.mgrid[:size, :size]
-    return np.cos(2 * np.pi * (rate * frame + scale * band))
-
-
-@pytest.mark.parametrize("rate, scale", [(0.125, 0.25), (-0.25, 0.125), (0.25, 0.0)])
-def test_modulation_response_finds_a_ripple(rate, scale):
-    rates, scales, magnitude = explain.modulation_response(ripple(rate, scale)[None])
-    place = np.unravel_index(magnitude[0].argmax(), magnitude[0].shape)
-    assert abs(rates[place[0]]) == abs(rate) and scales[place[1]] == scale
-    if scale:
-        assert rates[place[0]] == rate
-    peak = ripple(0.125, 0.25).argmax(axis=1)  # the crest of a ripple with a positive rate falls
-    assert peak[1] != peak[0] and (peak[0] - peak[1]) % 4 < 2
-
-
-def test_layer_response_of_random_kernels_is_flat_and_of_smooth_ones_is_not(networks):
-    network = networks["alexnet"]
-    flat = explain.layer_response(network)
-    layer = network.get_layer("conv1")
-    kept = layer.get_weights()
-    layer.set_weights([np.ones_like(kept[0])])
-    smooth = explain.layer_response(network)
-    layer.set_weights(kept)
-    assert flat.std() / flat.mean() < 0.3
-    assert smooth.max() == pytest.approx(smooth[16, 0]) and smooth[16, 0] > 5 * smooth.mean()
-
-
-def test_strongest_maps_are_the_filters_answers(networks):
-    view = inside(networks["alexnet"], some_images(), [0, 1, 2], [0, 1, 2], [1, 1, 1])
-    maps = explain.strongest_maps(view, 1, count=2)
-    best = int(explain.strengths(view.network).argmax())
-    expected = explain.outputs(explain.part(view.network, view.network.get_layer("conv1_relu").output), view.images)
-    np.testing.assert_allclose(maps[0], expected[1, :, :, best], atol=1e-6)
-    assert maps.shape[0] == 2
-
-
 def test_units_are_those_of_the_mel_scale():
     features = FeatureConfig()
     found = explain.units(features, pool=2)
@@ -186,133 +135,6 @@ def test_units_are_those_of_the_mel_scale():
     assert found.hertz == pytest.approx(2 * single.hertz)
 
 
-# --- ResNet ------------------------------------------------------------------------------------------------
-
-
-def test_pair_differs_in_the_skip_alone():
-    pair = explain.plain_and_residual(SHAPE, depth=18, width=0.125)
-    plain, residual = pair["plain"], pair["residual"]
-    assert not any(isinstance(layer, layers.Add) for layer in plain.layers)
-    assert sum(isinstance(layer, layers.Add) for layer in residual.layers) == 8
-    np.testing.assert_array_equal(plain.get_layer("conv2_block1_1").get_weights()[0],
-                                  residual.get_layer("conv2_block1_1").get_weights()[0])
-
-
-def test_gradient_norms_match_a_difference_quotient(networks):
-    network = keras.Sequential([keras.Input(SHAPE), layers.Conv2D(2, 3, name="a"), layers.Conv2D(2, 3, name="b_0"),
-                                layers.Flatten(), layers.Dense(8, activation="softmax")])
-    images, labels = some_images(), np.array([1, 2, 3])
-    found = explain.gradient_norms(network, images, labels)
-    assert list(found.layer) == ["a"] and list(found.depth) == [1]
-
-    def loss():
-        predicted = explain.outputs(network, images).astype(np.float64)
-        return -np.log(predicted[np.arange(3), labels]).mean()
-
-    kernel = network.get_layer("a").kernel
-    before = ops.convert_to_numpy(kernel)
-    (slope,) = explain.gradients(lambda v: -ops.mean(ops.log(ops.take_along_axis(network.stateless_call(
-        [v[0], *[w.value for w in network.trainable_variables[1:]]], [], images)[0], labels[:, None], 1))), [before])
-    assert found.norm[0] == pytest.approx(np.linalg.norm(slope), rel=1e-4)
-    start = loss()
-    kernel.assign(before - 1e-2 * slope / np.linalg.norm(slope))
-    assert start - loss() == pytest.approx(1e-2 * found.norm[0], rel=0.1)
-
-
-def test_training_briefly_lowers_the_loss_of_each_network():
-    keras.utils.set_random_seed(3)
-    labels = np.arange(64) % 8
-    images = np.zeros((64, *SHAPE), np.float32)
-    images[np.arange(64), :, labels] = 3
-    images += RNG.normal(0, 0.1, images.shape)
-
-    def network():
-        return keras.Sequential([keras.Input(SHAPE), layers.Conv2D(4, (40, 1), name="only"), layers.Flatten(),
-                                 layers.Dense(8, activation="softmax")])
-
-    losses, norms = explain.train_briefly({"plain": network(), "residual": network()}, images, labels, epochs=8)
-    assert list(losses.columns) == ["network", "step", "loss"]
-    for _, part in losses.groupby("network"):
-        assert list(part.step) == list(range(1, 17))
-        assert part.loss.iloc[-1] < 0.5 * part.loss.iloc[0]
-        assert part.loss.iloc[0] > 1
-    assert set(norms.moment) == {"before training", "after training"} and len(norms) == 4
-
-
-def test_residual_shares_see_a_silenced_block(networks):
-    network, images = networks["resnet"], some_images()
-    norm = network.get_layer("conv2_block2_2_bn")
-    kept = norm.get_weights()
-    norm.set_weights([np.zeros_like(kept[0]), np.zeros_like(kept[1]), *kept[2:]])
-    shares = explain.residual_shares(network, images).set_index("block")
-    norm.set_weights(kept)
-    assert shares.share["conv2_block2"] == 0
-    assert (shares.share.drop("conv2_block2") > 0).all()
-    assert list(shares.index[shares.kind == "projection"]) == ["conv3_block1", "conv4_block1", "conv5_block1"]
-
-
-# --- Inception ---------------------------------------------------------------------------------------------
-
-
-def test_branches_are_named_by_their_kernels(networks):
-    network = networks["inceptionnet"]
-    assert list(explain.branches(network, "mixed4")) == [
-        "1×1", "1×1 → 1×7 → 7×1", "1×1 → 7×1 → 1×7 → 7×1 → 1×7", "3×3 mean → 1×1"]
-    assert list(explain.branches(network, "mixed0")) == ["1×1", "1×1 → 5×5", "1×1 → 3×3 → 3×3", "3×3 mean → 1×1"]
-    with pytest.raises(ValueError, match="mixed11.*mixed0, mixed1"):
-        explain.branches(network, "mixed11")
-
-
-def test_branch_maps_make_up_the_module(networks):
-    network, images = networks["inceptionnet"], some_images()
-    maps = explain.branch_maps(explain.branches(network, "mixed4"), images)
-    whole = explain.outputs(explain.part(network, network.get_layer("mixed4_join").output), images)
-    np.testing.assert_allclose(np.concatenate(list(maps.values()), axis=-1), whole, atol=1e-5)
-
-
-def test_receptive_field_of_a_known_kernel():
-    inputs = keras.Input(SHAPE)
-    outputs = layers.Conv2D(1, (7, 3), padding="same", kernel_initializer="ones")(inputs)
-    field, place = explain.receptive_field(keras.Model(inputs, outputs), some_images())
-    expected = np.zeros(SHAPE[:2])
-    expected[20 - 3 : 20 + 4, 10 - 1 : 10 + 2] = 1 / 21
-    np.testing.assert_allclose(field, expected, atol=1e-7)
-    assert place == (20, 10)
-    assert explain.spread(field) == pytest.approx((2.0, np.sqrt(2 / 3)))
-
-
-def test_mean_activation_leaves_out_padding():
-    images = some_images(2, frames=(40, 20))
-    maps = np.ones((2, 20, 10, 3))
-    maps[:, 10:] = 5
-    np.testing.assert_allclose(explain.mean_activation(maps, images), [[3] * 3, [1] * 3])
-
-
-def test_by_emotion_standardises_and_marks_the_absent():
-    labels = np.array([0, 0, 1, 1])
-    found = explain.by_emotion(np.array([[1.0], [1.0], [3.0], [3.0]]), labels)
-    np.testing.assert_allclose(found[:2, 0], [-1, 1], atol=1e-6)
-    assert np.isnan(found[2:]).all()
-
-
-def test_choosiest_channel_separates_the_emotions():
-    labels = np.repeat([0, 1, 2], 10)
-    values = RNG.normal(size=(30, 4))
-    values[:, 2] = labels + 0.1 * RNG.normal(size=30)
-    assert explain.choosiest(values, labels) == 2
-
-
-def test_strongest_patches_lie_where_the_answer_is():
-    images = some_images(3, frames=(40, 40, 20))
-    maps = np.zeros((3, 10, 5, 2))
-    maps[2, 7, 2, 1] = 9  # an answer to padding
-    maps[1, 5, 2, 1], maps[0, 9, 4, 1] = 3, 2
-    found = explain.strongest_patches(maps, images, channel=1, count=2, size=(8, 6))
-    assert [number for number, _, _ in found] == [1, 0]
-    (_, patch, start), (_, edge, corner) = found
-    assert start == (22 - 4, 10 - 3) and corner == (32, 14)
-    np.testing.assert_array_equal(patch, images[1, 18:26, 7:13, 0])
-    assert edge.shape == (8, 6)
 
 
 # --- VGG ---------------------------------------------------------------------------------------------------

@@ -8,17 +8,14 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from ser_utils import EMOTIONS
 from ser_utils.config import FeatureConfig
-from ser_utils.data.ravdess import EMOTIONS
-from ser_utils.explain import Units, spread
-from ser_utils.plots.data import _spectrogram
-from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish, text_color
+from ser_utils.plots.data import spectrogram
+from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish
 
 HEAT = "#FF4F00"
 PAIR_COLORS = {"plain": "#CC6677", "residual": "#332288"}
@@ -33,232 +30,7 @@ class Panel(NamedTuple):
     importance: np.ndarray  # (image frames, image bins), 0 to 1; an image's points may span several frames
 
 
-# --- AlexNet -----------------------------------------------------------------------------------------------
 
-
-def first_filters(kernels: np.ndarray, magnitude: np.ndarray, units: Units, columns: int = 8) -> Figure:
-    """The strongest filters of the first layer, each above its frequency response.
-
-    ``kernels`` (filters, frames, bins), strongest first; ``magnitude`` (filters, rates, scales) as
-    ``explain.modulation_response`` gives it. At most two rows of ``columns`` filters are drawn.
-    """
-    count = min(2 * columns, len(kernels))
-    rows = -(-count // columns)
-    fig, axes = plt.subplots(2 * rows, columns, figsize=(1.35 * columns + 1.2, 2.75 * rows + 0.4),
-                             layout="constrained", squeeze=False)
-    span = kernels.shape[1] * units.seconds * 1000, kernels.shape[2]
-    for place in range(rows * columns):
-        above, below = (axes[2 * (place // columns) + i, place % columns] for i in (0, 1))
-        if place >= count:
-            above.set_visible(False)
-            below.set_visible(False)
-            continue
-        limit = np.abs(kernels[place]).max()
-        above.imshow(kernels[place].T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
-                     extent=(0, span[0], 0, span[1]))
-        _modulation_image(below, magnitude[place], units)
-        above.set(xlabel="ms", ylabel="bins", xticks=[0, round(span[0], -1)])
-        below.set(xlabel="Hz", ylabel="cycles/kHz")
-        for axis in (above, below):
-            axis.grid(False)
-            axis.tick_params(labelsize=7.5, length=2)
-            axis.xaxis.label.set_size(8)
-            axis.yaxis.label.set_size(8)
-            axis.xaxis.labelpad = 0
-            if place % columns:
-                axis.set_ylabel("")
-                axis.tick_params(labelleft=False)
-    return finish(fig)
-
-
-def _modulation_image(axis, magnitude: np.ndarray, units: Units):
-    """A response (rates, scales) over modulations per second and per kHz; the image."""
-    rate, scale = 0.5 / units.seconds, 500 / units.hertz
-    image = axis.imshow(magnitude.T, origin="lower", aspect="auto", cmap="magma", vmin=0,
-                        extent=(-rate, rate, 0, scale), interpolation="bilinear")
-    axis.axvline(0, color="white", linewidth=0.6, alpha=0.6)
-    axis.set_xticks([-round(rate / 2), 0, round(rate / 2)])
-    return image
-
-
-def modulations(trained: np.ndarray, untrained: np.ndarray, units: Units) -> Figure:
-    """Which modulations the first layer passes, all filters together, beside those of an untrained one.
-
-    Both are mean magnitudes (rates, scales), as ``explain.modulation_response`` orders them; each is divided
-    by its mean, so that 1 is what a layer without preference passes.
-    """
-    trained, untrained = trained / trained.mean(), untrained / untrained.mean()
-    fig, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained", width_ratios=(1.25, 1, 1))
-    image = _modulation_image(axes[0], trained, units)
-    axes[0].set(xlabel="Hz   (left: rising ripples, right: falling)", ylabel="Cycles per kHz (below 1 kHz)",
-                title="All filters after training")
-    axes[0].grid(False)
-    second = axes[0].secondary_yaxis("right", functions=(lambda y: y * units.hertz / 1000 / units.octaves,
-                                                         lambda y: y * units.octaves * 1000 / units.hertz))
-    second.set_ylabel("Cycles per octave (above 1 kHz)")
-    fig.colorbar(image, ax=axes[0], label="relative to the mean", pad=0.02).outline.set_visible(False)
-    rates = np.linspace(-0.5, 0.5, len(trained), endpoint=False) / units.seconds
-    half = len(rates) // 2
-    scales = np.linspace(0, 0.5, trained.shape[1]) * 1000 / units.hertz
-    for response, color, name in ((untrained, GREY, "untrained"), (trained, HEAT, "trained")):
-        by_rate = response.mean(axis=1)
-        folded = (by_rate[half:] + by_rate[half:0:-1]) / 2  # falling and rising together
-        axes[1].plot(rates[half:], folded, color=color, label=name)
-        axes[2].plot(scales, response.mean(axis=0), color=color, label=name)
-    axes[1].set(xlabel="Modulations per second (Hz)", ylabel="Response relative to the mean", title="Over time")
-    axes[2].set(xlabel="Cycles per kHz (below 1 kHz)", title="Over frequency")
-    for axis in axes[1:]:
-        axis.set_ylim(bottom=0)
-    axes[2].legend()
-    return finish(fig)
-
-
-def filter_answers(logmel: np.ndarray, kernels: np.ndarray, maps: np.ndarray, features: FeatureConfig,
-                   seconds: float, title: str | None = None) -> Figure:
-    """A clip's spectrogram, and under it where some filters answer to it.
-
-    ``kernels`` (filters, frames, bins); ``maps`` (filters, steps, rows) are the filters' answers to the clip, a
-    step of ``seconds`` each, padding included.
-    """
-    fig, axes = plt.subplots(1 + len(maps), 2, figsize=(10, 1.9 + 1.15 * len(maps)), layout="constrained",
-                             width_ratios=(1, 9), height_ratios=(1.7, *[1] * len(maps)))
-    axes[0, 0].set_visible(False)
-    _spectrogram(axes[0, 1], logmel, features)
-    axes[0, 1].set_xlabel("")
-    axes[0, 1].tick_params(labelbottom=False)
-    axes[0, 1].set_title(title or "")
-    hop = features.hop_length / features.sample_rate
-    for (left, right), kernel, answer in zip(axes[1:], kernels, maps, strict=True):
-        limit = np.abs(kernel).max()
-        left.imshow(kernel.T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit)
-        right.imshow(answer.T, origin="lower", aspect="auto", cmap="viridis", vmin=0,
-                     extent=(-hop / 2, len(answer) * seconds - hop / 2, 0, 1))
-        right.set_xlim(-hop / 2, (len(logmel) - 0.5) * hop)
-        left.set(xticks=[], yticks=[])
-        right.set(yticks=[])
-        left.grid(False)
-        right.grid(False)
-        right.tick_params(labelbottom=False)
-    axes[1, 0].set_title("filter", fontsize=9.5)
-    axes[1, 1].set_title("where it answers", fontsize=9.5)
-    axes[-1, 1].tick_params(labelbottom=True)
-    axes[-1, 1].set_xlabel("Seconds")
-    return finish(fig)
-
-
-# --- ResNet ------------------------------------------------------------------------------------------------
-
-
-def skip_or_not(losses: pd.DataFrame, norms: pd.DataFrame) -> Figure:
-    """Loss and gradients of a network with and without skips, the tables of ``explain.train_briefly``."""
-    fig, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", width_ratios=(1.15, 1, 1))
-    for name, part in losses.groupby("network", sort=False):
-        color = PAIR_COLORS[name]
-        axes[0].plot(part.step, part.loss, color=color, linewidth=0.7, alpha=0.4)
-        window = max(1, len(part) // 8)
-        axes[0].plot(part.step, part.loss.rolling(window, min_periods=1).mean(), color=color)
-    axes[0].axhline(np.log(len(EMOTIONS)), color=GREY, linewidth=1, linestyle=":")
-    axes[0].set(xlabel="Step", ylabel="Cross-entropy (nats)", title="Training loss")
-    for axis, moment in zip(axes[1:], ("before training", "after training"), strict=True):
-        for name, part in norms[norms.moment == moment].groupby("network", sort=False):
-            axis.plot(part.depth, part.norm, color=PAIR_COLORS[name], marker="o", markersize=3.5, linewidth=1.2)
-        axis.set(yscale="log", xlabel="Convolution (1 is the first)", title=f"Gradient norm {moment}")
-    low = norms.norm[norms.norm > 0].min() / 1.5
-    for axis in axes[1:]:
-        axis.set_ylim(low, norms.norm.max() * 1.5)
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.yaxis.set_minor_locator(NullLocator())
-    for axis in axes:
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    handles = [Line2D([], [], color=color, marker="o", markersize=4, label=name)
-               for name, color in PAIR_COLORS.items()]
-    handles.append(Line2D([], [], color=GREY, linestyle=":", label="loss of a guess, ln 8"))
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return finish(fig)
-
-
-def residual_shares(shares: pd.DataFrame) -> Figure:
-    """How much each block of a ResNet adds to its shortcut, the table of ``explain.residual_shares``."""
-    fig, axis = plt.subplots(figsize=(9, 3.4), layout="constrained")
-    color = {"x": PAIR_COLORS["residual"], "projection": GREY}
-    axis.bar(range(len(shares)), shares.share, color=[color[kind] for kind in shares.kind], width=0.7)
-    axis.axhline(1, color=GREY, linestyle=":", linewidth=1)
-    axis.set_xticks(range(len(shares)), [name.replace("_block", ".") for name in shares.block])
-    axis.set(ylabel="Size of F(x) / size of the shortcut", title="What each block adds")
-    axis.grid(axis="x", visible=False)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=color[kind]) for kind in color]
-    axis.legend(handles, ["shortcut is x itself", "shortcut is a 1×1 convolution of x"])
-    axis.margins(y=0.2)
-    return finish(fig)
-
-
-# --- Inception ---------------------------------------------------------------------------------------------
-
-
-def branch_fields(fields: Mapping[str, tuple[np.ndarray, tuple[int, int]]], units: Units) -> Figure:
-    """How far each branch sees, branch -> what ``explain.receptive_field`` gives; the point itself is marked."""
-    fig, axes = plt.subplots(1, len(fields), figsize=(3 * len(fields), 3.7), layout="constrained", sharey=True,
-                             squeeze=False)
-    for axis, (name, (field, place)) in zip(axes[0], fields.items(), strict=True):
-        left = -(place[0] + 0.5) * units.seconds
-        bottom = -place[1] - 0.5
-        axis.imshow(np.sqrt(field).T, origin="lower", aspect="auto", cmap="magma", vmin=0,
-                    extent=(left, left + len(field) * units.seconds, bottom, bottom + field.shape[1]))
-        axis.plot(0, 0, "+", color="white", markersize=10, markeredgewidth=1.2)
-        time, frequency = spread(field)
-        axis.set_title(name.replace(" → ", " →\n", 1) if len(name) > 24 else name, fontsize=9.5)
-        axis.set_xlabel(f"Seconds\nspread {1000 * time * units.seconds:.0f} ms, {frequency:.1f} bins")
-        axis.grid(False)
-    axes[0, 0].set_ylabel("Bins from the point")
-    return finish(fig)
-
-
-def branch_emotions(means: Mapping[str, np.ndarray]) -> Figure:
-    """Mean activation of each branch for each emotion, in standard deviations over all clips."""
-    table = np.array(list(means.values()))
-    limit = np.nanmax(np.abs(table))
-    fig, axis = plt.subplots(figsize=(9, 0.55 * len(table) + 1.5), layout="constrained")
-    image = axis.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    for (row, column), value in np.ndenumerate(table):
-        text = "–" if np.isnan(value) else f"{value:+.2f}"
-        background = "white" if np.isnan(value) else image.cmap(image.norm(value))
-        axis.text(column, row, text, ha="center", va="center", fontsize=9, color=text_color(background))
-    axis.set_xticks(range(len(EMOTIONS)), EMOTIONS)
-    axis.set_yticks(range(len(table)), list(means))
-    axis.tick_params(length=0)
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    axis.set_title("Mean activation by emotion")
-    fig.colorbar(image, ax=axis, label="standard deviations").outline.set_visible(False)
-    return finish(fig)
-
-
-def branch_patches(patches: Mapping[str, Sequence[tuple[np.ndarray, str]]], units: Units) -> Figure:
-    """For each branch the pieces of input that one of its channels answers to most.
-
-    ``patches`` maps a branch to pieces (frames, bins) of normalised log-mel with their emotion; padding is grey.
-    """
-    columns = max(len(row) for row in patches.values())
-    fig, axes = plt.subplots(len(patches), columns, figsize=(1.45 * columns + 2.3, 1.55 * len(patches) + 0.7),
-                             layout="constrained", squeeze=False)
-    for axis in axes.flat:
-        axis.set_visible(False)
-    for row, (name, pieces) in zip(axes, patches.items(), strict=True):
-        for axis, (patch, emotion) in zip(row, pieces, strict=False):
-            axis.set_visible(True)
-            padding = np.broadcast_to((patch == 0).all(axis=1)[:, None], patch.shape)
-            axis.set_facecolor("#DDDDDD")
-            axis.imshow(np.ma.masked_where(padding, patch).T, origin="lower", aspect="auto", cmap="magma", vmin=-1.5,
-                        vmax=2.5)
-            axis.set_title(emotion, fontsize=8.5, color=INK, loc="center", fontweight="normal")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(visible=True, color=EMOTION_COLORS.get(emotion, GREY), linewidth=2.5)
-        row[0].set_ylabel(name.replace(" → ", "\n→ "), rotation=0, ha="right", va="center", fontsize=8.5,
-                          labelpad=8)
-    frames, bins = next(iter(patches.values()))[0][0].shape
-    fig.supxlabel(f"Each piece: {1000 * frames * units.seconds:.0f} ms × {bins} bins, time to the right", fontsize=9.5)
-    return finish(fig)
 
 
 # --- VGG ---------------------------------------------------------------------------------------------------
@@ -273,7 +45,7 @@ def importance_panels(panels: Sequence[Panel], features: FeatureConfig, columns:
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes.flat, panels, strict=False):
-        _spectrogram(axis, panel.logmel, features, cmap="Greys_r")
+        spectrogram(axis, panel.logmel, features, cmap="Greys_r")
         pool = features.n_mels // panel.importance.shape[1]
         shown = np.repeat(np.repeat(panel.importance, pool, axis=0), pool, axis=1)[: len(panel.logmel)]
         color = np.empty((*shown.T.shape, 4))
@@ -315,7 +87,7 @@ def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, 
     axes[0].plot(np.arange(len(wave)) / features.sample_rate, wave, color=GREY, linewidth=0.5)
     axes[0].set(yticks=[], ylabel="Waveform", title=title or "")
     axes[0].grid(False)
-    _spectrogram(axes[1], logmel, features)
+    spectrogram(axes[1], logmel, features)
     axes[1].set_xlabel("")
     for (name, curve), color in zip(curves.items(), CURVE_COLORS, strict=False):
         relative = curve / max(curve.mean(), 1e-12)

@@ -15,29 +15,19 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from ser_utils.data.corpus import BANNER
 from ser_utils.paths import FIGURES, atomic_write
 
 # Okabe and Ito's palette for colour-blind readers; grey for their black, wine for their yellow.
 EMOTION_COLORS = {
-    "neutral": "#8C8C8C",
-    "calm": "#56B4E9",
-    "happy": "#E69F00",
-    "sad": "#0072B2",
-    "angry": "#D55E00",
-    "fearful": "#882255",
-    "disgust": "#009E73",
-    "surprised": "#CC79A7",
+    "neutral": "#8C8C8C", "calm": "#56B4E9", "happy": "#E69F00", "sad": "#0072B2",
+    "angry": "#D55E00", "fearful": "#882255", "disgust": "#009E73", "surprised": "#CC79A7",
 }
 
 # Paul Tol's "muted" palette.
 MODEL_COLORS = {
-    "alexnet": "#88CCEE",
-    "resnet": "#332288",
-    "inceptionnet": "#44AA99",
-    "vgg16": "#DDCC77",
-    "vgg19": "#999933",
-    "lstm": "#CC6677",
-    "transformer": "#882255",
+    "alexnet": "#88CCEE", "resnet": "#332288", "inceptionnet": "#44AA99", "vgg16": "#DDCC77", "vgg19": "#999933",
+    "lstm": "#CC6677", "transformer": "#882255",
 }
 OTHER_COLOR = "#7A7A7A"  # a model without a colour of its own: ensemble, baselines
 INK = "#222222"
@@ -47,43 +37,24 @@ BANNER_COLOR = "#B00020"
 _corpus = "ravdess"
 
 
+STYLE = {
+    "figure.figsize": (8, 4.5), "figure.dpi": 100, "figure.titlesize": 13, "figure.titleweight": "bold",
+    "figure.constrained_layout.use": True, "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.08,
+    "font.family": "DejaVu Sans", "font.size": 10, "text.color": INK,
+    "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.titlesize": 11, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(color=list(MODEL_COLORS.values())),
+    "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8,
+    "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "image.cmap": "magma",
+}
+
+
 def use_style() -> None:
-    """Set matplotlib's defaults for all figures that follow."""
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (8, 4.5),
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "figure.constrained_layout.w_pad": 0.08,
-            "figure.constrained_layout.h_pad": 0.08,
-            "font.family": "DejaVu Sans",
-            "font.size": 10,
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": GREY,
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "axes.prop_cycle": cycler(color=list(MODEL_COLORS.values())),
-            "grid.color": "#E4E4E4",
-            "grid.linewidth": 0.8,
-            "figure.titlesize": 13,
-            "figure.titleweight": "bold",
-            "xtick.color": GREY,
-            "ytick.color": GREY,
-            "xtick.labelcolor": INK,
-            "ytick.labelcolor": INK,
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "lines.linewidth": 1.8,
-            "image.cmap": "magma",
-        }
-    )
+    """Set matplotlib's defaults for all figures that follow, whatever the user's own matplotlibrc says."""
+    mpl.rcdefaults()
+    mpl.rcParams.update(STYLE)
 
 
 def set_corpus(kind: str) -> None:
@@ -117,8 +88,6 @@ def finish(fig: Figure) -> Figure:
     Calling it again changes nothing.
     """
     if _corpus == "synthetic" and not is_synthetic(fig):
-        from ser_utils.data.corpus import BANNER
-
         width, height = fig.get_size_inches()
         lines = textwrap.wrap(BANNER, max(20, int(width * 12.8)))
         strip = 0.19 * len(lines) + 0.12  # inches added on top
@@ -132,19 +101,9 @@ def finish(fig: Figure) -> Figure:
             fig.subplots_adjust(top=pars.top * (1 - share), bottom=pars.bottom * (1 - share))
         if fig.get_suptitle():
             fig.suptitle(fig.get_suptitle(), y=1 - share, va="top")
-        fig.text(
-            0.5,
-            1 - share / 2,
-            "\n".join(lines),
-            ha="center",
-            va="center",
-            fontsize=9,
-            fontweight="bold",
-            color="white",
-            gid="banner",
-            in_layout=False,
-            bbox={"facecolor": BANNER_COLOR, "edgecolor": "none", "boxstyle": "square,pad=0.3"},
-        )
+        fig.text(0.5, 1 - share / 2, "\n".join(lines), ha="center", va="center", fontsize=9, fontweight="bold",
+                 color="white", gid="banner", in_layout=False,
+                 bbox={"facecolor": BANNER_COLOR, "edgecolor": "none", "boxstyle": "square,pad=0.3"})
     plt.close(fig)
     return fig
 
@@ -168,9 +127,7 @@ def save_fig(fig: Figure, fig_id: str, folder: str | Path) -> Path:
     finish(fig)
     folder = Path(folder)
     if is_synthetic(fig) and folder.resolve().is_relative_to(FIGURES.resolve()):
-        raise ValueError(
-            f"{fig_id} shows the synthetic corpus and may not go into {FIGURES}; choose another folder."
-        )
+        raise ValueError(f"{fig_id} shows the synthetic corpus and may not go into {FIGURES}; choose another folder.")
     path = folder / f"{fig_id}.png"
     with atomic_write(path) as temporary:
         fig.savefig(temporary, dpi=150, metadata={"Software": None})
