@@ -203,19 +203,3 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
                       **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
             for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]
             for seed in seeds]
-
-
-def differing(profile: str) -> dict[str, dict]:
-    """network -> its values of those settings in which the networks of a profile differ; options as one text.
-
-    Those of the augmentation come one by one.
-    """
-    rows = {}
-    for config in run_configs(profile, "ravdess", protocols=["random"], folds=[0]):
-        row = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-        row |= dataclasses.asdict(row.pop("augment"))
-        row["options"] = ", ".join(f"{name} {value}" for name, value in config.options.items())
-        rows[row.pop("model")] = row
-    first = next(iter(rows.values()))
-    varied = [name for name in first if any(row[name] != first[name] for row in rows.values())]
-    return {model: {name: row[name] for name in varied} for model, row in rows.items()}

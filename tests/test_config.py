@@ -27,11 +27,24 @@ def test_a_configuration_survives_json():
         assert again == one and again.hash == one.hash
 
 
-@pytest.mark.parametrize("profile, runs", [("smoke", 7), ("quick", 14), ("full", 126)])
-def test_profiles_hold_the_runs_of_the_design(profile, runs):
+@pytest.mark.parametrize("profile, count", [("smoke", 7), ("quick", 14), ("full", 126)])
+def test_profiles_hold_the_runs_of_the_design(profile, count):
     found = config.run_configs(profile, "ravdess")
-    assert len(found) == runs == len({c.name for c in found})
+    assert len(found) == count == len({c.name for c in found})
     assert {c.model for c in found} == set(config.MODEL_NAMES)
+
+
+def test_all_networks_of_a_protocol_are_trained_with_the_same_augmentation():
+    for protocol, warp, level in (("random", 0.04, 0.0), ("twins", 0.04, 0.0), ("actors", 0.08, 6.0)):
+        found = config.run_configs("full", "ravdess", protocols=[protocol])
+        assert len({c.augment for c in found}) == 1 and len({(c.epochs, c.keep, c.versions) for c in found}) == 1
+        assert (found[0].augment.warp, found[0].augment.gain_db) == (warp, level)
+
+
+def test_further_seeds_lie_beside_the_first():
+    first, second = config.run_configs("full", "ravdess", ["lstm"], ["random"], [3], seeds=(0, 2))
+    assert first.place == "random/lstm/fold3" and second.place == "random/lstm/fold3-seed2"
+    assert first.hash != second.hash
 
 
 def test_runs_can_be_narrowed_down():
@@ -58,17 +71,9 @@ def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"config_hash": "' + one.hash + '"}')
     assert runs.is_finished(one, tmp_path)
-    assert not dataclasses.replace(one, epochs=1).is_finished(tmp_path)
+    assert not runs.is_finished(dataclasses.replace(one, epochs=1), tmp_path)
     (folder / "run.json").write_text('{"config_ha')
     assert not runs.is_finished(one, tmp_path)
-
-
-def test_differing_names_what_is_not_alike_in_all_networks():
-    found = config.differing("full")
-    assert list(found) == list(config.MODEL_NAMES)
-    assert {"ema", "options"} <= set(found["lstm"]) and not {"frames", "epochs", "keep"} & set(found["lstm"])
-    assert found["lstm"]["options"] == "units 128, stack 4, front_2d 32" and found["transformer"]["ema"] == 0.995
-    assert set(config.differing("smoke")["vgg16"]) <= {"options"}
 
 
 @pytest.mark.parametrize("profile, channels", [("smoke", 0), ("quick", 0), ("full", 32)])

@@ -1,12 +1,15 @@
 """ser_utils.training.runs: the files of runs, read and checked; whatever is damaged is found and named."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from fakes import MODELS, clip_names, fake_run
 
+from ser_utils.config import run_configs
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.predictions import check_predictions
 from ser_utils.paths import RESULTS
@@ -193,3 +196,61 @@ def test_a_run_that_keeps_its_last_epoch_must_have_kept_it(run):
     (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 30}}))
     with pytest.raises(metrics.ResultsError, match="are not those of the kept epoch"):
         runs.check(run)
+
+
+def finished(root, config):
+    """A made-up full run of a configuration, where it belongs in a folder of runs."""
+    directory = config.run_directory(root)
+    made = fake_run(root / "made", config.protocol, config.model, config.fold, seed=config.seed)
+    info = json.loads((made / "run.json").read_text()) | {"config_hash": config.hash}
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(made, directory)
+    (directory / "run.json").write_text(json.dumps(info))
+    (directory / runs.WEIGHTS).write_bytes(b"weights")
+    return directory
+
+
+def test_further_seeds_are_read_where_they_are_asked_for(tmp_path):
+    for config in run_configs("full", "ravdess", ["lstm"], ["random"], [0], seeds=(0, 1)):
+        finished(tmp_path, config)
+    root = tmp_path / "ravdess-full"
+    assert [path.name for path in runs.find(root)] == ["fold0"] and len(runs.predictions(root)) == 240
+    assert [path.name for path in runs.find(root, seeds=True)] == ["fold0", "fold0-seed1"]
+    assert runs.predictions(root, seeds=True).groupby("seed").size().to_dict() == {0: 240, 1: 240}
+    assert list(runs.table(root, seeds=True).seed) == [0, 1]
+    (root / "random/lstm/fold0-seed1").rename(root / "random/lstm/fold0-seed2")
+    with pytest.raises(metrics.ResultsError, match="but lies in random/lstm/fold0-seed2"):
+        runs.table(root, seeds=True)
+
+
+def test_finished_runs_are_published_without_weights_and_once(tmp_path):
+    one, other = run_configs("full", "ravdess", ["lstm", "vgg16"], ["random"], [0])
+    directory = finished(tmp_path / "runs", one)
+    results = tmp_path / "results"
+    assert runs.publish([one, other], tmp_path / "runs", results) == ["random/lstm/fold0"]
+    assert {path.name for path in (results / one.place).iterdir()} == set(runs.FILES)
+    assert runs.publish([one, other], tmp_path / "runs", results) == []
+    elsewhere = runs.publish([one], tmp_path / "runs", results, place=lambda c: f"studies/{c.place}")
+    assert elsewhere == ["studies/random/lstm/fold0"]
+    assert runs.publish([dataclasses.replace(one, epochs=3)], tmp_path / "runs", results) == []
+    table = pd.read_csv(directory / "predictions.csv")
+    table.iloc[:-1].to_csv(directory / "predictions.csv", index=False)
+    with pytest.raises(metrics.ResultsError, match="479 rows"):
+        runs.publish([one], tmp_path / "runs", tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("changes", [{"corpus": "synthetic"}, {"profile": "smoke"}])
+def test_made_up_speech_and_smoke_runs_are_not_published(tmp_path, changes):
+    config = dataclasses.replace(run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0], **changes)
+    finished(tmp_path, config)
+    with pytest.raises(runs.PublishError, match="quick and full runs on ravdess"):
+        runs.publish([config], tmp_path, tmp_path / "results")
+
+
+def test_a_run_of_other_settings_is_moved_aside(tmp_path):
+    config = run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0]
+    directory = finished(tmp_path, config)
+    runs.move_aside(directory)
+    assert not (directory / "run.json").exists() and runs.holds(directory.with_name(f"fold0-{config.hash}"), config)
+    assert runs.find(tmp_path / "ravdess-full", seeds=True) == []
