@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +8,8 @@ from ser_utils import config
 from ser_utils.data import corpus as corpora
 from ser_utils.plots import style
 from ser_utils.report import notebook
-from ser_utils.training import fit as training
-
-_extract = notebook.features.extract
+from ser_utils.training import frontend
+from ser_utils.training.runs import Run
 
 
 @pytest.fixture
@@ -20,22 +20,26 @@ def shown(monkeypatch):
     return things
 
 
+@pytest.fixture(scope="module")
+def store(tiny_store):
+    return notebook.spectral.read(tiny_store)
+
+
 @pytest.fixture
-def session(tiny_corpus, monkeypatch, shown, tmp_path):
+def session(tiny_corpus, store, monkeypatch, shown, tmp_path):
     """A notebook's session on the tiny corpus; what it writes goes to a temporary folder."""
     monkeypatch.setattr(corpora, "for_profile", lambda profile: tiny_corpus)
-    monkeypatch.setattr(notebook, "REPORT", tmp_path / "report")
-    monkeypatch.setattr(notebook, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(notebook.features, "extract",
-                        lambda corpus, settings: _extract(corpus, settings, tmp_path / "store", progress=False))
+    for name in ("report", "runs", "results"):
+        monkeypatch.setattr(notebook, name.upper(), tmp_path / name)
+    monkeypatch.setattr(notebook.spectral, "extract", lambda corpus, settings: store)
     yield notebook.start("smoke", networks=True)
     style.set_corpus("ravdess")
 
 
 @pytest.fixture
-def runs(tmp_path):
-    """A made-up run of each protocol."""
-    return {protocol: runs.Run(fake_run(tmp_path, protocol, "lstm", profile="smoke"))
+def own(tmp_path):
+    """A made-up run of one's own for two protocols."""
+    return {protocol: Run(fake_run(tmp_path / "own", protocol, "lstm", profile="smoke"))
             for protocol in ("random", "actors")}
 
 
@@ -84,62 +88,68 @@ def test_players_name_the_clip_and_refuse_unknown_ones(session, shown):
         session.clip_where(emotion="bored")
 
 
-@pytest.mark.parametrize("model", ["alexnet", "lstm"])
-def test_the_network_shown_is_the_one_the_profile_trains(session, shown, model):
-    session.show_network(model)
-    c = config.run_configs("smoke", "synthetic", [model])[0]
-    assert session.input_shape(model) == (c.frames // c.pool, c.features.n_mels // c.pool, 1)
-    assert f"{session.network(model).count_params():,}" in html(shown[-2])
-    session.recipe(model)
-    assert str(c.learning_rate) in html(shown[-1])
+def test_the_same_table_is_always_the_same_html(session, shown):
+    for _ in range(2):
+        session.table(pd.DataFrame({"a": [1.0]}), "A table")
+    assert html(shown[-1]) == html(shown[-2])
 
 
-def test_scores_stand_beside_the_papers(session, shown, runs):
-    session.show_scores("lstm", runs)
+def test_published_runs_come_first_after_the_paper_and_own_ones_below(session, shown, own, tmp_path):
+    fake_run(tmp_path / "results", "random", "lstm")
+    session.show_published("lstm", own)
     text = html(shown[-1])
-    assert "79.8" in text and "ours, random, fold 0" in text
-    assert f"{100 * runs['actors'].info['metrics']['test']['accuracy']:.1f}" in text
+    rows = pd.read_html(text)[0].set_index("Unnamed: 0") if "Unnamed: 0" in text else pd.read_html(text)[0]
+    assert [str(value).split(",")[0].split(":")[0] for value in rows.iloc[:, 0]] == [
+        "paper", "Random split (the paper's)", "Random split (the paper's)", "Unseen actors"]
+    assert rows.accuracy[0] == 79.8
+    assert rows.accuracy[2] == round(100 * own["random"].info["metrics"]["test"]["accuracy"], 1)
+    assert "this machine, smoke, fold 0" in text and corpora.BANNER in text
+    session.show_published("lstm")
+    assert corpora.BANNER not in html(shown[-1])  # published runs are of RAVDESS, whatever this notebook plays
 
 
-def test_differences_from_the_canonical_network_are_shown_with_their_source(session, shown, monkeypatch):
-    found = pd.DataFrame({"what differs": ["a stem"], "why": ["small"], "worth (points)": ["+1.2"]}), "240 clips"
-    monkeypatch.setattr("ser_utils.studies.ablation.differences", lambda model: found)
-    session.show_differences("lstm")
-    text = html(shown[-1])
-    assert "canonical LSTM" in text and "240 clips" in text and "a stem" in text and "+1.2" in text
-    assert corpora.BANNER not in text  # published runs are of RAVDESS, whatever this notebook plays
+def test_curves_and_confusions_are_of_published_runs(session, tmp_path):
+    for protocol, fold in (("random", 0), ("random", 1), ("actors", 0)):
+        fake_run(tmp_path / "results", protocol, "lstm", fold)
+    session.show_learning("lstm")
+    session.show_confusion("lstm")
+    found = {path.stem for path in (tmp_path / "report/figures/synthetic-smoke").iterdir()}
+    assert found == {"lstm_learning", "lstm_confusion"}
 
 
-def test_curves_and_confusions_are_drawn_for_each_protocol(session, runs, tmp_path):
-    session.show_learning("lstm", runs)
-    session.show_confusion("lstm", runs)
-    names = {path.stem for path in (tmp_path / "report/figures/synthetic-smoke").iterdir()}
-    assert names == {f"lstm_{what}_{p}" for what in ("learning", "confusion") for p in ("random", "actors")}
+def test_logmel_is_that_of_the_clips_asked_for(session, store):
+    clips = [session.clip_where(emotion="sad", actor=2), session.clip_where(emotion="happy", actor=1)]
+    logmel = session.logmel(clips, 160)
+    for row, clip in enumerate(clips):
+        place = list(store.clips).index(clip)
+        length = min(store.lengths[place], 160)
+        assert int((logmel[row] > config.PAD_DB).any(axis=1).sum()) == length
+        start = (store.lengths[place] - length) // 2
+        np.testing.assert_array_equal(logmel[row, :length], store.logmel[place, start: start + length])
 
 
-def test_logmel_and_waveform_of_a_clip_belong_together(session):
-    clip = session.clip_where(emotion="sad", actor=2)
-    logmel = session.logmel([clip], 160)
-    length = int((logmel[0] > config.PAD_DB).any(axis=1).sum())
-    wave = session.waveform(clip, 160)
-    assert length == 1 + len(wave) // 320
-    np.testing.assert_allclose(notebook.features.log_mel(wave, session.store.config), logmel[0, :length], atol=1e-3)
-
-
-def test_training_a_model_in_a_notebook_gives_its_runs(session, monkeypatch):
+def test_training_a_model_in_a_notebook_gives_its_runs(session, monkeypatch, store, tmp_path):
     asked = []
-    monkeypatch.setattr(training, "run", lambda c, *rest: asked.append(c.name) or c.name)
-    assert session.train("vgg16") == {"actors": "actors/vgg16/fold0"} and asked == ["actors/vgg16/fold0"]
-    assert session.finished("vgg16") == {}
+    monkeypatch.setattr(notebook.fit, "run", lambda c, *rest: asked.append((c.name, *rest)) or c.name)
+    assert session.train("vgg16") == {"actors": "actors/vgg16/fold0"}
+    assert asked == [("actors/vgg16/fold0", store, tmp_path / "runs")]
 
 
-def test_source_is_shown(shown):
-    notebook.source(notebook.source)
-    assert "def source(function" in html(shown[-1])
+def test_test_clips_are_the_surest_first_and_right_or_wrong_as_asked(session, own):
+    test = own["actors"].predictions.query("subset == 'test'")
+    everything, right = session.test_clips(own["actors"], right=None), session.test_clips(own["actors"])
+    wrong = session.test_clips(own["actors"], right=False)
+    assert len(right) + len(wrong) == len(everything) == test["clip"].isin(session.index["clip"]).sum()
+    assert (right.prediction == right.label).all() and (wrong.prediction != wrong.label).all()
+    assert right.confidence.is_monotonic_decreasing
 
 
-def test_a_computed_sentence_has_proper_minus_signs(monkeypatch):
-    said = []
-    monkeypatch.setattr(notebook, "display", said.append)
-    notebook.say("changes by -3.1 points, 2-3 folds, fold-0")
-    assert said[0].data == "changes by −3.1 points, 2-3 folds, fold-0"
+def test_inside_a_run_are_its_test_clips_as_its_network_sees_them(session, own, monkeypatch):
+    settings = config.run_configs("smoke", "synthetic", ["alexnet"])[0]
+    model = frontend.assemble(settings, np.zeros(80), np.ones(80))
+    monkeypatch.setattr(Run, "model", lambda self: model)
+    monkeypatch.setattr(config, "from_dict", lambda values: settings)
+    view = session.inside(own["actors"])
+    assert list(view.clips["clip"]) == sorted(view.clips["clip"]) and len(view.images) == len(view.clips)
+    assert view.images.shape[1:] == (settings.frames // settings.pool, 80 // settings.pool, 1)
+    assert isinstance(view.network, keras.Model) and view.network.input_shape[1:] == view.images.shape[1:]

@@ -264,6 +264,7 @@ def stages(monkeypatch):
     """Feature extraction and training that only note that they were called."""
     calls = []
     monkeypatch.setattr(report.spectral, "extract", lambda corpus, config: calls.append("features"))
+    monkeypatch.setattr(report.spectral, "store_path", lambda corpus, config: corpus.root / "store")
     monkeypatch.setattr(report.grid, "train", lambda configs, store: calls.append(configs[0].profile))
     return calls
 
@@ -441,7 +442,7 @@ def test_results_become_a_table_with_a_row_a_network(tmp_path):
     for protocol in ("random", "actors"):
         fake_run(tmp_path, protocol, "lstm")
     table = report.accuracies(tmp_path)
-    assert re.findall(r"<th>(\w*)</th>", table) == ["Paper", "Random", "Actors", "LSTM"] and ">79.8<" in table
+    assert re.findall(r"<th>(\w+)</th>", table) == ["Paper", "Random", "Actors", "LSTM"] and ">79.8<" in table
 
 
 @pytest.mark.parametrize("seconds, words", [(7.6, "8 s"), (200, "3 min 20 s"), (59.7, "1 min 0 s")])

@@ -122,7 +122,7 @@ class Page:
 
     name: str                      # 03_alexnet
     title: str                     # its first heading
-    summary: str                   # its first paragraph, as HTML without links
+    summary: str                   # its first paragraph up to the question it answers, as HTML without links
     previous: "Page | None" = None
     next: "Page | None" = None
     failure: Failure | None = None
@@ -147,13 +147,18 @@ class Site:
 
 
 def front_matter(notebook: nbformat.NotebookNode, name: str) -> tuple[str, str]:
-    """Title (text) and summary (HTML) of a notebook: its first heading and its first paragraph."""
+    """Title (text) and summary (HTML) of a notebook: its first heading, its first paragraph up to a question mark.
+
+    Without a question the summary is the first sentence.
+    """
     blocks = [block.strip() for cell in notebook.cells if cell.cell_type == "markdown"
               for block in re.split(r"\n\s*\n", re.sub(r"(?m)^(#.*)$", r"\n\1\n", cell.source))]
     titles = [block.lstrip("# ") for block in blocks if block.startswith("#")]
     paragraphs = [block for block in blocks if block and block[0] not in "#!<>|-*"]
     summary = MarkdownWithMath(Renderer()).render(paragraphs[0]) if paragraphs else ""
-    return titles[0] if titles else name, re.sub(r"</?(p|a)\b[^>]*>", "", summary).strip()
+    summary = re.sub(r"</?(p|a)\b[^>]*>", "", summary).strip()
+    asked = re.match(r".*?\?(?=\s|$)|.*?\.(?=\s|$)", summary, re.DOTALL)
+    return titles[0] if titles else name, asked[0] if asked else summary
 
 
 def make_pages(sources: Sequence[Path], output: Path, selected: Sequence[Path]) -> list[Page]:
