@@ -54,7 +54,7 @@ def confusion_grid(predictions: pd.DataFrame, title: str | None = None) -> Figur
         matrix = metrics.confusion(part.label, part.prediction)
         share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         image = axis.imshow(share, vmin=0, vmax=100, cmap="Blues")
-        for row, column in np.argwhere(matrix):
+        for row, column in np.argwhere(share >= 0.5):
             axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7,
                       color=text_color(image.cmap(share[row, column] / 100)))
         below = number + columns >= len(labels)
@@ -80,7 +80,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     """
     protocols = list(dict.fromkeys(table.protocol))
     groups = dict(zip(table.model, table.group, strict=True))
-    names = dict(zip(table.model, table.name, strict=True))
+    names = table.groupby("model").name.first()
     order = {group: place for place, group in enumerate(("network", "averaged", "ensemble", "reference"))}
     models = sorted(groups, key=lambda model: order[groups[model]])[::-1]
     places = {model: place for place, model in enumerate(models)}
@@ -103,7 +103,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
             if row.folds == 0:
                 axis.text(CHANCE + 2, place, "not run", va="center", color=GREY, fontstyle="italic", fontsize=9)
             else:
-                _draw_accuracy(axis, place, row)
+                _draw_accuracy(axis, place, row, "" if row.name == names[row.model] else f" ({row.name})")
                 if len(finished) > 1:
                     axis.annotate(f"{row.folds}/{FOLDS} folds", (1, place), xycoords=("axes fraction", "data"),
                                   xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5, color=GREY)
@@ -122,16 +122,16 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     return finish(fig)
 
 
-def _draw_accuracy(axis, place: int, row) -> None:
-    """A bar of :func:`table2_bars` with its interval and its number, which keeps clear of the interval."""
+def _draw_accuracy(axis, place: int, row, note: str) -> None:
+    """A bar of :func:`table2_bars` with its interval, its number, which keeps clear of the interval, and a note."""
     color = model_color(row.model.rsplit("_x", 1)[0])  # the seeds averaged have the colour of their network
     axis.barh(place, row.accuracy, color=color, height=0.68)
     reach = [[max(0, row.accuracy - row.accuracy_low)], [max(0, row.accuracy_high - row.accuracy)]]
     axis.errorbar(row.accuracy, place, xerr=reach, color="white", linewidth=3)  # a rim, for dark bars
     axis.errorbar(row.accuracy, place, xerr=reach, color=INK, capsize=3, linewidth=1.2)
     inside = min(row.accuracy_low, row.accuracy) > LABEL_WIDTH
-    axis.text(2 if inside else max(row.accuracy, row.accuracy_high) + 2, place, f"{row.accuracy:.1f}", va="center",
-              fontsize=8.5, fontweight="bold", color=text_color(color) if inside else INK,
+    axis.text(2 if inside else max(row.accuracy, row.accuracy_high) + 2, place, f"{row.accuracy:.1f}{note}",
+              va="center", fontsize=8.5, fontweight="bold", color=text_color(color) if inside else INK,
               bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
