@@ -14,10 +14,8 @@ import librosa
 import numpy as np
 import pandas as pd
 from keras import layers, ops
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
-from ser_utils import EMOTIONS, models
+from ser_utils import EMOTIONS
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.training.frontend import outputs, part
 
@@ -109,12 +107,6 @@ def gradients(function: Callable, values: Sequence) -> list[np.ndarray]:
 def speech(images: np.ndarray) -> np.ndarray:
     """Which frames of images (N, frames, bins, channels) are not padding: bool (N, frames)."""
     return (images != 0).any(axis=(2, 3))
-
-
-def in_frames(steps: np.ndarray, frames: int) -> np.ndarray:
-    """Values of steps (N, steps, ...) drawn out to the frames they stand for, (N, frames, ...)."""
-    each = -(-frames // steps.shape[1])
-    return np.repeat(steps, each, axis=1)[:, :frames]
 
 
 def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, labels: np.ndarray,
@@ -297,54 +289,6 @@ def layer_checks(network: keras.Model, images: np.ndarray, classes: np.ndarray, 
 # --- LSTM: attention over time -----------------------------------------------------------------------------
 
 
-def attention(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    """How much each step counts in the pooling over time, (N, steps); rows sum to 1, padding holds 0."""
-    return outputs(part(network, network.get_layer("attention").output), images)
-
-
-def lstm_difference(network: keras.Model, images: np.ndarray) -> float:
-    """Largest difference between Keras and ``models.lstm_step`` (NumPy), with a trained layer's weights.
-
-    What the first LSTM layer gets for the images is run through both, forwards and in float32.
-    """
-    layer = network.get_layer("lstm1")
-    sequence = outputs(part(network, network.get_layer("lstm1_dropout").output), images)
-    weights = [ops.convert_to_numpy(v) for v in layer.forward_layer.trainable_variables]
-    size = weights[1].shape[0]
-    keras_layer = layers.LSTM(size, return_sequences=True, dtype="float32")
-    keras_layer.build(sequence.shape)
-    keras_layer.set_weights(weights)
-    expected = ops.convert_to_numpy(keras_layer(sequence))
-    h = c = np.zeros((len(images), size), np.float32)
-    worst = 0.0
-    for step in range(sequence.shape[1]):
-        h, c = models.lstm_step(sequence[:, step], h, c, *weights)
-        worst = max(worst, float(np.abs(h - expected[:, step]).max()))
-    return worst
-
-
-def loudness(logmel: np.ndarray) -> np.ndarray:
-    """Level of each frame in dB, (..., frames), of log-mel spectrograms (..., frames, bands) in dB."""
-    return 10 * np.log10((10 ** (logmel / 10)).sum(axis=-1))
-
-
-def syllable_nuclei(logmel: np.ndarray, features: FeatureConfig, dip_db: float = 2.0, floor_db: float = 25.0
-                    ) -> np.ndarray:
-    """Frames at which a syllable is likely to have its nucleus, from one log-mel (frames, bands) in dB.
-
-    Peaks of the level between 300 and 3,300 Hz (where vowels are strong and fricatives weak), smoothed over
-    about 50 ms, that rise at least ``dip_db`` above the dips beside them and lie within ``floor_db`` of the
-    loudest: the idea of de Jong and Wempe (2009), without their test for voicing.
-    """
-    centres = units(features).centres
-    vowels = (centres > 300) & (centres < 3300)
-    hop = features.hop_length / features.sample_rate
-    level = gaussian_filter1d(loudness(logmel[:, vowels]), 0.025 / hop, mode="nearest")
-    found, _ = find_peaks(np.pad(level, 1, constant_values=level.min() - 2 * dip_db), prominence=dip_db,
-                          height=level.max() - floor_db, distance=max(1, round(0.08 / hop)))
-    return found - 1
-
-
 def over_relative_time(values: np.ndarray, lengths: np.ndarray, bins: int = 20) -> np.ndarray:
     """Values (N, frames) against the position in the clip, (N, bins); 1 is the clip's mean.
 
@@ -358,50 +302,3 @@ def over_relative_time(values: np.ndarray, lengths: np.ndarray, bins: int = 20) 
         found[row] = np.diff(at) * bins / max(sums[-1], 1e-12)
     return found
 
-
-def correlation(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of two curves (N, frames) over each clip's own frames, (N,)."""
-    pairs = zip(first, second, lengths, strict=True)
-    return np.array([pd.Series(a[:n]).corr(pd.Series(b[:n]), method="spearman") for a, b, n in pairs])
-
-
-# --- Transformer: attention maps ---------------------------------------------------------------------------
-
-
-def attention_maps(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Attention of all layers and heads, (N, layers, heads, steps, steps): row i says where step i looks."""
-    found = outputs(part(network, models.attention_maps(network).outputs), images)
-    return np.stack(found if isinstance(found, list) else [found], axis=1)
-
-
-def rollout(maps: np.ndarray) -> np.ndarray:
-    """Attention rollout (Abnar and Zuidema 2020): how much of input step j ends up in output step i.
-
-    Maps (N, layers, heads, steps, steps) -> (N, steps, steps), rows summing to 1. In each layer the heads are
-    averaged and half of each step is taken to pass by unchanged, through the residual connection; the layers'
-    maps are multiplied.
-    """
-    steps = maps.shape[-1]
-    total = np.broadcast_to(np.eye(steps), (len(maps), steps, steps))
-    for layer in range(maps.shape[1]):
-        total = (0.5 * maps[:, layer].mean(axis=1) + 0.5 * np.eye(steps)) @ total
-    return total
-
-
-def read_out(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:
-    """How much each input step counts in the end, (N, steps): the pooling's weights through the rollout."""
-    return np.einsum("ni,nij->nj", pooling, rollout(maps))
-
-
-def even_distance(pooling: np.ndarray) -> float:
-    """The distance of ``head_distances`` for heads that look at all unpadded steps alike; steps, over all clips."""
-    return float(np.mean([(n * n - 1) / (3 * n) for n in (pooling > 0).sum(axis=1)]))
-
-
-def head_distances(maps: np.ndarray, pooling: np.ndarray) -> np.ndarray:
-    """Mean distance in steps between a step and where it looks, (N, layers, heads), over the unpadded steps."""
-    steps = np.arange(maps.shape[-1])
-    distance = np.abs(steps[:, None] - steps[None, :])
-    inside = (pooling > 0).astype(float)
-    each = np.einsum("nlhij,ij->nlhi", maps, distance)
-    return np.einsum("nlhi,ni->nlh", each, inside) / inside.sum(axis=1)[:, None, None]

@@ -70,10 +70,6 @@ def test_gradients_name_a_backend_they_do_not_know(monkeypatch):
         explain.gradients(lambda v: ops.sum(v[0]), [np.ones(1)])
 
 
-def test_in_frames_repeats_steps_and_cuts_the_end():
-    np.testing.assert_array_equal(explain.in_frames(np.array([[1, 2, 3]]), 5), [[1, 1, 2, 2, 3]])
-
-
 def test_one_each_prefers_the_right_and_then_the_sure():
     labels, predictions = [0, 0, 0, 1, 1], [0, 3, 0, 2, 2]
     view = inside(None, some_images(5), labels, predictions, [0.5, 0.9, 0.7, 0.3, 0.6])
@@ -221,66 +217,8 @@ def test_compare_lists_what_is_known(networks):
 # --- Attention ---------------------------------------------------------------------------------------------
 
 
-def test_attention_sums_to_one_over_the_speech(networks):
-    for name in ("lstm", "transformer"):
-        weights = explain.attention(networks[name], some_images())
-        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
-        steps = weights.shape[1]
-        assert (weights[2, : steps // 2] > 0).all() and (weights[2, steps // 2 + 1 :] == 0).all()
-
-
-def test_lstm_step_reproduces_the_layer(networks):
-    assert explain.lstm_difference(networks["lstm"], some_images()) < 1e-5
-
-
-def test_loudness_adds_up_the_power():
-    assert explain.loudness(np.array([[-10.0, -10.0]]))[0] == pytest.approx(-10 + 10 * np.log10(2))
-
-
-def test_syllable_nuclei_are_the_peaks_of_the_vowels():
-    features = FeatureConfig()
-    logmel = np.full((120, 80), -80.0)
-    centres = explain.units(features).centres
-    vowels = (centres > 300) & (centres < 3300)
-    for peak in (20, 50, 90):
-        logmel[peak - 5 : peak + 6, vowels] = -40 - 2 * abs(np.arange(-5, 6))[:, None]
-    logmel[65:75, centres > 4000] = -20  # an s is louder, but no vowel
-    np.testing.assert_array_equal(explain.syllable_nuclei(logmel, features), [20, 50, 90])
-
-
 def test_relative_time_is_one_for_a_flat_curve_and_keeps_the_mean():
     values = np.array([np.ones(10), np.r_[np.zeros(4), np.ones(4), 9, 9]])
     found = explain.over_relative_time(values, np.array([10, 8]), bins=4)
     np.testing.assert_allclose(found[0], 1)
     np.testing.assert_allclose(found[1], [0, 0, 2, 2])  # the padding after frame 8 does not count
-
-
-def test_correlation_is_of_ranks_and_of_each_clip_alone():
-    first = np.array([[1.0, 2, 3, 99], [1, 2, 3, 4]])
-    second = np.array([[1.0, 4, 9, -5], [4, 3, 2, 1]])
-    np.testing.assert_allclose(explain.correlation(first, second, np.array([3, 4])), [1, -1])
-
-
-def test_attention_maps_are_rows_of_weights(networks):
-    maps = explain.attention_maps(networks["transformer"], some_images())
-    assert maps.shape[:3] == (3, 4, 4)
-    np.testing.assert_allclose(maps.sum(axis=-1), 1, atol=1e-4)
-    assert (maps[2, ..., maps.shape[-1] // 2 + 1 :] < 1e-6).all()  # nobody looks at padding
-
-
-def test_rollout_of_known_maps():
-    swap, stay = np.array([[0.0, 1.0], [1.0, 0.0]]), np.eye(2)
-    maps = np.array([[[swap, swap], [swap, stay]]])  # two layers of two heads
-    first, second = 0.5 * swap + 0.5 * stay, 0.25 * swap + 0.75 * stay
-    np.testing.assert_allclose(explain.rollout(maps)[0], second @ first)
-    pooling = np.array([[1.0, 0.0]])
-    np.testing.assert_allclose(explain.read_out(maps, pooling)[0], (second @ first)[0])
-
-
-def test_head_distances_leave_out_padding():
-    near, first = np.eye(4), np.zeros((4, 4))
-    first[:, 0] = 1
-    maps = np.array([[[near, first]]])
-    pooling = np.array([[0.5, 0.3, 0.2, 0.0]])
-    np.testing.assert_allclose(explain.head_distances(maps, pooling), [[[0, 1]]])  # (0 + 1 + 2) / 3
-    assert explain.even_distance(pooling) == pytest.approx(np.mean(abs(np.subtract.outer(range(3), range(3)))))

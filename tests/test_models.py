@@ -40,6 +40,11 @@ def run(model, x):
     return keras.ops.convert_to_numpy(model(x, training=False))
 
 
+def attention_model(model):
+    """The network up to the weights of its frames."""
+    return keras.Model(model.input, model.get_layer("attention").output)
+
+
 def trainable(model):
     return sum(np.prod(weight.shape) for weight in model.trainable_weights)
 
@@ -70,7 +75,7 @@ def test_tailored_network(name, tmp_path):
     assert np.abs(y[0] - y[1]).max() > 1e-6
     if name in CONVOLUTIONAL:
         frames = model.get_layer("last_conv").output.shape[1]
-        assert models.attention_model(model).output.shape == (None, frames)
+        assert attention_model(model).output.shape == (None, frames)
     path = tmp_path / "model.keras"
     model.save(path)
     np.testing.assert_array_equal(run(keras.models.load_model(path), x), y)
@@ -257,7 +262,7 @@ def test_published_stem_pooling_halves_the_map(name, frames):
     assert pooled.get_layer("last_conv").output.shape[1] == frames
     assert tailored.get_layer("last_conv").output.shape[1] == 2 * frames
     assert pooled.count_params() - tailored.count_params() == 0
-    assert models.attention_model(pooled).output.shape == (None, frames)
+    assert attention_model(pooled).output.shape == (None, frames)
 
 
 def test_one_direction_knows_no_future():
@@ -320,7 +325,7 @@ def test_mask_pooling(stride, expected):
 
 @pytest.mark.parametrize("name", models.names())
 def test_attention_ignores_padding(name):
-    weights = run(models.attention_model(small(name)), clips(lengths=(48, 16)))
+    weights = run(attention_model(small(name)), clips(lengths=(48, 16)))
     frames = weights.shape[1]
     sounding = -(-16 * frames // 48)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
@@ -386,46 +391,10 @@ def test_appended_padding_changes_nothing(name, options, frames):
 
 # Equations
 
-def test_lstm_step_is_the_keras_lstm():
-    """Equation (5), step by step, against the layer of Keras."""
-    layer = keras.layers.LSTM(4, return_sequences=True)
-    x = rng.normal(size=(2, 6, 3)).astype("float32")
-    layer.build(x.shape)
-    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
-    expected = run(layer, x)
-    h = c = np.zeros((2, 4))
-    for t in range(6):
-        h, c = models.lstm_step(x[:, t], h, c, *layer.get_weights())
-        np.testing.assert_allclose(h, expected[:, t], rtol=1e-4, atol=1e-5)
-
 
 def test_frame_stack():
     x = np.arange(10, dtype="float32").reshape(1, 5, 2)
     assert run(models.FrameStack(2), x).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]]
-
-
-def test_attention_is_equation_6():
-    """The attention of the encoder is softmax(Q K^T / sqrt d) V, head by head."""
-    layer = keras.layers.MultiHeadAttention(2, 4)
-    x = rng.normal(size=(3, 5, 8)).astype("float32")
-    layer.build(x.shape, x.shape)
-    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
-    y, scores = (keras.ops.convert_to_numpy(part) for part in layer(x, x, return_attention_scores=True))
-    wq, bq, wk, bk, wv, bv, wo, bo = layer.get_weights()
-    q, k, v = (np.einsum("btf,fhd->bhtd", x, w) + b[:, None] for w, b in ((wq, bq), (wk, bk), (wv, bv)))
-    heads, attention = models.scaled_dot_product(q, k, v)
-    np.testing.assert_allclose(attention, scores, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(np.einsum("bhtd,hdf->btf", heads, wo) + bo, y, rtol=1e-3, atol=1e-4)
-
-
-def test_attention_maps():
-    model = small("transformer")
-    maps = models.attention_maps(model)(clips(lengths=(48, 20)))
-    assert len(maps) == 2
-    for scores in (keras.ops.convert_to_numpy(layer) for layer in maps):
-        assert scores.shape == (2, 2, 24, 24)
-        np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
-        assert scores[1, :, :, 10:].max() < 1e-6 < scores[1, :, :, :10].min()
 
 
 def test_positional_encoding():

@@ -75,24 +75,6 @@ def test_weight_by_position_has_a_panel_an_emotion():
     assert fig.axes[7].get_title("left") == "surprised (0)" and len(fig.axes[7].lines) == 1
 
 
-def test_attention_heads_are_laid_out_by_layer():
-    maps = RNG.random((2, 3, 10, 10))
-    fig = plots.attention_heads(maps, seconds=0.08)
-    axes = shown(fig)
-    assert len(axes) == 6
-    np.testing.assert_allclose(axes[4].images[0].get_array(), np.sqrt(maps[1, 1]))
-    assert axes[4].images[0].get_extent() == pytest.approx([0, 0.8, 0.8, 0])
-    assert axes[3].get_ylabel() == "layer 2" and axes[2].get_title("center") == "head 3"
-
-
-def test_head_distances_are_sorted_within_a_layer():
-    distances = np.broadcast_to(np.array([[3.0, 1.0], [2.0, 4.0]]), (5, 2, 2))
-    fig = plots.head_distances(distances, seconds=0.1, even=3.5)
-    points = [line.get_ydata()[0] for line in fig.axes[0].lines if line.get_marker() == "o"]
-    assert points == pytest.approx([0.1, 0.3, 0.2, 0.4])
-    assert any(np.allclose(line.get_ydata(), 0.35) for line in fig.axes[0].lines)
-
-
 def test_figures_of_the_synthetic_corpus_carry_the_banner():
     style.set_corpus("synthetic")
     fig = plots.importance_panels([plots.Panel("calm", LOGMEL, np.ones((50, 40)))], FEATURES, columns=1)

@@ -9,20 +9,11 @@ import inspect
 import keras
 
 from ser_utils.models import alexnet, inceptionnet, lstm, resnet, transformer, vgg
-from ser_utils.models.common import (
-    ApplyMask,
-    AttentionPooling,
-    AttentionWeights,
-    MaskPooling,
-    PaddingMask,
-    attention_model,
-)
-from ser_utils.models.lstm import FrameStack, lstm_step
-from ser_utils.models.transformer import PositionalEncoding, attention_maps, scaled_dot_product
+from ser_utils.models.common import ApplyMask, AttentionPooling, AttentionWeights, FrameStack, MaskPooling, PaddingMask
+from ser_utils.models.transformer import PositionalEncoding
 
 __all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "FrameStack", "MaskPooling",
-           "PaddingMask", "PositionalEncoding", "attention_maps", "attention_model", "build", "lstm_step", "names",
-           "options", "scaled_dot_product"]
+           "PaddingMask", "PositionalEncoding", "build", "names", "options"]
 
 BUILDERS = {
     "alexnet": alexnet.alexnet,

@@ -125,6 +125,23 @@ class ApplyMask(MaskedLayer):
         return x * ops.cast(mask, x.dtype)[..., None]
 
 
+@keras.saving.register_keras_serializable(package="ser_utils")
+class FrameStack(layers.Layer):
+    """(batch, frames, features) -> (batch, ceil(frames / size), size x features), filled up with zeros."""
+
+    def __init__(self, size: int, **options):
+        super().__init__(**options)
+        self.size = size
+
+    def call(self, x):
+        x = ops.pad(x, [[0, 0], [0, self.size - 1], [0, 0]])
+        steps = ops.shape(x)[1] // self.size
+        return ops.reshape(x[:, : steps * self.size], (-1, steps, self.size * x.shape[-1]))
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
 def convolve_2d(x, mask, channels: int, shorten: int, stage: str):
     """Two 3 x 3 convolutions over frames and bands, for a network that then reads frames (Dong et al. 2018).
 
@@ -252,8 +269,3 @@ def head(x, inputs, stride: int, classes: int, bands: int, pooling: str, dropout
     x = layers.AveragePooling2D((1, size), padding="same", name="bands_pool")(x)
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="bands_flatten")(x)
     return classify(pool_time(x, mask, pooling), classes, dropout, hidden)
-
-
-def attention_model(model: keras.Model) -> keras.Model:
-    """The network up to its attention over time: outputs the weight of each frame, (batch, frames)."""
-    return keras.Model(model.input, model.get_layer("attention").output, name=f"{model.name}_attention")

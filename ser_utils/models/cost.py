@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from keras import layers, tree
 
-from ser_utils.models.common import AttentionPooling, AttentionWeights, MaskPooling
-from ser_utils.models.lstm import FrameStack
+from ser_utils.models.common import AttentionPooling, AttentionWeights, FrameStack, MaskPooling
 from ser_utils.paper import MODEL_NAMES
 
 POOLINGS = (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D)

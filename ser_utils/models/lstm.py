@@ -1,11 +1,11 @@
 """LSTM (Hochreiter and Schmidhuber 1997): a memory cell, read and written through gates, frame by frame."""
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from ser_utils.models.common import (
     ApplyMask,
+    FrameStack,
     MaskPooling,
     PaddingMask,
     batch_norm,
@@ -101,42 +101,3 @@ class LSTM(layers.RNN):
     @property
     def units(self) -> int:
         return self.cell.units
-
-
-@keras.saving.register_keras_serializable(package="ser_utils")
-class FrameStack(layers.Layer):
-    """(batch, frames, features) -> (batch, ceil(frames / size), size x features), filled up with zeros."""
-
-    def __init__(self, size: int, **options):
-        super().__init__(**options)
-        self.size = size
-
-    def call(self, x):
-        x = ops.pad(x, [[0, 0], [0, self.size - 1], [0, 0]])
-        steps = ops.shape(x)[1] // self.size
-        return ops.reshape(x[:, : steps * self.size], (-1, steps, self.size * x.shape[-1]))
-
-    def get_config(self):
-        return {**super().get_config(), "size": self.size}
-
-
-def lstm_step(x, h, c, W, U, b):
-    """One step of the LSTM, written out in NumPy: the paper's equation (5).
-
-    i, f, o = sigmoid(x W + h U + b), each gate with its own columns; g = tanh(...); the cell becomes
-    c' = f c + i g and the output h' = o tanh(c').
-
-    Parameters
-    ----------
-    x, h, c : arrays (batch, features), (batch, units), (batch, units): input, last output, last cell.
-    W, U, b : arrays (features, 4 units), (units, 4 units), (4 units,), in the column order of Keras: input
-        gate, forget gate, candidate, output gate (``layer.get_weights()`` of a ``keras.layers.LSTM``).
-
-    Returns
-    -------
-    h', c' : arrays (batch, units).
-    """
-    i, f, g, o = np.split(x @ W + h @ U + b, 4, axis=-1)
-    i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
-    c = f * c + i * np.tanh(g)
-    return o * np.tanh(c), c

@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from ser_utils.models.common import (
     ApplyMask,
+    FrameStack,
     MaskPooling,
     PaddingMask,
     batch_norm,
@@ -14,7 +15,6 @@ from ser_utils.models.common import (
     pool_time,
     scaled,
 )
-from ser_utils.models.lstm import FrameStack
 
 
 def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4, stem=True,
@@ -118,24 +118,3 @@ class PositionalEncoding(layers.Layer):
         rates = ops.exp(ops.arange(half, dtype="float32") * (-np.log(10000.0) / half))
         angles = ops.arange(ops.shape(x)[1], dtype="float32")[:, None] * rates[None, :]
         return x + ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), x.dtype)
-
-
-def attention_maps(model: keras.Model) -> keras.Model:
-    """Sub-model that outputs, for each encoder layer, the attention (batch, heads, frames, frames).
-
-    Entry [b, h, i, j] says how much frame i of clip b looks at frame j in head h; each row sums to 1.
-    """
-    scores = [layer.output[1] for layer in model.layers if isinstance(layer, layers.MultiHeadAttention)]
-    return keras.Model(model.input, scores, name="attention_maps")
-
-
-def scaled_dot_product(q, k, v):
-    """softmax(q k^T / sqrt d) v, written out in NumPy: the paper's equation (6).
-
-    ``q`` is (..., queries, d), ``k`` (..., keys, d), ``v`` (..., keys, e). Returns the output
-    (..., queries, e) and the attention (..., queries, keys).
-    """
-    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
-    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    attention = scores / scores.sum(axis=-1, keepdims=True)
-    return attention @ v, attention
