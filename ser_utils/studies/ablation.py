@@ -1,9 +1,7 @@
 """Named studies: what one change of the settings is worth, measured on validation clips.
 
-A study takes the runs of a profile as its baseline and changes one thing at a time. ``python -m
-ser_utils.studies.ablation canonical`` trains what is missing and prints the table; ``--publish`` copies the finished
-runs to ``results/studies/``, apart from the main results. No table of a study reads a test clip, so that a choice
-made from it leaves the test untouched.
+A study takes the runs of a profile as its baseline and changes one thing at a time; its runs lie apart from the main
+results. No table of a study reads a test clip, so that a choice made from it leaves the test untouched.
 """
 
 import argparse
@@ -33,15 +31,11 @@ CHANCE = ("seed", "again")  # variants that choose nothing: they show how far tw
 Places = Mapping[str, Mapping[str, Path]]  # variant -> place, see `place_of` -> folder of a run
 
 
-# ------------------------------------------------------------------------------------------- the studies
-
-
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One variant of a network's runs.
+    """One variant of a network's runs: what the baseline has in its place, and settings of ``RunConfig``.
 
-    ``what`` says what the baseline has in place of the change. ``settings`` are those of ``RunConfig``; under
-    "options", "augment" and "features" only the keys that change are named (``"augment": None`` switches
+    Under "options", "augment" and "features" only the keys that change are named (``"augment": None`` switches
     augmentation off). ``profiles`` are those in which it changes something.
     """
 
@@ -187,9 +181,6 @@ def variants_of(name: str) -> list[str]:
     return [BASELINE, *dict.fromkeys(variant for changes in study(name).values() for variant in changes)]
 
 
-# ---------------------------------------------------------------------------------------------- its runs
-
-
 def changed(config: RunConfig, settings: dict) -> RunConfig:
     """A configuration with some settings changed; within options, augmentation and features the others are kept."""
     parts = {"options": lambda old, new: old | new, "augment": lambda old, new: new and dataclasses.replace(old, **new),
@@ -268,9 +259,6 @@ def publish(name: str, configs: dict[str, list[RunConfig]], root: Path = RUNS, r
     return new
 
 
-# ---------------------------------------------------------------------------------------- what they reach
-
-
 def table(name: str, results: Path | Places = RESULTS) -> pd.DataFrame:
     """What the variants of a study reach on validation clips, beside the baseline on the same clips.
 
@@ -335,9 +323,8 @@ def _measured(places: Mapping[str, Path], base: Mapping[str, Path] | None) -> di
 def growth(results: Path | Places = RESULTS) -> pd.DataFrame:
     """What more recordings bring, by the study ``clips``; ``results`` are those of :func:`table`.
 
-    A row a protocol, network and number of clips, ascending: protocol, model, clips (in training), folds, accuracy
-    (on validation clips, per cent), low and high (the 95 % interval of the difference from all clips, put around the
-    accuracy; NaN for all clips themselves), gain (points more than with half as many clips; NaN if not tried).
+    Columns: protocol, model, clips (in training), folds, accuracy (on validation clips, per cent), low and high (the
+    95 % interval of the difference from all clips, put around the accuracy), gain (points over half as many clips).
     """
     found = table("clips", results)
     found["clips"] = (TABLE1["train"] * found.variant.map({BASELINE: 1.0} | SHARES)).astype(int)

@@ -22,9 +22,6 @@ TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others:
 ROUNDING = 0.05  # points: Table 2 is printed to one decimal
 
 
-# ------------------------------------------------------------------------------------------------ GRIM
-
-
 def numerators(printed: float, denominator: int) -> list[int]:
     """The k for which k / denominator is ``printed`` per cent when rounded to one decimal, up or down from a tie.
 
@@ -55,11 +52,7 @@ def grim(clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFram
     Columns: model, metric, printed (per cent), verdict ("possible", "impossible" or "not checkable"), below and
     above (the attainable values next to the printed one, per cent). Macro precision and F1 have denominators
     that depend on how often each emotion is answered, which the paper does not state: they are not checkable.
-
-    Raises
-    ------
-    ValueError
-        The class sizes do not sum to the number of clips.
+    A ValueError if the class sizes do not sum to the number of clips.
     """
     if sum(sizes) != clips:
         raise ValueError(f"The classes hold {sum(sizes)} clips, not {clips}.")
@@ -118,9 +111,6 @@ def fitting_sizes(most: int = 1440) -> list[int]:
     return [n for n in range(1, most + 1) if all(numerators(figures[0], n) for figures in TABLE2.values())]
 
 
-# -------------------------------------------------------------------------------------------------- F1
-
-
 def f1_check() -> pd.DataFrame:
     """Table 2's F1 against the harmonic mean of its precision and recall, and against equation (10) as printed.
 
@@ -138,9 +128,6 @@ def f1_check() -> pd.DataFrame:
 
 def _harmonic(a: float, b: float) -> float:
     return 2 * a * b / (a + b)
-
-
-# --------------------------------------------------------------------------- intervals and differences
 
 
 def hits(accuracy: float, clips: int = CLIPS) -> int:

@@ -78,7 +78,7 @@ def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
 def actor_probe(values: np.ndarray, actors: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Which test clips' actors a logistic regression names from ``values`` (N, features): bool (test clips,).
 
-    Fitted on the training clips; useful where every actor has clips in both parts.
+    Fitted on the training clips; every actor must have clips in both parts.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(values[rows["train"]], actors[rows["train"]])

@@ -2,8 +2,7 @@
 
 A shortcut departs in one point from honest training; network, recipe, number of steps and seed stay the same. Honest
 runs are trained by ``ser_utils.training.fit``, which has no switch for any of this: the leaks are planted here, around
-it. ``python -m ser_utils.studies.leakage`` trains what is missing of a profile's ladder. Leaky runs land in
-``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``, in the format of all other runs.
+it. Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``.
 """
 
 import argparse
@@ -34,8 +33,6 @@ from ser_utils.training import fit, grid, runs
 from ser_utils.training.augment import Augment
 from ser_utils.training.fit import Data
 from ser_utils.training.runs import Run
-
-# ------------------------------------------------------------------------------------------------ the rungs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +132,6 @@ def run_configs(profile: str, corpus: str, models: Sequence[str] | None = None, 
                                                folds or usual[1])]
 
 
-# ------------------------------------------------------------------------------------------------ the leaks
-
-
 def leaky_data(config: LeakConfig, store: FeatureStore) -> Data:
     """The data of a run, (N, frames, bands), with its leak planted in it."""
     plan, rng = config.plan, np.random.default_rng([config.seed, config.fold])
@@ -152,10 +146,7 @@ def leaky_data(config: LeakConfig, store: FeatureStore) -> Data:
 
 
 def normalised_by_speaker(logmel: np.ndarray, actors: np.ndarray) -> np.ndarray:
-    """Log-mels (N, frames, bands) in dB whose bands have the same mean and deviation for every actor.
-
-    They are brought to those of the whole corpus; frames of padding stay padding.
-    """
+    """Log-mels (N, frames, bands) in dB, each actor's bands brought to the mean and deviation of all; padding stays."""
     mean, deviation = spectral.statistics(logmel)
     out = np.empty_like(logmel)
     for actor in np.unique(actors):
@@ -252,9 +243,6 @@ def _sign(config: LeakConfig, done: Run) -> Run:
     return runs.write(done.dir, done.info | info, done.history, table)
 
 
-# ------------------------------------------------------------------------------------- what they are worth
-
-
 def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
     """profile -> :func:`load` of its published ladder, ``results/validity/<profile>``."""
     found = {profile: runs.find(Path(results) / "validity" / profile) for profile in PLANS}
@@ -326,9 +314,6 @@ def findings(config: LeakConfig, store: FeatureStore, root: Path = RUNS) -> dict
         except LeakError as error:
             found[what] = str(error)
     return found
-
-
-# --------------------------------------------------------------------------------- publication, command line
 
 
 def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RESULTS) -> list[str]:

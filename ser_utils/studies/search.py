@@ -124,15 +124,11 @@ def _parameters(row: dict) -> dict:
 
 def suggest(trial: optuna.Trial) -> dict:
     """The parameters Optuna proposes for a trial, by name."""
-    proposed = {}
-    for name, known in SPACE.items():
-        if isinstance(known, CategoricalDistribution):
-            proposed[name] = trial.suggest_categorical(name, known.choices)
-        elif isinstance(known, IntDistribution):
-            proposed[name] = trial.suggest_int(name, known.low, known.high)
-        else:
-            proposed[name] = trial.suggest_float(name, known.low, known.high, step=known.step, log=known.log)
-    return proposed
+    kinds = {CategoricalDistribution: lambda name, known: trial.suggest_categorical(name, known.choices),
+             IntDistribution: lambda name, known: trial.suggest_int(name, known.low, known.high),
+             FloatDistribution: lambda name, known: trial.suggest_float(name, known.low, known.high, step=known.step,
+                                                                       log=known.log)}
+    return {name: kinds[type(known)](name, known) for name, known in SPACE.items()}
 
 
 def score(rows: list[dict]) -> float:
@@ -205,14 +201,10 @@ def export(study: optuna.Study, folder: Path = RESULTS / "search") -> Path:
 
 def work(name: str, path: Path, configs: Sequence[RunConfig], features: Path, trials: int) -> None:
     """One process of a search: try recipes until there are so many trials in all."""
-    store, study = spectral.read(features), open_study(name, path)
-
-    def enough(study, trial):
-        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) >= trials:
-            study.stop()
-
-    study.optimize(lambda trial: objective(trial, configs, store, path.parent / "search"), n_trials=trials,
-                   callbacks=[enough], catch=(FloatingPointError,))
+    store = spectral.read(features)
+    enough = optuna.study.MaxTrialsCallback(trials, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    open_study(name, path).optimize(lambda trial: objective(trial, configs, store, path.parent / "search"),
+                                    n_trials=trials, callbacks=[enough], catch=(FloatingPointError,))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -222,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     parser.add_argument("--protocols", nargs="*", default=["random", "actors"])
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
-    parser.add_argument("--features", type=Path, help="train from this file of features, without the recordings")
+    parser.add_argument("--features", type=Path, help="train from this file of features")
     parser.add_argument("--epochs", type=int, help="epochs of each training (default: the profile's)")
     parser.add_argument("--trials", type=int, default=40, help="stop after so many trials in all")
     parser.add_argument("--budget", type=float, help="stop after so many seconds")
