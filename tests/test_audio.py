@@ -1,7 +1,11 @@
+import struct
+
 import librosa
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ser_utils.features import audio
 
@@ -101,3 +105,149 @@ def test_truncated_flac_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:30_000])
     with pytest.raises(audio.AudioError, match="a.flac"):
         audio.load(path)
+
+
+# --- WAV headers: what recorders, editors and pipes write --------------------------------------------------
+
+
+WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
+
+
+def wav(subtype="PCM_16", frames=4_801, channels=1, rate=8_000, form="RIFF", extensible=False, before=(), after=(),
+        data_size=None, riff_size=None, pad=True):
+    """The bytes of a WAV file of noise, its header written as asked; sizes are the right ones where not given."""
+    order, width = ">" if form == "RIFX" else "<", WIDTHS[subtype]
+    data = np.random.default_rng(0).integers(0, 256, frames * channels * width, np.uint8).tobytes()
+    if subtype in ("FLOAT", "DOUBLE"):
+        kind = np.dtype(f"{order}f{width}")
+        data = np.random.default_rng(0).uniform(-0.9, 0.9, frames * channels).astype(kind).tobytes()
+
+    def chunk(name, content, size=None):
+        return struct.pack(f"{order}4sI", name, len(content) if size is None else size) + content + b"\0" * (
+            len(content) % 2 if pad else 0)
+
+    tag = TAGS.get(subtype, 1)
+    head = struct.pack(f"{order}HHIIHH", 0xFFFE if extensible else tag, channels, rate, rate * width * channels,
+                       width * channels, 8 * width)
+    if extensible:
+        head += struct.pack(f"{order}HHIH", 22, 8 * width, 0, tag) + bytes.fromhex("000000001000800000aa00389b71")
+    body = b"WAVE"
+    if form == "RF64":
+        body += chunk(b"ds64", struct.pack("<QQQI", 0, len(data), frames, 0))
+    body += chunk(b"fmt ", head) + b"".join(chunk(name, content) for name, content in before)
+    size = 0xFFFFFFFF if form == "RF64" else data_size
+    start = 8 + len(body) + 8
+    body += chunk(b"data", data, size) + b"".join(chunk(name, content) for name, content in after)
+    riff = 0xFFFFFFFF if form == "RF64" else len(body) if riff_size is None else riff_size
+    return struct.pack(f"{order}4sI", form.encode(), riff) + body, start, len(data)
+
+
+CHUNKS = st.lists(st.tuples(st.sampled_from([b"LIST", b"JUNK", b"bext", b"fact", b"cue ", b"abcd"]),
+                            st.binary(max_size=40)), max_size=2)
+HEADERS = st.fixed_dictionaries({
+    "subtype": st.sampled_from(sorted(WIDTHS)), "frames": st.integers(1_600, 3_000), "channels": st.integers(1, 3),
+    "rate": st.sampled_from([8_000, 11_025, 16_000]), "form": st.sampled_from(["RIFF", "RIFX", "RF64"]),
+    "extensible": st.booleans(), "before": CHUNKS, "after": CHUNKS,
+    "riff_size": st.sampled_from([None, 0, 0x7FFFFFFF, 0xFFFFFFFF, 36, 100_000])})
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(HEADERS)
+def test_whatever_soundfile_reads_whole_loads_whole(tmp_path_factory, header):
+    path = tmp_path_factory.getbasetemp() / "whole.wav"
+    path.write_bytes(wav(**header)[0])
+    try:
+        expected = soundfile.read(path, always_2d=True)[0]
+    except soundfile.LibsndfileError:
+        with pytest.raises(audio.AudioError, match="whole.wav can't be decoded"):
+            audio.load(path)
+        return
+    assert len(audio.load(path)[0]) == len(expected) == header["frames"]
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(HEADERS, st.floats(0, 1))
+def test_whatever_is_cut_short_is_refused_by_name(tmp_path_factory, header, share):
+    path = tmp_path_factory.getbasetemp() / "cut.wav"
+    content, start, size = wav(**header)
+    path.write_bytes(content[: start + int(share * (size - 1))])
+    with pytest.raises(audio.AudioError, match="cut.wav"):
+        audio.load(path)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFF - 36])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_stream_of_unknown_length_loads_to_its_end(tmp_path, size, subtype):
+    (tmp_path / "a.wav").write_bytes(wav(subtype, data_size=size, riff_size=size)[0])
+    assert len(audio.load(tmp_path / "a.wav")[0]) == 4_801
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "PCM_U8", "ULAW", "ALAW"])
+@pytest.mark.parametrize("pad", [True, False])
+def test_an_odd_number_of_data_bytes_is_no_damage(tmp_path, subtype, pad):
+    (tmp_path / "a.wav").write_bytes(wav(subtype, pad=pad)[0])
+    assert len(audio.load(tmp_path / "a.wav")[0]) == 4_801
+    write(tmp_path / "b.wav", speech()[:48_001], subtype=subtype)
+    assert len(audio.load(tmp_path / "b.wav")[0]) == 48_001
+
+
+@pytest.mark.parametrize("kind", ["WAV/GSM610", "WAV/IMA_ADPCM", "WAV/G721_32", "AIFF/PCM_16", "AIFF/GSM610", "AU/ULAW",
+                                  "W64/PCM_24", "CAF/ALAC_16", "OGG/VORBIS", "MP3/MPEG_LAYER_III"])
+def test_formats_that_soundfile_reads_load_and_are_refused_when_cut(tmp_path, kind):
+    form, subtype = kind.split("/")
+    path = tmp_path / f"a.{form.lower()}"
+    soundfile.write(path, 0.3 * np.sin(np.arange(48_000) / 5), 48_000, format=form, subtype=subtype)
+    assert len(audio.load(path)[0]) == pytest.approx(48_000, abs=1_200)  # whole blocks
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(audio.AudioError, match=path.name):
+        audio.load(path)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("a.raw", b"x" * 999), ("a.txt", b"hello"), ("a.wav", b"RIFF"), ("a.wav", b"RIFF\xff\xff\xff\xffWAVEdata"),
+    ("a.flac", b"fLaC" + bytes(60)), ("a.mp3", b"\xff\xfb\x90" + bytes(9)),
+    ("a.m4a", b"\0\0\0\x20ftypM4A " + bytes(90))])
+def test_what_cannot_be_decoded_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(audio.AudioError, match=name):
+        audio.load(tmp_path / name)
+
+
+def test_what_is_there_but_unreadable_is_not_called_missing(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", speech())
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+    for unreadable in (tmp_path, tmp_path / "link.wav"):
+        with pytest.raises(audio.AudioError, match="can't be read"):
+            audio.load(unreadable)
+
+    def denied(*arguments):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr("builtins.open", denied)
+    with pytest.raises(audio.AudioError, match="a.wav can't be read .Permission denied"):
+        audio.load(path)
+
+
+# --- what is odd about the sound ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [(1, -1), (-1, 1), (1, -1.05), (1, -0.5, -0.5)])
+def test_channels_that_cancel_each_other_leave_the_loudest(tmp_path, channels):
+    wave = 0.8 * speech()
+    got, _ = audio.load(write(tmp_path / "a.wav", np.stack([c * wave for c in channels], axis=1), subtype="PCM_24"))
+    loudest = max(channels, key=abs)
+    np.testing.assert_allclose(got, loudest * wave, atol=1e-4)
+
+
+@pytest.mark.parametrize("milliseconds", [1, 10, 19])
+def test_a_click_in_silence_is_called_so(tmp_path, milliseconds):
+    wave = np.zeros(48_000, np.float32)
+    wave[9_600: 9_600 + 48 * milliseconds] = 0.5
+    with pytest.raises(audio.AudioError, match="a.wav holds a click of 20 ms"):
+        audio.load_speech(write(tmp_path / "a.wav", wave), 16_000, 30)
+
+
+@pytest.mark.parametrize("factor", [32_768, 8_388_608, 100])
+def test_whole_numbers_in_a_float_file_are_called_too_loud(tmp_path, factor):
+    with pytest.raises(audio.AudioError, match="louder than full scale"):
+        audio.load(write(tmp_path / "a.wav", factor * speech(), subtype="FLOAT"))

@@ -1,5 +1,6 @@
 """Decode a recording, mix it to mono, cut the silence around the speech, resample."""
 
+import io
 import os
 import re
 import struct
@@ -39,23 +40,24 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     if not os.path.lexists(path):
         raise FileNotFoundError(f"There is no audio file {path}.")
     try:
-        with open(path, "rb") as file:
-            if not file.seek(0, os.SEEK_END):
-                raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.")
-        with soundfile.SoundFile(path) as file:
+        source, cut_short = _wav_source(path)
+        with soundfile.SoundFile(source) as file:
             rate, expected = file.samplerate, file.frames
             wave = file.read(expected, dtype="float32", always_2d=True)
-            if _cut_short(path, file) or file.seekable() and len(wave) < expected:
-                raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
-                                 "Copy or download it again.")
-    except AudioError:
-        raise
+            # What libsndfile notes of other formats than WAV: "SSND : 96010 (should be 63991)".
+            sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)
+            cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and len(wave) < expected
     except OSError as error:
         raise AudioError(f"{path} can't be read ({error.strerror}).") from error
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
+        if not path.stat().st_size:
+            raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.") from error
         said = str(getattr(error, "error_string", error)).strip()
         raise AudioError(f"{path} can't be decoded ({said}). Copy or download it again, or convert it to WAV."
                          ) from error
+    if cut_short:
+        raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
+                         "Copy or download it again.")
     mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
     if wave.shape[1] > 1 and len(wave):
         powers = np.einsum("ij,ij->j", wave, wave)
@@ -66,24 +68,29 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     return mono, rate
 
 
-def _cut_short(path: Path, file) -> bool:
-    """Whether the header of an open ``soundfile.SoundFile`` promises more bytes of sound than there are."""
-    if file.format not in ("WAV", "WAVEX", "RF64"):  # libsndfile's notes on others: "SSND : 96010 (should be 63991)"
-        sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)
-        return any(int(size) < UNKNOWN for size in sizes)
+def _wav_source(path: Path) -> tuple[Path | io.BytesIO, bool]:
+    """What soundfile is to open, and whether a WAV's header promises more bytes of sound than the file holds.
+
+    A recorder or pipe that does not know the length leaves a size of 0 or a huge one; libsndfile reads the latter to
+    the end of the file, the former not at all.
+    """
     with open(path, "rb") as raw:
-        order = ">" if raw.read(12).startswith(b"RIFX") else "<"
-        long = 0
-        while len(head := raw.read(8)) == 8:
+        form, long = raw.read(12), 0
+        order = ">" if form.startswith(b"RIFX") else "<"
+        while form[8:] == b"WAVE" and len(head := raw.read(8)) == 8:
             name, size = struct.unpack(f"{order}4sI", head)
-            if name == b"data":
-                size = long or size if size == 0xFFFFFFFF else size
-                return (size < UNKNOWN or size == long) and raw.tell() + size > path.stat().st_size
             start = raw.tell()
+            if name == b"data":
+                present = path.stat().st_size - start
+                if size == 0 < present:
+                    raw.seek(0)
+                    content = raw.read()
+                    return io.BytesIO(content[: start - 4] + b"\xff" * 4 + content[start:]), False
+                return path, (long > present if size == 0xFFFFFFFF else present < size < UNKNOWN)
             if name == b"ds64":
-                long = struct.unpack("<8xQ", raw.read(16))[0]
+                long = int.from_bytes(raw.read(16)[8:], "little")
             raw.seek(start + size + size % 2)
-    return False
+    return path, False
 
 
 def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
