@@ -15,7 +15,8 @@ _PLACES = {
     "extract": "features.spectral:extract", "log_mel": "features.spectral:log_mel", "build_model": "models:build",
     "train": "training.fit:run", "load_model": "training.frontend:load", "predict": "training.fit:predict",
     "Run": "training.runs:Run", "find_runs": "training.runs:find",
-    "predictions": "training.runs:predictions", "metrics": "evaluation.metrics:metrics", "table2": "evaluation.tables:table2",
+    "predictions": "training.runs:predictions", "metrics": "evaluation.metrics:metrics",
+    "table2": "evaluation.tables:table2",
 }
 __all__ = ["EMOTIONS", "FOLDS", "PROTOCOLS", *_PLACES]
 

@@ -1,7 +1,6 @@
 """Finished full runs become the published results."""
 
 import pytest
-from fakes import fake_results
 
 from ser_utils import config
 from ser_utils.evaluation import reference
@@ -20,13 +19,12 @@ def finished(tmp_path):
 
 
 def test_finished_runs_are_published_with_tables_and_figures(finished, monkeypatch, capsys):
-    for name in ("RUNS", "RESULTS"):
+    for name in ("RUNS", "RESULTS", "FIGURES"):
         monkeypatch.setattr(publish, name, finished / name.lower())
-    drawn = []
-    monkeypatch.setattr(publish, "draw", lambda: drawn.append(True))
     assert publish.main() == 0
     assert "2 runs are new in results/: random/lstm/fold0, random/transformer/fold0." in capsys.readouterr().out
-    assert "Transformer" in (finished / "results" / "README.md").read_text() and drawn == [True]
+    assert "Transformer" in (finished / "results" / "README.md").read_text()
+    assert [path.name for path in (finished / "figures").iterdir()] == ["table2.png"]
     assert publish.main() == 0 and "0 runs are new" in capsys.readouterr().out
 
 
@@ -36,17 +34,7 @@ def test_a_damaged_run_is_refused_and_nothing_is_copied(finished, monkeypatch, c
     path = finished / "runs/ravdess-full/random/transformer/fold0/predictions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert publish.main() == 1 and str(path.parent.name) in capsys.readouterr().err
-    assert not (finished / "results" / "random").exists()
-
-
-def test_figures_are_drawn_for_the_protocols_that_were_run(finished):
-    folder = finished / "figures"
-    publish.draw(finished / "runs" / "ravdess-full", folder)
-    assert {path.name for path in folder.iterdir()} == {
-        "framework.png", "table2.png", "confusion_random.png", "recall_random.png"}
-    fake_results(finished / "results", protocols=["actors"], models=["alexnet"], folds=[0])
-    publish.draw(finished / "results", folder)
-    assert (folder / "unseen_speakers.png").exists() and (folder / "confusion_actors.png").exists()
+    assert not (finished / "results").exists()
 
 
 def test_every_published_run_is_fit_to_be_published():
