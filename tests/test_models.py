@@ -1,4 +1,4 @@
-"""ser_utils.models and ser_utils.plots.models: the networks against their published forms and equations."""
+"""ser_utils.models: the networks against their published forms and equations."""
 
 import importlib.util
 import os
@@ -16,7 +16,6 @@ from ser_utils.models import common, lstm
 from ser_utils.models.alexnet import LocalResponseNormalization
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import ROOT
-from ser_utils.plots.models import block_diagram, stages
 
 SHAPE = (48, 24, 1)
 CONVOLUTIONAL = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19")
@@ -432,25 +431,6 @@ def test_builds_and_runs_with_jax():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=ROOT)
 
 
-# Diagrams
-
-@pytest.mark.parametrize("name", models.names())
-def test_block_diagram(name):
-    model = small(name)
-    rows = stages(model)
-    assert sum(row["parameters"] for row in rows) == model.count_params()
-    assert rows[0]["name"] == "input" and rows[0]["shape"] == SHAPE
-    assert rows[-1]["name"] == "predictions" and rows[-1]["shape"] == (8,)
-    texts = [text.get_text() for text in block_diagram(model).axes[0].texts]
-    for row in rows:
-        assert row["name"] in texts and row["summary"] in texts and "_" not in row["summary"]
-
-
-def test_block_diagram_by_name():
-    fig = block_diagram("inceptionnet", SHAPE, width=0.125, modules=(1, 0, 0))
-    assert "InceptionNet" in fig.axes[0].get_title(loc="left")
-    summaries = [text.get_text() for text in fig.axes[0].texts]
-    assert "7 convolutions 1×1 to 5×5, 4 branches" in summaries
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}])

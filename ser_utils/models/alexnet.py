@@ -3,15 +3,17 @@
 import keras
 from keras import layers, ops
 
-from ser_utils.models.common import conv_bn, conv_relu, head, scaled
+from ser_utils.models.common import Configured, conv_relu, head, scaled
 
 FILTERS = (96, 256, 384, 384, 256)
 KERNELS = (11, 5, 3, 3, 3)
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
-class LocalResponseNormalization(layers.Layer):
+class LocalResponseNormalization(Configured):
     """b_i = a_i / (k + alpha sum_j a_j^2) ^ beta, over the ``size`` channels j around i (section 3.3)."""
+
+    settings = ("size", "k", "alpha", "beta")
 
     def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **options):
         super().__init__(**options)
@@ -23,30 +25,19 @@ class LocalResponseNormalization(layers.Layer):
         total = sum(squares[..., i : i + x.shape[-1]] for i in range(self.size))
         return x / (self.k + self.alpha * total) ** self.beta
 
-    def get_config(self):
-        own = {"size": self.size, "k": self.k, "alpha": self.alpha, "beta": self.beta}
-        return {**super().get_config(), **own}
-
 
 def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2, batch_norm=True,
             bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
     """AlexNet for spectrograms, or as published.
 
-    Kept from the original: the five convolutions with their kernels and channels, and the overlapping 3 x 3
-    pooling. Changed: conv1 steps by ``stem_stride`` instead of 4, batch normalisation takes the place of
-    local response normalisation, and frequency bands and attention over time replace flattening, so that
-    the dense layers need not hold 58 of 62 million parameters.
+    Kept are the five convolutions and the overlapping pooling; batch normalisation takes the place of local response
+    normalisation, and the head of ``common.head`` that of flattening and 58 million parameters in dense layers.
 
-    Parameters
-    ----------
-    input_shape : (frames, bins, channels); as published (227, 227, 3).
-    canonical : the network of 2012: 62,378,344 parameters.
-    grouped : with ``canonical``, conv2, conv4 and conv5 see half of the channels each, as on the two
-        graphics cards of 2012: 60,965,224 parameters.
-    width : factor on all channel counts.
+    canonical : the network of 2012, 62,378,344 parameters for (227, 227, 3); ``grouped``: its conv2, conv4 and conv5
+        see half of the channels each, as on the two graphics cards of 2012, 60,965,224 parameters.
+    width : factor on all channel counts and on the units of ``hidden``, the dense layers before the last.
     stem_stride : step of conv1; 4 as published.
     batch_norm : False goes back to biases, and to local response normalisation after conv1 and conv2.
-    hidden : units of the dense layers before the last (scaled by ``width`` too).
     bands, pooling, dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
@@ -55,8 +46,7 @@ def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, s
     x = inputs
     for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
         stride = stem_stride if number == 1 else 1
-        unit = conv_bn if batch_norm else conv_relu
-        x = unit(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
+        x = conv_relu(x, scaled(filters, width), kernel, stride, batch_norm, name=f"conv{number}")
         if number <= 2 and not batch_norm:
             x = LocalResponseNormalization(name=f"conv{number}_norm")(x)
         if number <= 2:

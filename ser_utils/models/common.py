@@ -53,20 +53,23 @@ def batch_norm(name: str, **options) -> layers.Layer:
     return BatchNorm(momentum=0.9, name=name, **options)
 
 
-def conv_bn(x, filters: int, kernel: int, stride: int = 1, *, name: str):
-    """Convolution, batch normalisation, ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
-    x = conv(x, filters, kernel, stride, bias=False, name=name)
-    x = batch_norm(f"{name}_bn")(x)
+def conv_relu(x, filters: int, kernel: int, stride: int = 1, norm: bool = True, *, name: str):
+    """Convolution, batch normalisation (or biases), ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
+    x = conv(x, filters, kernel, stride, bias=not norm, name=name)
+    x = batch_norm(f"{name}_bn")(x) if norm else x
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def conv_relu(x, filters: int, kernel: int, stride: int = 1, *, name: str):
-    """Convolution with biases, ReLU: the layers ``name`` and ``name_relu``."""
-    x = conv(x, filters, kernel, stride, name=name)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
+class Configured(layers.Layer):
+    """A layer that is saved with those of its attributes that ``settings`` names."""
+
+    settings: tuple[str, ...] = ()
+
+    def get_config(self):
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.settings}}
 
 
-class MaskedLayer(layers.Layer):
+class MaskedLayer(Configured):
     """A layer whose mask is passed by hand; masks that Keras carries along by itself end here."""
 
     def __init__(self, **options):
@@ -85,6 +88,8 @@ class PaddingMask(MaskedLayer):
     does, so that every clip is one unbroken run of frames (what cuDNN's LSTM asks for).
     """
 
+    settings = ("trailing",)
+
     def __init__(self, trailing: bool = False, **options):
         super().__init__(**options)
         self.trailing = trailing
@@ -97,13 +102,12 @@ class PaddingMask(MaskedLayer):
         last = ops.max(ops.where(mask, frame, 0), axis=1, keepdims=True)
         return frame <= last
 
-    def get_config(self):
-        return {**super().get_config(), "trailing": self.trailing}
-
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class MaskPooling(MaskedLayer):
     """Mask of ``frames`` frames -> mask of ceil(frames / stride): True where any of the frames is True."""
+
+    settings = ("stride",)
 
     def __init__(self, stride: int, **options):
         super().__init__(**options)
@@ -112,9 +116,6 @@ class MaskPooling(MaskedLayer):
     def call(self, mask):
         mask = ops.pad(ops.cast(mask, "float32"), [[0, 0], [0, self.stride - 1]])
         return ops.max_pool(mask[..., None], self.stride, self.stride, padding="valid")[..., 0] > 0
-
-    def get_config(self):
-        return {**super().get_config(), "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
@@ -126,8 +127,10 @@ class ApplyMask(MaskedLayer):
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
-class FrameStack(layers.Layer):
+class FrameStack(Configured):
     """(batch, frames, features) -> (batch, ceil(frames / size), size x features), filled up with zeros."""
+
+    settings = ("size",)
 
     def __init__(self, size: int, **options):
         super().__init__(**options)
@@ -138,23 +141,13 @@ class FrameStack(layers.Layer):
         steps = ops.shape(x)[1] // self.size
         return ops.reshape(x[:, : steps * self.size], (-1, steps, self.size * x.shape[-1]))
 
-    def get_config(self):
-        return {**super().get_config(), "size": self.size}
-
 
 def convolve_2d(x, mask, channels: int, shorten: int, stage: str):
     """Two 3 x 3 convolutions over frames and bands, for a network that then reads frames (Dong et al. 2018).
 
-    A convolution along time alone takes the bands as unrelated features; these two, like those of the
-    convolutional networks, know a pattern again a little higher or lower. Each halves the bands.
-
     (batch, frames, bins, inputs) and its mask -> (batch, ceil(frames / shorten), about bins / 4 x channels) and
-    its mask; padded frames are 0. ``shorten`` is 1, 2 or 4; ``stage`` begins the names of the layers.
-
-    Raises
-    ------
-    ValueError
-        Another ``shorten``.
+    its mask; padded frames are 0. ``stage`` begins the names of the layers. Raises ValueError for another
+    ``shorten`` than 1, 2 or 4.
     """
     if shorten not in (1, 2, 4):
         raise ValueError(f"Convolutions over frames and bands leave 1, 2 or 4 frames to a step, not {shorten}.")
@@ -182,6 +175,8 @@ class AttentionWeights(MaskedLayer):
     all unpadded frames count alike. A clip that is all padding gets equal weights.
     """
 
+    settings = ("units",)
+
     def __init__(self, units: int = 64, **options):
         super().__init__(**options)
         self.units = units
@@ -199,9 +194,6 @@ class AttentionWeights(MaskedLayer):
             scores = ops.zeros_like(x[..., 0])
         return ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
 
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class AttentionPooling(MaskedLayer):
@@ -210,6 +202,8 @@ class AttentionPooling(MaskedLayer):
     With ``statistics=True`` the weighted standard deviation follows it: (batch, 2 x features), the
     attentive statistics pooling of Okabe et al. 2018.
     """
+
+    settings = ("statistics",)
 
     def __init__(self, statistics: bool = False, **options):
         super().__init__(**options)
@@ -222,15 +216,11 @@ class AttentionPooling(MaskedLayer):
         variance = ops.einsum("bt,btf->bf", frame_weights, ops.square(x - mean[:, None]))
         return ops.concatenate([mean, ops.sqrt(variance + 1e-5)], axis=-1)
 
-    def get_config(self):
-        return {**super().get_config(), "statistics": self.statistics}
-
 
 def pool_time(x, mask, pooling: str = "attention"):
-    """(batch, frames, features) -> (batch, features) or, for "statistics", (batch, 2 x features).
+    """(batch, frames, features) -> (batch, features) or, for "statistics", (batch, 2 x features), in float32.
 
-    The layer ``attention`` holds the weights of the frames (see ``attention_model``), ``attention_pooling``
-    applies them; both compute in float32. ``pooling="average"`` is the plain mean of the unpadded frames.
+    The layer ``attention`` gives the weights of the frames; for "average" all unpadded ones count alike.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}.")
@@ -253,11 +243,9 @@ def head(x, inputs, stride: int, classes: int, bands: int, pooling: str, dropout
          hidden: tuple[int, ...] = ()):
     """Feature map (batch, frames, bins, channels) -> class probabilities; the head of the convolutional nets.
 
-    The bins are averaged into at most ``bands`` frequency bands, since the height of a feature in a
-    spectrogram, unlike in a photograph, carries meaning; bands x channels then describe a frame, and
-    attention pools the frames that are not padding. ``stride`` is the number of input frames to a frame of
-    the map. The map itself is the output of the layer ``last_conv``. ``pooling="flatten"`` does without
-    bands, attention and mask: the whole map goes to the dense layers, as in AlexNet and VGG as published.
+    The bins are averaged into at most ``bands`` frequency bands, since height in a spectrogram, unlike in a
+    photograph, carries meaning; bands x channels describe a frame (``stride`` of the input's), and ``pool_time`` pools
+    those that are not padding. ``pooling="flatten"`` gives the whole map, the layer ``last_conv``, to the dense layers.
     """
     if pooling not in (*POOLINGS, "flatten"):
         raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}, flatten.")

@@ -19,14 +19,9 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
                  modules=(3, 4, 2), bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """Inception-v3 for spectrograms, or as published.
 
-    A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. Changed for spectrograms: padded
-    convolutions throughout, one pooling instead of two in the stem, so a frame of the last map spans
-    ``8 x stem_stride`` input frames instead of 32, and the head of ``common.head``.
+    A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. For spectrograms all convolutions are padded.
 
-    Parameters
-    ----------
-    input_shape : (frames, bins, channels); as published (299, 299, 3).
-    canonical : the network of ``keras.applications``, layer for layer: 23,851,784 parameters.
+    canonical : the network of ``keras.applications``, layer for layer: 23,851,784 parameters for (299, 299, 3).
     width : factor on all channel counts.
     stem_stride : step of conv1, 1 or 2 (as published).
     stem_pool : pool after conv3, too, as published.

@@ -18,23 +18,14 @@ from ser_utils.models.common import (
 
 def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=256, depth=2,
          bidirectional=True, pooling="attention", dropout=0.3) -> keras.Model:
-    """Bidirectional LSTM layers and attention over time.
+    """Bidirectional LSTM layers and attention over time; zeros appended to a clip leave its probabilities unchanged.
 
-    ``front`` convolutions along time turn a frame and its neighbours into features; ``stack`` consecutive
-    frames are then laid side by side (the pyramid of Chan et al. 2016, in one step), so that the recurrent
-    loop is ``stack`` times as short. Padded frames are skipped everywhere: zeros appended to a clip leave
-    its probabilities unchanged.
-
-    Parameters
-    ----------
-    input_shape : (frames, bins, channels).
     width : factor on the units and on the channels of the front.
     front : number of convolutions along time, 5 frames long; 0 feeds the frames as they are.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which take the place
         of those along time and make the clip ``stack`` times (1, 2 or 4) as short; 0 keeps those.
-    stack : frames that make up one step of the LSTM.
-    units : units of each direction of each LSTM layer.
-    depth : number of LSTM layers.
+    stack : frames laid side by side to one step of the LSTM (the pyramid of Chan et al. 2016, in one step).
+    units, depth : units of each direction of each LSTM layer, and number of these layers.
     bidirectional : False reads the clip forwards only.
     pooling, dropout : see ``common.pool_time``; dropout also between the LSTM layers.
     """

@@ -13,15 +13,9 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
            bands=3, pooling="attention", dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
-    Changed for spectrograms: no pooling after conv1, so a frame of the last map spans ``8 x stem_stride``
-    input frames instead of 32, and the head of ``common.head``.
-
-    Parameters
-    ----------
-    input_shape : (frames, bins, channels); as published (224, 224, 3).
-    canonical : the network of the paper. Depth 50 is the one of ``keras.applications``, layer for layer
-        (its convolutions have biases; 25,636,712 parameters with the running averages). Depths 18 and 34
-        have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
+    canonical : the network of the paper, published for (224, 224, 3). Depth 50 is the one of ``keras.applications``,
+        layer for layer (its convolutions have biases; 25,636,712 parameters with the running averages). Depths 18
+        and 34 have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
     depth : 18, 34 (blocks of two convolutions) or 50 (bottlenecks of three).
     width : factor on all channel counts.
     stem_stride : step of conv1, 1, 2 (as published) or 4.

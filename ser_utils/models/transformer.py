@@ -22,14 +22,9 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
                 stochastic_depth=0.1) -> keras.Model:
     """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
 
-    Padded frames are masked in the stem, in every encoder layer and in the pooling: zeros appended to a
-    clip leave its probabilities unchanged.
+    Padded frames are masked throughout: zeros appended to a clip leave its probabilities unchanged.
 
-    Parameters
-    ----------
-    input_shape : (frames, bins, channels).
-    width : factor on ``dim``.
-    dim : features of a frame inside the encoder; scaled to a multiple of 8, and a multiple of ``heads``.
+    dim : features of a frame inside the encoder, times ``width``; a multiple of 8 and of ``heads``.
     depth, heads : number of encoder layers, and of attention heads in each.
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
     expansion : hidden units of the feed-forward part, in multiples of ``dim``.

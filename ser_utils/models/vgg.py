@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ser_utils.models.common import conv_bn, conv_relu, head, scaled
+from ser_utils.models.common import conv_relu, head, scaled
 
 FILTERS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -23,25 +23,18 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
         bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
     """A VGG network for spectrograms, or as published.
 
-    Changed for spectrograms: batch normalisation after every convolution (without it the network hardly
-    trains from 960 clips), no pooling after the last block, and the head of ``common.head`` for the dense
-    layers, which hold 124 of VGG16's 138 million parameters.
+    Changed for spectrograms: batch normalisation after every convolution (without it the network hardly trains from
+    960 clips), no pooling after the last block, and the head of ``common.head`` for the dense layers.
 
-    Parameters
-    ----------
-    name : "vgg16" or "vgg19".
-    input_shape : (frames, bins, channels); as published (224, 224, 3).
-    canonical : the network of the paper, as in ``keras.applications``: 138,357,544 parameters (VGG16),
-        143,667,240 (VGG19).
-    width : factor on all channel counts.
+    canonical : the network of the paper, as in ``keras.applications``, for (224, 224, 3): 138,357,544 parameters
+        (VGG16), 143,667,240 (VGG19), 124 million of them in dense layers.
+    width : factor on all channel counts and on the units of ``hidden``, the dense layers before the last.
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
     batch_norm : False goes back to convolutions with biases and nothing else, as published.
-    hidden : units of the dense layers before the last (scaled by ``width`` too).
     bands, pooling, dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
     x = inputs
-    unit = conv_bn if batch_norm else conv_relu
     for block, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[name], strict=True), start=1):
         for number in range(1, count + 1):
             layer = f"conv{block}_{number}"
@@ -49,7 +42,7 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
                 x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=layer)(x)
             else:
                 stride = stem_stride if layer == "conv1_1" else 1
-                x = unit(x, scaled(filters, width), 3, stride, name=layer)
+                x = conv_relu(x, scaled(filters, width), 3, stride, batch_norm, name=layer)
         if canonical or block < 5:
             padding = "valid" if canonical else "same"
             x = layers.MaxPooling2D(2, padding=padding, name=f"conv{block}_pool")(x)
