@@ -38,38 +38,30 @@ def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
 
     Raises ValueError if the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
     """
-    labels, predictions = _classes(labels, "labels", classes), np.asarray(predictions)
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
     if predictions.ndim == 2:
         if predictions.shape[1] != classes:
             raise ValueError(f"Probabilities have {predictions.shape[1]} columns; {classes} classes need {classes}.")
         if not np.isfinite(predictions).all():
             raise ValueError("Probabilities hold NaN or infinite values; the network that made them diverged.")
         predictions = predictions.argmax(axis=1)
-    predictions = _classes(predictions, "predictions", classes)
-    if len(labels) != len(predictions):
-        raise ValueError(f"{len(labels)} labels but {len(predictions)} predictions; give one for each clip.")
-    return np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
-
-
-def _classes(values, what: str, classes: int) -> np.ndarray:
-    """One-dimensional class numbers as int64, checked."""
-    values = np.asarray(values)
-    if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"{what} must be a list of at least one class number, not an array of shape {values.shape}.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{what} hold NaN or infinite values.")
-    numbers = values.astype(np.int64)
-    if (numbers != values).any() or numbers.min() < 0 or numbers.max() >= classes:
-        raise ValueError(f"{what} must be whole numbers from 0 to {classes - 1}; found {np.unique(values)[:10]}.")
-    return numbers
+    if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):
+        raise ValueError(f"{labels.size} labels but {predictions.size} predictions; give one each, at least one.")
+    for what, values in (("labels", labels), ("predictions", predictions)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{what} hold NaN or infinite values.")
+        if not np.isin(values, range(classes)).all():
+            raise ValueError(f"{what} must be whole numbers from 0 to {classes - 1}; found {np.unique(values)[:10]}.")
+    cells = labels.astype(int) * classes + predictions.astype(int)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def metrics_from_confusion(matrix) -> dict:
     """Accuracy and macro precision, recall and F1 of confusion matrices, shape (..., classes, classes).
 
-    As scikit-learn's with ``zero_division=0``, for many matrices at once: precision = TP / (TP + FP), recall =
-    TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN) of each class (paper, equations 8 to 10), averaged over the classes
-    that occur as label or as prediction. Returns a dict of arrays of shape (...), fractions 0-1.
+    As scikit-learn's with ``zero_division=0``, for many matrices at once: precision = TP / (TP + FP), recall = TP / (TP
+    + FN), F1 = 2 TP / (2 TP + FP + FN) of each class (paper, equations 8 to 10), averaged over the classes that occur
+    as label or as prediction. Returns a dict of arrays of shape (...), fractions 0-1.
     """
     matrix = np.asarray(matrix, dtype=float)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
@@ -109,15 +101,13 @@ def calibration(labels, probabilities, bins: int = 10) -> pd.DataFrame:
 
     Returns the columns low, high (edges), clips, confidence, accuracy; empty bins hold NaN in the last two.
     """
-    probabilities = np.asarray(probabilities, dtype=float)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == np.asarray(labels)
-    edges = np.linspace(0, 1, bins + 1)
-    number = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, bins - 1)
-    clips = np.bincount(number, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "clips": clips,
-                             "confidence": np.bincount(number, weights=confidence, minlength=bins) / clips,
-                             "accuracy": np.bincount(number, weights=right, minlength=bins) / clips})
+    probabilities, edges = np.asarray(probabilities, dtype=float), np.linspace(0, 1, bins + 1)
+    answers = pd.DataFrame({"confidence": probabilities.max(axis=1),
+                            "accuracy": probabilities.argmax(axis=1) == np.asarray(labels)}, dtype=float)
+    groups = answers.groupby(np.digitize(answers.confidence, edges[1:-1], right=True))
+    found = groups.mean().assign(clips=groups.size()).reindex(range(bins))
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "clips": found.clips.fillna(0).astype(int),
+                         "confidence": found.confidence, "accuracy": found.accuracy})
 
 
 def calibration_error(labels, probabilities, bins: int = 10) -> float:
@@ -185,9 +175,9 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
 def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
     """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
 
-    Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at
-    a time, whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept.
-    ``validation`` holds each model once for each clip, in the format of ``runs.predictions``.
+    Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at a time,
+    whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept. ``validation``
+    holds each model once for each clip, in the format of ``runs.predictions``.
 
     Raises ResultsError if the models were validated on different clips.
     """
@@ -223,9 +213,9 @@ def weighted_ensemble(predictions: pd.DataFrame, name: str = "weighted") -> pd.D
 def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Test predictions of the two ensembles of one protocol's networks, and how many networks they join.
 
-    Of the seven networks those with the most finished folds take part, or all that were run if that is one alone;
-    only folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own.
-    No predictions and 0 where there are not two networks or more. ``predictions``: validation and test clips.
+    Of the seven networks those with the most finished folds take part, or all that were run if that is one alone; only
+    folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own. No
+    predictions and 0 where there are not two networks or more. ``predictions``: validation and test clips.
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()

@@ -54,8 +54,8 @@ def run_configs(profile: str, kind: str) -> list[ReferenceConfig]:
 def classifier(model: str, strength: float):
     """An unfitted classifier with ``predict_proba``; ``strength`` is C, the inverse of the regularisation.
 
-    The SVM's decision values become probabilities by temperature scaling (Guo et al. 2017), fitted by
-    cross-validation within the training clips; it never changes which class comes first.
+    The SVM's decision values become probabilities by temperature scaling (Guo et al. 2017), fitted by cross-validation
+    within the training clips; it never changes which class comes first.
     """
     if model == "majority":
         return DummyClassifier(strategy="prior")
@@ -78,8 +78,8 @@ def parameters(fitted) -> int:
 def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs.Run:
     """Fit one reference on the training clips and write its run.
 
-    C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C);
-    test clips are predicted once. A run that is finished is left as it is.
+    C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C); test clips
+    are predicted once. A run that is finished is left as it is.
 
     Raises LeakError if the split shares a speaker, a twin or a clip between parts where the protocol forbids it.
     """

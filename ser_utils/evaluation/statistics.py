@@ -64,8 +64,8 @@ def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=Non
                        resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
     """Bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
 
-    Percentiles of the bootstrap corpora, with tails widened for the number of units drawn (Hesterberg 2015): the
-    plain percentile interval is too short when there are 24 actors.
+    Percentiles of the bootstrap corpora, with tails widened for the number of units drawn (Hesterberg 2015): the plain
+    percentile interval is too short when there are 24 actors.
 
     Raises ValueError if ``metric`` is unknown, or ``groups`` do not match the clips or are fewer than two.
     """
@@ -111,8 +111,8 @@ def expanded_percentiles(samples, units: int, level: float = 0.95) -> tuple[floa
 def mcnemar(correct_a, correct_b) -> dict:
     """Exact McNemar test of two networks on the same clips.
 
-    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips
-    that one alone got right) and the two-sided p of the binomial test that both are equally likely.
+    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips that one
+    alone got right) and the two-sided p of the binomial test that both are equally likely.
 
     Raises ValueError if the lengths differ.
     """
@@ -127,8 +127,8 @@ def mcnemar(correct_a, correct_b) -> dict:
 def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
     """Wilcoxon's signed-rank test over actors: is one network better for most voices?
 
-    Each actor gives one pair, the two networks' accuracies on that actor's clips. Returns difference (mean of
-    a - b over actors), actors (number) and the two-sided p; p is 1 when no actor shows a difference.
+    Each actor gives one pair, the two networks' accuracies on that actor's clips. Returns difference (mean of a - b
+    over actors), actors (number) and the two-sided p; p is 1 when no actor shows a difference.
     """
     frame = pd.DataFrame({"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors})
     means = frame.groupby("actor")[["a", "b"]].mean()
@@ -164,9 +164,9 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
 def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
 
-    ``predictions`` as from ``runs.predictions``, one protocol, one seed. Columns: model_a, model_b, clips,
-    accuracy_a, accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar,
-    holm_wilcoxon and significant (both corrected p values below ``level``: clips and voices agree).
+    ``predictions`` as from ``runs.predictions``, one protocol, one seed. Columns: model_a, model_b, clips, accuracy_a,
+    accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant
+    (both corrected p values below ``level``: clips and voices agree).
 
     Raises ResultsError if several protocols are mixed, or the models have no clip in common.
     """
@@ -194,9 +194,9 @@ def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
 def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
     """Friedman's test and Nemenyi's critical difference (Demsar 2006) of models over blocks.
 
-    ``scores`` has one row a block (an actor) and one column a model; higher is better. Returns ranks (Series,
-    mean rank, 1 is best, best first), difference (two models whose ranks are closer cannot be told apart),
-    statistic and p of Friedman's test, blocks.
+    ``scores`` has one row a block (an actor) and one column a model; higher is better. Returns ranks (Series, mean
+    rank, 1 is best, best first), difference (two models whose ranks are closer cannot be told apart), statistic and p
+    of Friedman's test, blocks.
 
     Raises ValueError with fewer than three models or two blocks, or with missing scores.
     """

@@ -26,11 +26,11 @@ from ser_utils.training import runs
 def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
-    Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1;
-    accuracy, precision, recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's,
-    points); folds (finished of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN.
-    Groups, in this order: "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold
-    has the same two or more; "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``.
+    Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
+    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds (finished
+    of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN. Groups, in this order:
+    "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or more;
+    "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
     the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
@@ -117,16 +117,14 @@ def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
     Columns: protocol, title, folds, seeds, accuracy, low, high (of the accuracy), precision, recall, f1,
     paper_accuracy. Protocols without a finished run are left out.
     """
-    rows = []
     answers = runs.predictions(root, model=model, seeds=True)
+    rows = []
     for protocol in in_order(answers.protocol, PROTOCOLS):
         part = answers[answers.protocol == protocol]
         found = figures(part, protocol)
-        rows.append({"protocol": protocol, "title": metrics.PROTOCOL_TITLES.get(protocol, protocol),
-                     "folds": part.fold.nunique(), "seeds": part.seed.nunique(), "accuracy": found["accuracy"],
-                     "low": found["accuracy_low"], "high": found["accuracy_high"],
-                     **{name: found[name] for name in METRICS[1:]},
-                     "paper_accuracy": TABLE2.get(model, (np.nan,))[0]})
+        rows.append((protocol, metrics.PROTOCOL_TITLES.get(protocol, protocol), part.fold.nunique(),
+                     part.seed.nunique(), found["accuracy"], found["accuracy_low"], found["accuracy_high"],
+                     *(found[name] for name in METRICS[1:]), TABLE2.get(model, (np.nan,))[0]))
     return pd.DataFrame(rows, columns=["protocol", "title", "folds", "seeds", "accuracy", "low", "high",
                                        *METRICS[1:], "paper_accuracy"])
 
@@ -261,20 +259,18 @@ def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
     """Where the networks lose accuracy between training and test, means over folds, in per cent.
 
     One row a protocol and network: protocol, model, name, folds, epochs (trained), kept (epoch whose weights were
-    kept), train (augmented training clips, over the last tenth of the epochs), val_end (validation clips, over the
-    same epochs), val (validation clips, epoch kept), test, paper_accuracy. train - val_end is what the network knows
-    of its training clips alone; val - val_end is what test-time augmentation adds and, where the best epoch is kept,
-    the luck of choosing among many; val - test is what does not last of it.
+    kept), train (augmented training clips, over the last tenth of the epochs), val_end (validation clips, over the same
+    epochs), val (validation clips, epoch kept), test, paper_accuracy. train - val_end is what the network knows of its
+    training clips alone; val - val_end is what test-time augmentation adds and, where the best epoch is kept, the luck
+    of choosing among many; val - test is what does not last of it.
 
     Raises ResultsError if a finished run's file is missing or damaged.
     """
     rows = []
     for run in runs.table(root).itertuples():
         last = runs.read_history(run.dir).tail(max(run.epochs // 10, 1))
-        rows.append({"protocol": run.protocol, "model": run.model, "folds": 1, "epochs": run.epochs,
-                     "kept": run.best_epoch, "train": 100 * last.accuracy.mean(),
-                     "val_end": 100 * last.val_accuracy.mean(), "val": 100 * run.val_accuracy,
-                     "test": 100 * run.test_accuracy})
+        rows.append((run.protocol, run.model, 1, run.epochs, run.best_epoch, 100 * last.accuracy.mean(),
+                     100 * last.val_accuracy.mean(), 100 * run.val_accuracy, 100 * run.test_accuracy))
     columns = ["protocol", "model", "folds", "epochs", "kept", "train", "val_end", "val", "test"]
     groups = pd.DataFrame(rows, columns=columns).groupby(["protocol", "model"], sort=False)
     table = groups.mean().assign(folds=groups.folds.sum()).reset_index()
@@ -287,8 +283,8 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
 
     ``table`` is that of :func:`table2`. Columns: group ("ours", "scratch", "features" or "pretrained": what a system
     knew before RAVDESS; the references are features made by hand), model (of ours), name, uar with low and high (per
-    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url. Empty without a
-    finished network under ``actors``.
+    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url. Empty without a finished
+    network under ``actors``.
     """
     ours = table[(table.protocol == "actors") & (table.folds > 0)]
     if not (ours.group == "network").any():
@@ -308,8 +304,8 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
 def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:
     """The predictions as the listeners of RAVDESS were scored: neutral and calm are accepted for each other.
 
-    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm, and the largest
-    of the seven decides.
+    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm, and the largest of
+    the seven decides.
     """
     neutral, calm = EMOTIONS.index("neutral"), EMOTIONS.index("calm")
     scored = predictions.copy()
@@ -328,12 +324,11 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     count = predictions.groupby("model").fold.nunique()
     scored = on_seven_options(predictions[predictions.model.isin(count.index[count == count.max()])])
-    rows = []
-    for model, part in scored.groupby("model", sort=False):
-        found = figures(part, "actors")
-        rows.append({"model": model, "name": model_name(model), "accuracy": found["accuracy"],
-                     "low": found["accuracy_low"], "high": found["accuracy_high"]})
-    return pd.DataFrame(rows).sort_values("accuracy", ascending=False, ignore_index=True)
+    rows = [{"model": model, "name": model_name(model), **figures(part, "actors")}
+            for model, part in scored.groupby("model", sort=False)]
+    table = pd.DataFrame(rows).rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
+    return table[["model", "name", "accuracy", "low", "high"]].sort_values("accuracy", ascending=False,
+                                                                           ignore_index=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -74,9 +74,9 @@ def confusion_grid(predictions: pd.DataFrame, title: str | None = None) -> Figur
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so.
-    The title of a panel says how many folds are finished, or a note beside each bar where they differ. Lines
-    part the networks from the ensembles and references below them.
+    Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so. The title
+    of a panel says how many folds are finished, or a note beside each bar where they differ. Lines part the networks
+    from the ensembles and references below them.
     """
     protocols = list(dict.fromkeys(table.protocol))
     groups = dict(zip(table.model, table.group, strict=True))
