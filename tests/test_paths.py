@@ -1,8 +1,12 @@
+import ast
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
+import ser_utils
 from ser_utils import paths
 
 
@@ -56,3 +60,31 @@ def test_two_writers_do_not_share_a_temporary_file(tmp_path):
         first.write_text("first")
         second.write_text("second")
     assert target.read_text() == "first"
+
+
+def sources():
+    """The package's modules, path -> syntax tree."""
+    return {path: ast.parse(path.read_text()) for path in sorted((paths.ROOT / "ser_utils").rglob("*.py"))}
+
+
+def test_no_module_is_longer_than_400_lines():
+    long = {path.name: lines for path in sources() if (lines := len(path.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_function_imports_from_the_package_itself():
+    """Such an import hides from the reader; that layers are kept is import-linter's to check (`make lint`)."""
+    hidden = [f"{path.name}:{node.lineno}" for path, tree in sources().items() for function in ast.walk(tree)
+              if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+              if isinstance(node, ast.Import | ast.ImportFrom)
+              and "ser_utils" in (getattr(node, "module", "") or "") + " ".join(alias.name for alias in node.names)]
+    assert not hidden
+
+
+def test_importing_the_package_is_quick_and_every_name_is_there():
+    code = "import sys, ser_utils; sys.exit(any(name in sys.modules for name in ('keras', 'pandas', 'numpy')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert all(getattr(ser_utils, name) is not None for name in ser_utils.__all__)
+    assert set(ser_utils.__all__) <= set(dir(ser_utils))
+    with pytest.raises(AttributeError, match="nonesuch"):
+        ser_utils.nonesuch  # noqa: B018

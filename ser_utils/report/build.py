@@ -60,13 +60,7 @@ LATEX_REWRITES = (
 
 
 def mathml(latex: str, block: bool = False) -> str:
-    """A LaTeX formula as MathML, which browsers show without a script or a font from the network.
-
-    Raises
-    ------
-    ValueError
-        The formula has a command or an environment that can't be converted.
-    """
+    """A LaTeX formula as MathML, which browsers show without a script; raises ValueError if it can't be converted."""
     text = latex.strip()
     for pattern, replacement in LATEX_REWRITES:
         text = re.sub(pattern, replacement, text)
@@ -230,13 +224,7 @@ def provenance(corpus: corpora.Corpus, profile: str, walls: dict[str, float]) ->
 
 
 def find_corpus(profile: str) -> corpora.Corpus:
-    """The corpus of a profile (see `corpus.for_profile`).
-
-    Raises
-    ------
-    ReportError
-        There is none, it is incomplete, or one of its files has a wrong name.
-    """
+    """The corpus of a profile; raises ReportError if there is none or it is incomplete (see `corpus.for_profile`)."""
     try:
         return corpora.for_profile(profile)
     except (FileNotFoundError, ValueError) as error:
@@ -256,13 +244,8 @@ def altered(corpus: corpora.Corpus) -> list[str]:
 def train_missing(profile: str, corpus: corpora.Corpus, walls: dict[str, float]) -> Failure | None:
     """Extract the features and train the profile's runs, both only as far as they are not there yet.
 
-    The seconds taken are added to ``walls``. Runs that fail are returned as a failure: the others are finished, and
-    the report can be made of them.
-
-    Raises
-    ------
-    ReportError
-        A recording is damaged.
+    The seconds taken are added to ``walls``. Runs that fail are returned as a failure, for the report can be made of
+    the others. Raises ReportError if a recording is damaged.
     """
     start = time.perf_counter()
     features = config.PROFILES[profile].features
@@ -281,13 +264,7 @@ def train_missing(profile: str, corpus: corpora.Corpus, walls: dict[str, float])
 
 
 def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
-    """The notebooks whose number or name is in ``wanted``; all of them without it.
-
-    Raises
-    ------
-    ReportError
-        A wanted notebook does not exist.
-    """
+    """The notebooks whose number or name is in ``wanted``, or all; raises ReportError if one does not exist."""
     if not wanted:
         return list(sources)
     by_key = {key: source for source in sources for key in (source.stem[:2], source.stem)}
