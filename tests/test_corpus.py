@@ -95,7 +95,7 @@ def test_missing_clips_there_are_an_error_and_not_a_download(tmp_path, fetch):
 def test_stray_recordings_are_ignored_which_is_said_once(tmp_path, offline, names, capsys):
     write(tmp_path / "data" / "ravdess", [*NAMES, *names])
     assert corpus.find().index["clip"].tolist() == NAMES
-    assert f"{len(names)} audio file" in (said := capsys.readouterr().err) and names[0] in said
+    assert f"{len(names)} audio file(s)" in (said := capsys.readouterr().err) and names[0] in said
     corpus.find()
     assert capsys.readouterr().err == ""
 

@@ -36,22 +36,13 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
     synthetic corpus is made in data/synthetic on first use, and a warning is printed whenever it stands in for
     RAVDESS. Audio files of other names beside RAVDESS are ignored, which is said once.
 
-    Parameters
-    ----------
-    kind : "auto" takes what there is; "ravdess" never falls back; "synthetic" never looks for RAVDESS. The
-        environment variable SER_CORPUS, if set, takes the place of "auto".
-    allow_download : whether the archive (208 MB) may be fetched. SER_OFFLINE=1 forbids it too.
-    small : of the synthetic corpus only a part (see `synthetic.small_names`), for smoke tests.
+    ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
+    falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
+    SER_OFFLINE=1 forbids it too. ``small``: of the synthetic corpus only a part, for smoke tests.
 
-    Raises
-    ------
-    FileNotFoundError
-        When RAVDESS_DIR names a folder that is missing or empty, when clips are missing from the RAVDESS that was
-        found (the folds need all 1,440), or when kind is "ravdess" and there is none.
-    PermissionError
-        When the folder can't be read.
-    ValueError
-        For an unknown kind.
+    Raises FileNotFoundError when RAVDESS_DIR names a folder that is missing or empty, when clips are missing from the
+    RAVDESS that was found (the folds need all 1,440), or when kind is "ravdess" and there is none; PermissionError when
+    the folder can't be read; ValueError for an unknown kind.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"
@@ -128,16 +119,14 @@ def _complete(root: Path, named: bool) -> Corpus:
         if not named:
             raise
         raise FileNotFoundError(f"RAVDESS_DIR is set to {root}, which cannot be used. {error}") from error
-    if found.strangers:
-        _say_ignored(root, len(found.strangers), found.strangers[0].name)
+    if strangers := found.strangers:
+        _say(f"Ignored in {root}: {len(strangers):,} audio file(s) of other names, such as {strangers[0].name}.")
     return Corpus(root, "ravdess", table)
 
 
-@functools.cache
-def _say_ignored(root: Path, number: int, first: str) -> None:
-    """Once a process."""
-    print(f"Ignored in {root}: {number:,} audio file{'s' * (number > 1)} of other names than RAVDESS's, "
-          f"{'such as ' * (number > 1)}{first}.", file=sys.stderr)
+@functools.cache  # once a process
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def _synthetic(small: bool) -> Corpus:

@@ -59,9 +59,8 @@ def fetch(url: str, md5: str, folder: Path, attempts: int = 3, timeout: tuple[fl
     import pooch
     import requests
 
-    failures = {requests.exceptions.Timeout: "no answer in time",
-                requests.exceptions.ChunkedEncodingError: "the transfer broke off",
-                requests.exceptions.ConnectionError: "no connection"}
+    failures = {requests.exceptions.Timeout: "no answer in time", requests.exceptions.ConnectionError: "no connection",
+                requests.exceptions.ChunkedEncodingError: "the transfer broke off"}
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
     for attempt in range(1, attempts + 1):
@@ -76,9 +75,8 @@ def fetch(url: str, md5: str, folder: Path, attempts: int = 3, timeout: tuple[fl
             raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
                                 f"browser, put it in {folder.parent} and run again.") from error
         except ValueError as error:  # pooch: the hash does not match; the file is already deleted
-            raise DownloadError(
-                f"What came from {url} is not the archive: its md5 is not {md5}. The file was deleted. "
-                "A proxy or login page may stand in between; try again, or fetch the archive in a browser.") from error
+            raise DownloadError(f"What came from {url} is not the archive: its md5 is not {md5}. It was deleted. A "
+                                "proxy or login page may stand in between; try again, or use a browser.") from error
     raise ValueError(f"attempts must be at least 1, not {attempts}")
 
 

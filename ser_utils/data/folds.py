@@ -32,9 +32,6 @@ class LeakError(ValueError):
     """A split breaks what its protocol promises."""
 
 
-# ---------------------------------------------------------------------------------------------- table
-
-
 def twin_key(clip: str) -> str:
     """What the two repetitions of a clip share: its name without the repetition field."""
     return clip[:15] + clip[18:]
@@ -58,7 +55,7 @@ def make_table(seed: int = SEED) -> pd.DataFrame:
 def _deal(units: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
     """Deal names to the folds in turn, emotion by emotion, in an order set by the seed."""
     def order(name: str) -> tuple[str, str]:
-        return name.split("-")[2], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
+        return name[6:8], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
 
     return {name: position % FOLDS for position, name in enumerate(sorted(units, key=order))}
 
@@ -82,19 +79,11 @@ def table() -> pd.DataFrame:
     return _committed().copy()
 
 
-# --------------------------------------------------------------------------------------------- splits
-
-
 def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
     """One split of an index: train, val and test, int arrays of ascending row positions (for ``index.iloc``).
 
-    Parameters
-    ----------
-    index : DataFrame with a column ``clip``: all 1,440 clips or any of them, in any order.
-    protocol : one of ``PROTOCOLS``.
-    fold : 0-5; it tests, the next one (mod 6) validates.
-
-    Raises ValueError for an unknown protocol, fold or clip.
+    ``index`` has a column ``clip``: all 1,440 clips or any of them, in any order. Fold ``fold`` (0-5) tests, the next
+    one (mod 6) validates. Raises ValueError for an unknown protocol, fold or clip.
     """
     _known_protocol(protocol)
     if fold not in range(FOLDS):
@@ -122,11 +111,8 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
     if not 0 < share <= 1:
         raise ValueError(f"A share of {share} of the training clips: choose one above 0 and at most 1.")
     clips = index["clip"].iloc[rows]
-    unit, kind = {
-        "random": (clips, clips.str.split("-").str[2]),
-        "twins": (clips.map(twin_key), clips.str.split("-").str[2]),
-        "actors": (clips.str[-2:], clips.str[-2:].astype(int) % 2),
-    }[protocol]
+    unit, kind = {"random": (clips, clips.str[6:8]), "twins": (clips.map(twin_key), clips.str[6:8]),
+                  "actors": (clips.str[-2:], clips.str[-2:].astype(int) % 2)}[protocol]
     units = pd.DataFrame({"unit": unit, "kind": kind}).drop_duplicates("unit")
     units["order"] = [hashlib.sha256(f"{SEED}/share/{name}".encode()).hexdigest() for name in units.unit]
     within = units.sort_values("order").groupby("kind")

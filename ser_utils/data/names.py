@@ -4,7 +4,7 @@ Livingstone and Russo (2018), doi 10.1371/journal.pone.0196391.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -65,6 +65,14 @@ def parse_name(path: str | os.PathLike) -> dict:
     return info
 
 
+def is_name(path: str | os.PathLike) -> bool:
+    """Whether :func:`parse_name` can read it."""
+    try:
+        return bool(parse_name(path))
+    except ValueError:
+        return False
+
+
 def _never_recorded(info: dict) -> str | None:
     """Why a combination of valid fields is not in the corpus, or None if it is."""
     if info["emotion"] == "neutral" and info["intensity"] == "strong":
@@ -76,23 +84,16 @@ def _never_recorded(info: dict) -> str | None:
     return None
 
 
-def all_names() -> Iterator[str]:
-    """Yield the stems of all 7,356 files of the corpus, sorted."""
-    for codes in product(*(CODES[:len(values)] for values in FIELDS.values())):
-        try:
-            yield parse_name("-".join(codes))["clip"]
-        except ValueError:
-            continue
-
-
 @cache
-def _speech_names() -> tuple[str, ...]:
-    return tuple(stem for stem in all_names() if stem.startswith("03-01-"))
+def all_names() -> tuple[str, ...]:
+    """The stems of all 7,356 files of the corpus, sorted."""
+    stems = ("-".join(codes) for codes in product(*(CODES[:len(values)] for values in FIELDS.values())))
+    return tuple(stem for stem in stems if is_name(stem))
 
 
 def speech_names() -> list[str]:
     """The stems of the 1,440 audio-only speech clips, sorted."""
-    return list(_speech_names())
+    return [stem for stem in all_names() if stem.startswith("03-01-")]
 
 
 def index_of(clips: Iterable[str]) -> pd.DataFrame:

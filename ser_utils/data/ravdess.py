@@ -4,7 +4,7 @@ From a terminal::
 
     python -m ser_utils.data.ravdess download [FOLDER]
     python -m ser_utils.data.ravdess validate [FOLDER]
-    python -m ser_utils.data.ravdess index FOLDER [--output FILE]
+    python -m ser_utils.data.ravdess index [FOLDER]
 """
 
 import argparse
@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ser_utils import EMOTIONS, paths  # noqa: F401
 from ser_utils.data.download import ARCHIVE_MD5, ARCHIVE_URL, DownloadError, alone, by_hand, fetch, unpack  # noqa: F401
-from ser_utils.data.names import all_names, index_of, parse_name, speech_names  # noqa: F401
+from ser_utils.data.names import index_of, is_name, parse_name, speech_names  # noqa: F401
 
 AUDIO_SUFFIXES = (".wav", ".flac")  # in order of preference
 DEPTH = 3  # folders below the root in which clips are looked for
@@ -33,9 +33,6 @@ PARTIAL = ".partial"  # work folder of a download; one that is there without a d
 INDEX_FILE = Path(__file__).parent / "ravdess_index.csv"
 WHAT_TO_DO = ("Set RAVDESS_DIR to the folder that holds Actor_01 ... Actor_24, or put the archive or its Actor_XX "
               "folders in data/ravdess, or run `make data` to download them")
-
-
-# ---------------------------------------------------------------------------------------------- index
 
 
 def default_root() -> Path:
@@ -62,8 +59,7 @@ class Files:
     @property
     def strangers(self) -> list[Path]:
         """Those whose names are not RAVDESS's at all (song is)."""
-        known = set(all_names()) if self.others else ()
-        return [path for path in self.others if path.stem not in known]
+        return [path for path in self.others if not is_name(path)]
 
     def say_unreadable(self) -> str:
         """A sentence for an error message, or nothing."""
@@ -118,9 +114,8 @@ def _walk(folder: Path, depth: int, unreadable: list[Path]) -> Iterator[tuple[in
 def index(root: str | os.PathLike | Files) -> pd.DataFrame:
     """The audio-only speech clips in ``root`` (see :func:`files`), one row a clip, sorted by clip.
 
-    Columns: clip, path (str), modality, channel, emotion, label (0-7), intensity, statement, repetition, actor,
-    gender. Song and files of other names are left out. Whether all 1,440 are there is not checked here: see
-    :func:`missing_clips` and :func:`validate`. Raises as :func:`files`, also where there is no speech clip.
+    The columns of :func:`index_of` and path (str). Whether all 1,440 are there is not checked here: see
+    :func:`missing_clips`. Raises as :func:`files`, also where there is no speech clip.
     """
     found = root if isinstance(root, Files) else files(root)
     if not found.clips:
@@ -142,9 +137,6 @@ def missing_clips(table: pd.DataFrame) -> list[str]:
     """Which of the 1,440 speech clips an index lacks, sorted."""
     present = set(table["clip"])
     return [clip for clip in speech_names() if clip not in present]
-
-
-# ------------------------------------------------------------------------------------------ checksums
 
 
 def describe(path: str | os.PathLike) -> dict:
@@ -190,10 +182,10 @@ def reference() -> pd.DataFrame:
 class Validation:
     """What `validate` found: missing clips, corrupt ones as (clip, reason), and files that do not belong."""
 
-    missing: list[str] = field(default_factory=list)
-    corrupt: list[tuple[str, str]] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    missing: list[str]
+    corrupt: list[tuple[str, str]] = ()
+    unexpected: list[str] = ()
+    unreadable: list[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -240,16 +232,11 @@ def validate(root: str | os.PathLike) -> Validation:
 
 def cite() -> str:
     """How to cite RAVDESS, with its licence."""
-    return (
-        "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
-        "(RAVDESS): A dynamic, multimodal set of facial and vocal expressions in North American English. "
-        "PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391\n"
-        "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. "
-        "Licence: Creative Commons BY-NC-SA 4.0 (attribution, non-commercial, share alike)."
-    )
-
-
-# ------------------------------------------------------------------------------- download and terminal
+    return ("Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
+            "(RAVDESS): A dynamic, multimodal set of facial and vocal expressions in North American English. PLoS ONE "
+            "13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391\n"
+            "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. "
+            "Licence: Creative Commons BY-NC-SA 4.0 (attribution, non-commercial, share alike).")
 
 
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, attempts: int = 3,
@@ -292,15 +279,11 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("download", "fetch the speech archive (208 MB) from Zenodo unless it is there, and validate it"),
-        ("validate", "check every clip against the versioned checksums"),
-        ("index", "make the table of checksums from the audio"),
-    ):
+    for name, text in (("download", "fetch the speech archive (208 MB) from Zenodo if need be, and validate it"),
+                       ("validate", "check every clip against the versioned checksums"),
+                       ("index", "make the table of checksums from the audio")):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("folder", nargs="?", type=Path, help="the corpus; default: RAVDESS_DIR, else data/ravdess")
-        if name == "index":
-            command.add_argument("--output", type=Path, help="write the table here instead of the terminal")
         if name == "download":
             command.add_argument("--url", default=ARCHIVE_URL, help="another place to fetch the archive from")
             command.add_argument("--md5", default=ARCHIVE_MD5, help="the md5 it must have")
@@ -313,13 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = options.folder or default_root()
     try:
         if options.command == "index":
-            text = build_index(root).to_csv(index=False, lineterminator="\n")
-            if not options.output:
-                print(text, end="")
-                return 0
-            with paths.atomic_write(options.output) as temporary:
-                temporary.write_text(text)
-            print(f"{options.output}: {text.count(chr(10)) - 1:,} clips")
+            print(build_index(root).to_csv(index=False, lineterminator="\n"), end="")
             return 0
         if options.command == "download" and is_complete(root):
             print(f"All 1,440 clips are in {root}: checking them instead of downloading.")

@@ -13,10 +13,10 @@ Nothing measured on this corpus says anything about real speech.
 import json
 import os
 import shutil
+from collections import namedtuple
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.io import wavfile
@@ -33,19 +33,10 @@ RATE = 16000
 FRAME = 0.015  # seconds between two settings of the formant filters
 
 
-class Style(NamedTuple):
-    """How an emotion is spoken, relative to neutral."""
-
-    pitch: float  # level, semitones
-    spread: float  # range, factor
-    tempo: float  # speaking rate, factor
-    energy: float  # decibels
-    tilt: float  # spectral slope, decibels an octave; positive is brighter
-    breath: float  # share of noise in the voice, added
-    jitter: float  # irregularity from period to period, added
-    final: float  # movement at the end of the sentence, semitones
-
-
+# How an emotion is spoken, relative to neutral: level of the pitch (semitones), its range (factor), speaking rate
+# (factor), energy (dB), spectral slope (dB an octave; positive is brighter), share of noise added to the voice,
+# irregularity from period to period added, movement at the end of the sentence (semitones).
+Style = namedtuple("Style", "pitch spread tempo energy tilt breath jitter final")
 STYLES = {
     "neutral": Style(0.0, 1.0, 1.00, 0.0, 0.0, 0.00, 0.000, -1.0),
     "calm": Style(-0.6, 0.7, 0.90, -2.0, -1.2, 0.05, -0.002, -1.0),
@@ -58,60 +49,27 @@ STYLES = {
 }
 
 
-class Voice(NamedTuple):
-    """One speaker."""
-
-    pitch: float  # hertz
-    scale: float  # of the formants: the length of the vocal tract
-    tempo: float
-    breath: float
-    jitter: float
-    tilt: float  # decibels an octave
-    gain: float  # decibels: distance and recording level
-    habits: dict[str, np.ndarray]  # emotion -> how much of each effect this speaker shows
-
-
-class Phone(NamedTuple):
-    """One speech sound."""
-
-    formants: tuple[float, float, float]  # hertz, of a male voice
-    seconds: float
-    voiced: float  # amplitude of the voice
-    noise: float = 0.0  # amplitude of the friction
-    centre: float = 4500.0  # of the friction, hertz
-
-
+# One speaker: pitch (Hz), scale of the formants (length of the vocal tract), ..., gain (dB: distance and recording
+# level), and of each emotion how much of each effect this speaker shows.
+Voice = namedtuple("Voice", "pitch scale tempo breath jitter tilt gain habits")
+# One speech sound: three formants of a male voice (Hz), seconds, amplitude of the voice and of the friction, and the
+# centre of the friction (Hz).
+Phone = namedtuple("Phone", "formants seconds voiced noise centre", defaults=(0.0, 4500.0))
 PHONES = {
-    "ih": Phone((390, 1990, 2550), 0.09, 1.0),
-    "aa": Phone((730, 1090, 2440), 0.13, 1.0),
-    "ao": Phone((570, 840, 2410), 0.15, 1.0),
-    "er": Phone((490, 1350, 1690), 0.12, 0.9),
-    "uh": Phone((640, 1190, 2390), 0.07, 0.8),
-    "ng": Phone((280, 1900, 2600), 0.09, 0.4),
-    "d": Phone((300, 1700, 2600), 0.05, 0.15, 0.05, 3500),
-    "b": Phone((250, 900, 2300), 0.05, 0.15, 0.03, 1200),
-    "g": Phone((250, 1800, 2200), 0.05, 0.15, 0.04, 2000),
-    "dh": Phone((300, 1400, 2500), 0.05, 0.35, 0.04, 5000),
-    "z": Phone((300, 1700, 2500), 0.09, 0.25, 0.15, 5500),
-    "s": Phone((300, 1700, 2500), 0.12, 0.0, 0.25, 5500),
-    "t": Phone((300, 1800, 2600), 0.07, 0.0, 0.18, 4500),
-    "k": Phone((300, 1900, 2400), 0.08, 0.0, 0.15, 2200),
+    "ih": Phone((390, 1990, 2550), 0.09, 1.0), "aa": Phone((730, 1090, 2440), 0.13, 1.0),
+    "ao": Phone((570, 840, 2410), 0.15, 1.0), "er": Phone((490, 1350, 1690), 0.12, 0.9),
+    "uh": Phone((640, 1190, 2390), 0.07, 0.8), "ng": Phone((280, 1900, 2600), 0.09, 0.4),
+    "d": Phone((300, 1700, 2600), 0.05, 0.15, 0.05, 3500), "b": Phone((250, 900, 2300), 0.05, 0.15, 0.03, 1200),
+    "g": Phone((250, 1800, 2200), 0.05, 0.15, 0.04, 2000), "dh": Phone((300, 1400, 2500), 0.05, 0.35, 0.04, 5000),
+    "z": Phone((300, 1700, 2500), 0.09, 0.25, 0.15, 5500), "s": Phone((300, 1700, 2500), 0.12, 0.0, 0.25, 5500),
+    "t": Phone((300, 1800, 2600), 0.07, 0.0, 0.18, 4500), "k": Phone((300, 1900, 2400), 0.08, 0.0, 0.15, 2200),
 }
-SENTENCES = (
-    "k ih d z aa er t ao k ih ng b aa ih dh uh d ao er".split(),
-    "d ao g z aa er s ih t ih ng b aa ih dh uh d ao er".split(),
-)
-
-
-# ----------------------------------------------------------------------------------------- the corpus
+SENTENCES = ("k ih d z aa er t ao k ih ng b aa ih dh uh d ao er".split(),
+             "d ao g z aa er s ih t ih ng b aa ih dh uh d ao er".split())
 
 
 def small_names() -> list[str]:
-    """Three clips an actor and emotion, two of neutral (552 in all), sorted.
-
-    They keep all actors, emotions, intensities, statements and repetitions, and in every emotion a pair of
-    repetitions, so that the three fold protocols keep their meaning.
-    """
+    """Three clips an actor and emotion, two of neutral (552 in all), sorted; a pair of repetitions in every emotion."""
     kept = ("-01-01-01-", "-01-01-02-", "-02-02-01-")  # intensity, statement, repetition
     return [name for name in speech_names() if name[8:18] in kept]
 
@@ -123,20 +81,12 @@ def make_corpus(root: str | os.PathLike, actors: Iterable[int] = ACTORS, names: 
     The same arguments give the same bytes. The corpus is made beside ``root`` and takes its place when it is complete,
     so that a run killed half-way is simply run again; of two runs at once the second waits for the first.
 
-    Parameters
-    ----------
-    root : folder to make; returned.
-    actors : which of the 24 voices.
-    names : which clips of theirs (stems); default all 60 an actor, 1,440 in all.
-    rate : samples per second.
-    jobs : processes; default one a core, fewer for less than some hundred clips.
+    ``actors``: which of the 24 voices; ``names``: which clips of theirs (stems), default all 60 an actor; ``rate``:
+    samples per second; ``jobs``: processes, default one a core, fewer for less than some hundred clips. Returns
+    ``root``.
 
-    Raises
-    ------
-    ValueError
-        When no clip is left to make, a name is no RAVDESS speech clip, or the rate is below 8000.
-    FileExistsError
-        When ``root`` holds something else than a synthetic corpus.
+    Raises ValueError when no clip is left to make, a name is no RAVDESS speech clip, or the rate is below 8000, and
+    FileExistsError when ``root`` holds something else than a synthetic corpus.
     """
     root, actors = Path(root).resolve(), set(actors)
     if rate < 8000:
@@ -177,7 +127,7 @@ def _make(root: Path, recipe: dict, jobs: int, progress: bool) -> None:
 
 
 def _recipe(root: Path) -> dict | None:
-    """What a finished synthetic corpus in ``root`` was made from, or None."""
+    """What a finished synthetic corpus was made from, or None."""
     try:
         return json.loads((root / MARKER).read_text())
     except (OSError, ValueError):
@@ -186,9 +136,6 @@ def _recipe(root: Path) -> dict | None:
 
 def _write(root: Path, name: str, rate: int) -> None:
     wavfile.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", rate, synthesise(name, rate))
-
-
-# ------------------------------------------------------------------------------------------ one clip
 
 
 @cache
@@ -293,14 +240,9 @@ def _speak(phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style
     for phone, start, end in zip(phones, ends - counts * step, ends, strict=True):
         if phone.noise:
             centre = min(phone.centre * speaker.scale, 0.36 * rate)
-            hiss[start:end] = sosfilt(_band(centre, rate), noise[start:end])
+            band = butter(2, (0.7 * centre, 1.3 * centre), "bandpass", fs=rate, output="sos")
+            hiss[start:end] = sosfilt(band, noise[start:end])
     return _tilt(speech + 3.0 * friction * hiss, speaker.tilt + style.tilt, rate)
-
-
-@cache
-def _band(centre: float, rate: int) -> np.ndarray:
-    """A band-pass filter around ``centre`` hertz."""
-    return butter(2, (0.7 * centre, 1.3 * centre), "bandpass", fs=rate, output="sos")
 
 
 def _glottis(pitch: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -327,13 +269,9 @@ def _vocal_tract(source: np.ndarray, formants: np.ndarray, step: int, rate: int)
     radius = np.exp(-np.pi * widths / rate)
     middle = -2 * radius * np.cos(2 * np.pi * centres / rate)
     sections = np.zeros((len(formants), 4, 6))
-    sections[:, :, 3] = 1.0
-    sections[:, :, 4] = middle
-    sections[:, :, 5] = radius**2
+    sections[:, :, 3], sections[:, :, 4], sections[:, :, 5] = 1.0, middle, radius**2
     sections[:, :, 0] = 1 + middle + radius**2  # unit gain at 0 Hz
-
-    state = np.zeros((4, 2))
-    out = np.empty_like(source)
+    state, out = np.zeros((4, 2)), np.empty_like(source)
     for frame, section in enumerate(sections):
         part = slice(frame * step, (frame + 1) * step)
         out[part], state = sosfilt(section, source[part], zi=state)

@@ -28,11 +28,9 @@ class AudioError(ValueError):
 def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Decode an audio file of any format libsndfile reads (WAV, FLAC, OGG, MP3 ...).
 
-    Returns the waveform, float32 of shape (samples,) in [-1, 1], and its sample rate in Hz. Several channels are
-    averaged into one; where they cancel each other (opposite phases) the loudest is taken.
-
-    Raises FileNotFoundError where there is no such file, and AudioError where it is unreadable, empty, damaged or cut
-    short, holds NaN or infinite samples, is far louder than full scale, silent, or shorter than 0.1 s.
+    Returns the waveform, float32 (samples,) in [-1, 1], and its sample rate in Hz. Channels are averaged; where they
+    cancel each other (opposite phases) the loudest is taken. Raises FileNotFoundError where there is no such file, and
+    AudioError where it is unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s or holds NaN.
     """
     import soundfile
 
@@ -50,20 +48,15 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     except OSError as error:
         raise AudioError(f"{path} can't be read ({error.strerror}).") from error
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
-        if not path.stat().st_size:
-            raise AudioError(f"{path} is empty (0 bytes). Copy or download it again.") from error
-        said = str(getattr(error, "error_string", error)).strip()
+        said = str(getattr(error, "error_string", error)).strip() if path.stat().st_size else "it is empty, 0 bytes"
         raise AudioError(f"{path} can't be decoded ({said}). Copy or download it again, or convert it to WAV."
                          ) from error
     if cut_short:
         raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
                          "Copy or download it again.")
-    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
-    if wave.shape[1] > 1 and len(wave):
-        powers = np.einsum("ij,ij->j", wave, wave)
-        if np.dot(mono, mono) < CANCELLED * powers.max():
-            mono = wave[:, powers.argmax()]
-    mono = np.ascontiguousarray(mono)
+    mono, powers = wave.mean(axis=1), np.einsum("ij,ij->j", wave, wave)
+    if np.dot(mono, mono) < CANCELLED * powers.max():
+        mono = np.ascontiguousarray(wave[:, powers.argmax()])
     check_waveform(mono, rate, str(path))
     return mono, rate
 
@@ -71,8 +64,7 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 def _wav_source(path: Path) -> tuple[Path | io.BytesIO, bool]:
     """What soundfile is to open, and whether a WAV's header promises more bytes of sound than the file holds.
 
-    A recorder or pipe that does not know the length leaves a size of 0 or a huge one; libsndfile reads the latter to
-    the end of the file, the former not at all.
+    A stream has a size of 0 or a huge one; libsndfile reads the latter to the end of the file, but not the former.
     """
     with open(path, "rb") as raw:
         form, long = raw.read(12), 0
@@ -104,20 +96,17 @@ def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
         raise AudioError(f"{name} is far louder than full scale: whole numbers in a floating-point file? "
                          "Export it again as 16-bit PCM.")
     if energy < len(wave) * SILENCE_PEAK**2 and (peak := np.abs(wave).max()) < SILENCE_PEAK:
-        raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). "
-                         "Check the microphone or the file.")
+        raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). Check the microphone or the file.")
 
 
 def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]:
     """Where the speech of a waveform (samples,) begins and ends, in samples.
 
-    The waveform is cut into blocks of 20 ms; the speech runs from the first to the last block whose power is within
-    ``top_db`` dB of the loudest block (the rule of ``librosa.effects.trim``, with blocks that do not overlap). Pauses
-    inside belong to it.
+    It runs from the first to the last block of 20 ms whose power is within ``top_db`` dB of the loudest block's (the
+    rule of ``librosa.effects.trim``, with blocks that do not overlap). Pauses inside belong to it.
     """
     block = max(rate // 50, 1)
-    count = len(wave) // block
-    if count == 0:
+    if not (count := len(wave) // block):
         return 0, len(wave)
     blocks = wave[: count * block].reshape(count, block)
     power = np.einsum("ij,ij->i", blocks, blocks)

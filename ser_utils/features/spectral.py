@@ -19,15 +19,14 @@ from ser_utils.features import audio
 from ser_utils.paths import DATA, atomic_write
 
 STEP_DB = 1 / 64  # between two stored levels; a power of two, so that every level is exact in float32
-FEWEST_FRAMES = 3  # that have a delta
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureStore:
     """Log-mels of N clips of a corpus ("ravdess" or "synthetic"), all that training needs of it.
 
-    ``logmel`` (N, frames, n_mels), float32: dB relative to a full-scale power of 1, not to the clip's peak, so that
-    loudness stays in it. ``lengths`` (N,): frames of speech; the frames after them hold ``PAD_DB``.
+    ``logmel`` (N, frames, n_mels), float32: dB re full scale, not re the clip's peak, so that loudness stays in it.
+    ``lengths`` (N,): frames of speech; the frames after them hold ``PAD_DB``.
     """
 
     config: FeatureConfig
@@ -55,10 +54,7 @@ class FeatureStore:
 
 
 def log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """Log-mel spectrogram (frames, n_mels) in dB of a waveform (samples,) at ``config.sample_rate``.
-
-    Hann window, frames centred on multiples of the hop, Slaney mel bands (librosa's defaults).
-    """
+    """Log-mel spectrogram (frames, n_mels) in dB of a waveform (samples,) at ``config.sample_rate``, by librosa."""
     import librosa
 
     power = librosa.feature.melspectrogram(
@@ -68,33 +64,16 @@ def log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 
 def mfcc(logmel: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """MFCC with deltas and delta-deltas, (frames, 3 * n_mfcc), of a log-mel spectrogram (frames, n_mels).
-
-    Deltas are taken over 9 frames, over fewer where there are fewer. Raises AudioError for fewer than 3.
-    """
+    """MFCC, delta and delta-delta (frames, 3 * n_mfcc) of a log-mel (frames, n_mels); AudioError below 3 frames."""
     import librosa
 
     frames = len(logmel)
-    if frames < FEWEST_FRAMES:
-        raise audio.AudioError(f"{frames} frames are too short for deltas; at least {FEWEST_FRAMES} are needed.")
+    if frames < 3:
+        raise audio.AudioError(f"{frames} frames are too short for deltas; at least 3 are needed.")
     static = librosa.feature.mfcc(S=logmel.T, n_mfcc=config.n_mfcc)
     width = min(9, frames if frames % 2 else frames - 1)
     deltas = [librosa.feature.delta(static, width=width, order=order) for order in (1, 2)]
     return np.concatenate([static, *deltas]).T
-
-
-def clip_features(path: str | os.PathLike, config: FeatureConfig) -> np.ndarray:
-    """Log-mel (frames, n_mels) of one recording, silence around the speech cut."""
-    return log_mel(audio.load_speech(path, config.sample_rate, config.top_db), config)
-
-
-def compute(corpus: Corpus, config: FeatureConfig, progress: bool = True) -> FeatureStore:
-    """The features of a corpus, from its recordings."""
-    import librosa.feature  # noqa: F401  before the threads start
-
-    found = audio.each(functools.partial(clip_features, config=config), corpus.index["path"], "Features", progress)
-    lengths = np.array([len(logmel) for logmel in found])
-    return _padded(config, corpus.kind, np.array(corpus.index["clip"], dtype=str), lengths, np.concatenate(found))
 
 
 def _padded(config: FeatureConfig, kind: str, clips: np.ndarray, lengths: np.ndarray, speech: np.ndarray
@@ -110,9 +89,9 @@ def _levels(speech: np.ndarray) -> np.ndarray:
     return np.maximum(np.round((speech - PAD_DB) / STEP_DB), speech > PAD_DB).astype(np.uint16)
 
 
-def store_path(corpus: Corpus, config: FeatureConfig, folder: Path = DATA / "features") -> Path:
+def store_path(corpus: Corpus, config: FeatureConfig | str, folder: Path = DATA / "features") -> Path:
     """The store's file; its name changes with the configuration and with the clips' names, sizes and dates."""
-    digest = hashlib.sha256(config.hash.encode())
+    digest = hashlib.sha256(str(config).encode())
     for path in corpus.index["path"]:
         status = os.stat(path)
         digest.update(f"{Path(path).name} {status.st_size} {status.st_mtime_ns}\n".encode())
@@ -121,10 +100,9 @@ def store_path(corpus: Corpus, config: FeatureConfig, folder: Path = DATA / "fea
 
 def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = DATA / "features",
             progress: bool = True) -> FeatureStore:
-    """The features of a corpus: read from its store file if that is there, else computed and written to it.
+    """The features of a corpus: read from its store file if that can be read, else computed and written to it.
 
-    A file that can't be read (a disk error, another format) is computed again. Raises AudioError where a recording
-    is damaged, silent or too short (the message names it), OSError where the disk is full.
+    Raises AudioError where a recording can't be used (the message names it), OSError where the disk is full.
     """
     config = config or FeatureConfig()
     path = store_path(corpus, config, folder)
@@ -133,19 +111,20 @@ def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = 
             return read(path)
         except ValueError as error:
             print(f"{error} Computing it again.")
-    store = compute(corpus, config, progress)
+    import librosa.feature  # noqa: F401  before the threads start
+
+    found = audio.each(lambda clip: log_mel(audio.load_speech(clip, config.sample_rate, config.top_db), config),
+                       corpus.index["path"], "Features", progress)
+    lengths = np.array([len(logmel) for logmel in found])
+    store = _padded(config, corpus.kind, np.array(corpus.index["clip"], dtype=str), lengths, np.concatenate(found))
     write(store, path)
     return store
 
 
 def write(store: FeatureStore, path: Path) -> None:
-    """Write a store to one portable file (RAVDESS: 17 MB), which the GPU machine and the next start read.
-
-    A value changes by half a step (0.008 dB) at most, those of :func:`extract` and :func:`read` not at all. The low
-    and the high bytes of the levels lie apart, which compresses better.
-    """
-    levels = _levels(np.concatenate([rows[:length] for rows, length in zip(store.logmel, store.lengths, strict=True)]))
-    with atomic_write(Path(path)) as temporary:
+    """Write a store to one portable file (RAVDESS: 15 MB); a value changes by half a step (0.008 dB) at most."""
+    levels = _levels(store.logmel[np.arange(store.logmel.shape[1]) < store.lengths[:, None]])
+    with atomic_write(Path(path)) as temporary:  # low and high bytes apart compress better
         np.savez_compressed(
             temporary, config=json.dumps(dataclasses.asdict(store.config)), corpus=store.corpus, step_db=STEP_DB,
             clips=np.asarray(store.clips, dtype=str), lengths=store.lengths, low=levels.astype(np.uint8),
@@ -177,19 +156,13 @@ def fit_length(logmel: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarr
 
 
 def statistics(logmel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each band, (bins,) each, over the frames of speech of (N, frames, bins).
-
-    Called on training clips only: the networks' normalisation never sees validation or test clips.
-    """
+    """Mean and standard deviation of each band, (bins,) each, over the speech of training clips (N, frames, bins)."""
     speech = logmel[(logmel > PAD_DB).any(axis=2)]
     return speech.mean(axis=0), speech.std(axis=0) + 1e-3
 
 
 def clip_statistics(store: FeatureStore) -> pd.DataFrame:
-    """Mean and standard deviation over time of every MFCC, delta and delta-delta: (N, 6 * n_mfcc).
-
-    The classic fixed-length description of a clip, for embeddings and simple classifiers.
-    """
+    """Mean and standard deviation over time of every MFCC, delta and delta-delta: (N, 6 * n_mfcc)."""
     rows = [np.concatenate([values[:length].mean(axis=0), values[:length].std(axis=0)])
             for values, length in zip(store.mfcc, store.lengths, strict=True)]
     kinds = [f"{kind}_{number}" for kind in ("mfcc", "delta", "delta2") for number in range(store.config.n_mfcc)]
