@@ -47,8 +47,8 @@ def row(name, paper):
 CLAIMS = [
     (README, "On the paper's random split the most accurate network is the {}, with {:.1f} %, and all seven averaged "
              "reach {:.1f} %.", lambda: best("random")),
-    (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %; people, who "
-             f"chose among {HUMAN['options']} emotions, reach {HUMAN['overall']} %.", lambda: best("actors")),
+    (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %; people, "
+             f"who chose among {HUMAN['options']} emotions, reach {HUMAN['overall']} %.", lambda: best("actors")),
     (README, "Every network loses {} points or more from the one to the other: that much is the known voice, not the "
              "emotion.", least_loss),
     (README, "The 95 % intervals are about ±{} points for `random` and `twins`, ±{} for `actors`;",
