@@ -108,7 +108,7 @@ bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies
-	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/synthetic* \
+	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/cache data/synthetic* \
 	    .pytest_cache .ruff_cache $(wildcard .coverage*) $$(find . -path ./.venv -prune -o \
 	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
