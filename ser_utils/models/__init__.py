@@ -4,6 +4,7 @@ A network takes (batch, frames, bins, channels), normalised; a frame whose value
 padding. It returns class probabilities in float32.
 """
 
+import functools
 import inspect
 
 import keras
@@ -19,8 +20,8 @@ BUILDERS = {
     "alexnet": alexnet.alexnet,
     "resnet": resnet.resnet,
     "inceptionnet": inceptionnet.inceptionnet,
-    "vgg16": vgg.vgg16,
-    "vgg19": vgg.vgg19,
+    "vgg16": functools.partial(vgg.vgg, "vgg16"),
+    "vgg19": functools.partial(vgg.vgg, "vgg19"),
     "lstm": lstm.lstm,
     "transformer": transformer.transformer,
 }
@@ -37,25 +38,16 @@ def options(name: str) -> dict:
     """The options of a network and their defaults; raises ValueError if no network has this name."""
     if name not in BUILDERS:
         raise ValueError(f"Unknown network {name!r}; choose from {', '.join(BUILDERS)}.")
-    builder = vgg.vgg if name.startswith("vgg") else BUILDERS[name]
-    parameters = inspect.signature(builder).parameters
-    return {key: p.default for key, p in parameters.items() if key not in ("name", "input_shape", "classes")}
+    parameters = inspect.signature(BUILDERS[name]).parameters
+    return {key: p.default for key, p in parameters.items() if key not in ("input_shape", "classes")}
 
 
 def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> keras.Model:
-    """Build a network.
+    """Build a network for an input of (frames, bins, channels), with some of its ``options(name)``.
 
-    Parameters
-    ----------
-    name : one of ``names()``.
-    input_shape : (frames, bins, channels). With ``canonical=True`` it may be left out: the published size.
-    classes : number of classes; 8, or 1,000 with ``canonical=True``.
-    **kwargs : options of the architecture, see ``options(name)``.
-
-    Raises
-    ------
-    ValueError
-        Unknown network or option, an option out of range, or an impossible shape or number of classes.
+    With ``canonical=True`` the shape may be left out, for the published size, and ``classes`` is 1,000 instead of 8.
+    Raises ValueError for an unknown network or option, an option out of range, an impossible shape or number of
+    classes.
     """
     known = options(name)
     for option in kwargs:

@@ -1,9 +1,6 @@
-"""What the seven networks share: channel scaling, convolution with batch normalisation, the padding mask,
-attention over time and the classification head.
+"""What the seven networks share: convolutions, the padding mask, attention over time and the classification head.
 
-Conventions. The input of a network is (batch, frames, bins, channels); a frame whose values are all
-exactly 0 is padding. Layer names start with the stage they belong to, up to the first underscore
-(``conv2_block1_add`` belongs to stage ``conv2``).
+Layer names start with the stage they belong to, up to the first underscore (``conv2`` in ``conv2_block1_add``).
 """
 
 import keras

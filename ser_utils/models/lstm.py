@@ -3,17 +3,7 @@
 import keras
 from keras import layers, ops
 
-from ser_utils.models.common import (
-    ApplyMask,
-    FrameStack,
-    MaskPooling,
-    PaddingMask,
-    batch_norm,
-    classify,
-    convolve_2d,
-    pool_time,
-    scaled,
-)
+from ser_utils.models import common
 
 
 def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=256, depth=2,
@@ -29,11 +19,11 @@ def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=
     bidirectional : False reads the clip forwards only.
     pooling, dropout : see ``common.pool_time``; dropout also between the LSTM layers.
     """
-    units = scaled(units, width)
+    units = common.scaled(units, width)
     inputs = keras.Input(input_shape, name="input")
-    mask = PaddingMask(trailing=True, name="mask")(inputs)
+    mask = common.PaddingMask(trailing=True, name="mask")(inputs)
     if front_2d:
-        x, mask = convolve_2d(inputs, mask, scaled(front_2d, width), stack, "front")
+        x, mask = common.convolve_2d(inputs, mask, common.scaled(front_2d, width), stack, "front")
     else:
         x, mask = _along_time(inputs, mask, units, front, stack)
     for number in range(1, depth + 1):
@@ -42,8 +32,8 @@ def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=
         if bidirectional:
             layer = layers.Bidirectional(layer, name=f"lstm{number}")
         x = layer(x, mask=mask)
-    x = pool_time(x, mask, pooling)
-    return keras.Model(inputs, classify(x, classes, dropout), name="lstm")
+    x = common.pool_time(x, mask, pooling)
+    return keras.Model(inputs, common.classify(x, classes, dropout), name="lstm")
 
 
 def _along_time(inputs, mask, channels, front, stack):
@@ -52,12 +42,12 @@ def _along_time(inputs, mask, channels, front, stack):
     for number in range(1, front + 1):
         convolution = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")
         x = convolution(x)
-        x = batch_norm(f"front_bn{number}")(x, mask=mask)
+        x = common.batch_norm(f"front_bn{number}")(x, mask=mask)
         x = layers.Activation("relu", name=f"front_relu{number}")(x)
-        x = ApplyMask(name=f"front_mask{number}")(x, mask)
+        x = common.ApplyMask(name=f"front_mask{number}")(x, mask)
     if stack > 1:
-        x = FrameStack(stack, name="stack")(x)
-        mask = MaskPooling(stack, name="mask_pool")(mask)
+        x = common.FrameStack(stack, name="stack")(x)
+        mask = common.MaskPooling(stack, name="mask_pool")(mask)
     return x, mask
 
 

@@ -4,17 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ser_utils.models.common import (
-    ApplyMask,
-    FrameStack,
-    MaskPooling,
-    PaddingMask,
-    batch_norm,
-    classify,
-    convolve_2d,
-    pool_time,
-    scaled,
-)
+from ser_utils.models import common
 
 
 def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4, stem=True,
@@ -39,22 +29,22 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
     """
     if downsample not in (1, 2, 4):
         raise ValueError(f"downsample must be 1, 2 or 4, got {downsample}.")
-    dim = scaled(dim, width)
+    dim = common.scaled(dim, width)
     if dim % heads:
         raise ValueError(f"The width of {dim} features is no multiple of heads={heads}; change either.")
     inputs = keras.Input(input_shape, name="input")
-    mask = PaddingMask(name="mask")(inputs)
+    mask = common.PaddingMask(name="mask")(inputs)
     frames = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")
     if front_2d:
-        x, mask = convolve_2d(inputs, mask, scaled(front_2d, width), downsample, "stem")
-        x = ApplyMask(name="stem_mask")(layers.Dense(dim, name="stem_dense")(x), mask)
+        x, mask = common.convolve_2d(inputs, mask, common.scaled(front_2d, width), downsample, "stem")
+        x = common.ApplyMask(name="stem_mask")(layers.Dense(dim, name="stem_dense")(x), mask)
     elif stem:
         x = frames(inputs)
         for number, stride in enumerate((2 if downsample == 4 else 1, 2 if downsample > 1 else 1), start=1):
             x, mask = _stem(x, mask, dim, stride, number)
     else:
-        x = layers.Dense(dim, name="stem_dense")(FrameStack(downsample, name="stem_stack")(frames(inputs)))
-        mask = MaskPooling(downsample, name="mask_pool")(mask)
+        x = layers.Dense(dim, name="stem_dense")(common.FrameStack(downsample, name="stem_stack")(frames(inputs)))
+        mask = common.MaskPooling(downsample, name="mask_pool")(mask)
     if positions:
         x = PositionalEncoding(name="position")(x)
     x = layers.Dropout(dropout, name="position_dropout")(x)
@@ -63,8 +53,8 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
         x = _encoder_layer(x, mask, heads, expansion * dim, dropout, skip_rate, pre_norm, f"encoder{number}")
     if pre_norm:
         x = layers.LayerNormalization(name="norm")(x)
-    x = pool_time(x, mask, pooling)
-    return keras.Model(inputs, classify(x, classes, dropout), name="transformer")
+    x = common.pool_time(x, mask, pooling)
+    return keras.Model(inputs, common.classify(x, classes, dropout), name="transformer")
 
 
 def _stem(x, mask, dim, stride, number):
@@ -72,10 +62,10 @@ def _stem(x, mask, dim, stride, number):
     x = layers.ZeroPadding1D(1, name=f"stem_pad{number}")(x)
     x = layers.Conv1D(dim, 3, stride, use_bias=False, name=f"stem_conv{number}")(x)
     if stride > 1:
-        mask = MaskPooling(stride, name=f"mask_pool{number}")(mask)
-    x = batch_norm(f"stem_bn{number}")(x, mask=mask)
+        mask = common.MaskPooling(stride, name=f"mask_pool{number}")(mask)
+    x = common.batch_norm(f"stem_bn{number}")(x, mask=mask)
     x = layers.Activation("gelu", name=f"stem_gelu{number}")(x)
-    return ApplyMask(name=f"stem_mask{number}")(x, mask), mask
+    return common.ApplyMask(name=f"stem_mask{number}")(x, mask), mask
 
 
 def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, pre_norm, name):

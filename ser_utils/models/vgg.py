@@ -9,19 +9,9 @@ FILTERS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def vgg16(input_shape, classes=8, **options) -> keras.Model:
-    """VGG16: 13 convolutions and 3 dense layers; options as in ``vgg``."""
-    return vgg("vgg16", input_shape, classes, **options)
-
-
-def vgg19(input_shape, classes=8, **options) -> keras.Model:
-    """VGG19: 16 convolutions and 3 dense layers; options as in ``vgg``."""
-    return vgg("vgg19", input_shape, classes, **options)
-
-
 def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, batch_norm=True,
         bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
-    """A VGG network for spectrograms, or as published.
+    """VGG16 or VGG19 (``name``) for spectrograms, or as published.
 
     Changed for spectrograms: batch normalisation after every convolution (without it the network hardly trains from
     960 clips), no pooling after the last block, and the head of ``common.head`` for the dense layers.
