@@ -34,7 +34,7 @@ def prose(file):
     return folded(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("file, sentence, compute", collected())
+@pytest.mark.parametrize("file, sentence, compute", list(collected()))
 def test_the_sentence_says_what_the_results_say(file, sentence, compute):
     values = compute()
     said = folded(sentence.format(*(values if isinstance(values, tuple) else (values,)))).replace(" -", " −")
