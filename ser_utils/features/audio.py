@@ -42,18 +42,15 @@ def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(source) as file:
             rate, expected = file.samplerate, file.frames
             wave = file.read(expected, dtype="float32", always_2d=True)
-            # What libsndfile notes of other formats than WAV: "SSND : 96010 (should be 63991)".
-            sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)
+            sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)  # of AIFF, AU, W64
             cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and len(wave) < expected
     except OSError as error:
         raise AudioError(f"{path} can't be read ({error.strerror}).") from error
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if path.stat().st_size else "it is empty, 0 bytes"
-        raise AudioError(f"{path} can't be decoded ({said}). Copy or download it again, or convert it to WAV."
-                         ) from error
+        raise AudioError(f"{path} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
     if cut_short:
-        raise AudioError(f"{path} is cut short: its header promises more sound than the file holds. "
-                         "Copy or download it again.")
+        raise AudioError(f"{path} is cut short: its header promises more sound than it holds. Get it again.")
     mono, powers = wave.mean(axis=1), np.einsum("ij,ij->j", wave, wave)
     if np.dot(mono, mono) < CANCELLED * powers.max():
         mono = np.ascontiguousarray(wave[:, powers.argmax()])
@@ -114,12 +111,6 @@ def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]
     return int(loud[0]) * block, (int(loud[-1]) + 1) * block
 
 
-def trim(wave: np.ndarray, rate: int, top_db: float) -> np.ndarray:
-    """Cut the silence before and after the speech (see :func:`speech_bounds`) from a waveform (samples,)."""
-    start, stop = speech_bounds(wave, rate, top_db)
-    return wave[start:stop]
-
-
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
     """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, librosa's default."""
     import soxr
@@ -133,7 +124,7 @@ def load_speech(path: str | os.PathLike, sample_rate: int, top_db: float) -> np.
     Raises as :func:`load`, and AudioError where all but a click of 20 ms is silence.
     """
     wave, rate = load(path)
-    speech = trim(wave, rate, top_db)
+    speech = wave[slice(*speech_bounds(wave, rate, top_db))]
     if len(speech) < 2 * (rate // 50):
         raise AudioError(f"{path} holds a click of {1000 * len(speech) / rate:.0f} ms and otherwise silence. "
                          "Cut the click out, or record again.")

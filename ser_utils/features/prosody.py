@@ -58,7 +58,7 @@ def pitch(wave: np.ndarray, fmin: float = FMIN, fmax: float = FMAX) -> np.ndarra
 def describe(path: str | os.PathLike) -> dict:
     """Prosody of one recording: the ``COLUMNS`` of :func:`measure` without the clip's name."""
     wave, rate = audio.load(path)
-    speech = audio.trim(wave, rate, TOP_DB)
+    speech = wave[slice(*audio.speech_bounds(wave, rate, TOP_DB))]
     f0 = pitch(audio.resample(speech, rate, SAMPLE_RATE))
     voices = f0[np.isfinite(f0)]
     low, middle, high = np.quantile(voices, (0.25, 0.5, 0.75)) if len(voices) >= FEWEST_VOICED else (np.nan,) * 3
@@ -70,10 +70,9 @@ def describe(path: str | os.PathLike) -> dict:
 def measure(corpus: Corpus, folder: Path = DATA / "features", progress: bool = True) -> pd.DataFrame:
     """Prosody of a corpus, one row a clip in the order of its index: read from the store, else measured.
 
-    Columns: clip; seconds of the recording and speech_seconds without the silence around the speech; peak (largest
-    sample, of full scale, after mixing to mono); level_db (mean power of the speech, dB re full scale); f0_median (Hz);
-    f0_spread (interquartile range of the pitch, semitones); voiced (share of the frames). Pitch is NaN in a clip with
-    fewer than ``FEWEST_VOICED`` voiced frames. Raises as :func:`ser_utils.features.spectral.extract`.
+    Columns: clip; seconds of the recording and of the speech in it; peak (of full scale, mono); level_db (mean power of
+    the speech, dB re full scale); f0_median (Hz) and f0_spread (interquartile range, semitones), NaN with fewer than
+    ``FEWEST_VOICED`` voiced frames; voiced (share of the frames). Raises as ``spectral.extract``.
     """
     path = store_path(corpus, f"prosody {VERSION}", folder).with_suffix(".csv")
     if path.exists():

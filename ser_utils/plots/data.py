@@ -83,6 +83,3 @@ def spectrogram(axis: Axes, logmel: np.ndarray, config: FeatureConfig, top: floa
     axis.grid(visible=False)
     label_bands(config, axis.yaxis)
     return image
-
-
-_spectrogram = spectrogram
