@@ -32,25 +32,6 @@ def shown(fig) -> list:
     return [axis for axis in fig.axes if axis.get_visible()]
 
 
-def test_importance_lies_on_its_spectrogram():
-    importance = np.zeros((50, 40))
-    importance[10, 20] = 1
-    panel = plots.Panel("angry", LOGMEL, importance)
-    fig = plots.importance_panels([panel] * 5, FEATURES, columns=4)
-    axes = shown(fig)
-    assert len(axes) == 5
-    below, above = axes[0].images
-    assert above.get_array().shape == (80, 100, 4)  # bands, frames, colour
-    visible = np.argwhere(above.get_array()[..., 3] > 0)
-    assert visible.min(axis=0).tolist() == [40, 20] and visible.max(axis=0).tolist() == [41, 21]
-    assert above.get_extent() == pytest.approx(below.get_extent())
-
-
-def test_importance_beyond_the_speech_is_cut():
-    fig = plots.importance_panels([plots.Panel("sad", LOGMEL[:61], np.ones((80, 40)))], FEATURES, columns=1)
-    assert fig.axes[0].images[1].get_array().shape == (80, 61, 4)
-
-
 def test_curves_lie_under_their_clip():
     curve = np.linspace(0, 2, 100)
     wave = RNG.normal(size=100 * FEATURES.hop_length)
@@ -77,5 +58,5 @@ def test_weight_by_position_has_a_panel_an_emotion():
 
 def test_figures_of_the_synthetic_corpus_carry_the_banner():
     style.set_corpus("synthetic")
-    fig = plots.importance_panels([plots.Panel("calm", LOGMEL, np.ones((50, 40)))], FEATURES, columns=1)
+    fig = plots.weight_by_position(RNG.random((14, 20)), np.arange(14) % 7)
     assert isinstance(fig, Figure) and style.is_synthetic(fig)

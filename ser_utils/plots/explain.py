@@ -3,12 +3,10 @@
 Spectrograms are (frames, bands) in dB, cut to the clip's speech; time is counted from its beginning.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,57 +15,7 @@ from ser_utils.config import FeatureConfig
 from ser_utils.plots.data import spectrogram
 from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish
 
-HEAT = "#FF4F00"
-PAIR_COLORS = {"plain": "#CC6677", "residual": "#332288"}
 CURVE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-
-
-class Panel(NamedTuple):
-    """A clip with the map of what a decision rests on."""
-
-    title: str
-    logmel: np.ndarray     # (frames, bands), dB
-    importance: np.ndarray  # (image frames, image bins), 0 to 1; an image's points may span several frames
-
-
-
-
-
-# --- VGG ---------------------------------------------------------------------------------------------------
-
-
-def importance_panels(panels: Sequence[Panel], features: FeatureConfig, columns: int = 4) -> Figure:
-    """Spectrograms in grey; in colour, what the decision rests on."""
-    rows = -(-len(panels) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.05 * rows + 0.6), layout="constrained",
-                             squeeze=False)
-    step = features.hop_length / features.sample_rate
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        spectrogram(axis, panel.logmel, features, cmap="Greys_r")
-        pool = features.n_mels // panel.importance.shape[1]
-        shown = np.repeat(np.repeat(panel.importance, pool, axis=0), pool, axis=1)[: len(panel.logmel)]
-        color = np.empty((*shown.T.shape, 4))
-        color[:] = to_rgba(HEAT)
-        color[..., 3] = 0.8 * shown.T
-        axis.imshow(color, origin="lower", aspect="auto", interpolation="bilinear",
-                    extent=(-step / 2, (len(shown) - 0.5) * step, -0.5, shown.shape[1] - 0.5))
-        axis.set_xlim(-step / 2, (len(panel.logmel) - 0.5) * step)
-        axis.set_title(panel.title, fontsize=9.5)
-        axis.tick_params(labelsize=8)
-        axis.set_xlabel("Seconds", fontsize=8.5)
-        axis.set_ylabel("Frequency (Hz)", fontsize=8.5)
-        if not axis.get_subplotspec().is_first_col():
-            axis.set_ylabel("")
-            axis.tick_params(labelleft=False)
-    for row in axes[:-1]:
-        for axis in row:
-            axis.set_xlabel("")
-    return finish(fig)
-
-
-# --- LSTM and Transformer: time ----------------------------------------------------------------------------
 
 
 def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, np.ndarray],
