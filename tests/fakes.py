@@ -1,5 +1,6 @@
 """Results folders in the contract's format, made up: no audio, no training."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ser_utils.data import folds
 MODELS = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19", "lstm", "transformer")
 
 
+@functools.cache
 def clip_names() -> pd.DataFrame:
     """The 1,440 speech clips: clip, label (0-7), actor, emotion by emotion."""
     rows = []
@@ -47,12 +49,7 @@ def fake_scores(labels, probabilities) -> dict:
 
     guesses = probabilities.argmax(axis=1)
     macro = precision_recall_fscore_support(labels, guesses, average="macro", zero_division=0)
-    return {
-        "accuracy": accuracy_score(labels, guesses),
-        "precision": macro[0],
-        "recall": macro[1],
-        "f1": macro[2],
-    }
+    return {"accuracy": accuracy_score(labels, guesses), "precision": macro[0], "recall": macro[1], "f1": macro[2]}
 
 
 def fake_history(epochs: int = 30, best: float = 0.8, seed: int = 0) -> pd.DataFrame:
@@ -60,22 +57,21 @@ def fake_history(epochs: int = 30, best: float = 0.8, seed: int = 0) -> pd.DataF
     rng = np.random.default_rng(seed)
     epoch = np.arange(1, epochs + 1)
     rise = 1 - np.exp(-epoch / (epochs / 4))
-    return pd.DataFrame(
-        {
-            "epoch": epoch,
-            "loss": 2.1 - 1.7 * rise + rng.normal(0, 0.02, epochs),
-            "accuracy": 0.13 + 0.83 * rise + rng.normal(0, 0.01, epochs),
-            "val_loss": 2.1 - 1.2 * rise + rng.normal(0, 0.06, epochs),
-            "val_accuracy": 0.13 + (best - 0.13) * rise + rng.normal(0, 0.02, epochs),
-            "learning_rate": 1e-3 * np.cos(np.pi / 2 * epoch / epochs),
-        }
-    )
+    return pd.DataFrame({
+        "epoch": epoch,
+        "loss": 2.1 - 1.7 * rise + rng.normal(0, 0.02, epochs),
+        "accuracy": 0.13 + 0.83 * rise + rng.normal(0, 0.01, epochs),
+        "val_loss": 2.1 - 1.2 * rise + rng.normal(0, 0.06, epochs),
+        "val_accuracy": 0.13 + (best - 0.13) * rise + rng.normal(0, 0.02, epochs),
+        "learning_rate": 1e-3 * np.cos(np.pi / 2 * epoch / epochs)})
 
 
-def fake_run(
-    root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed=0, profile="full", corpus="ravdess"
-) -> Path:
-    """Write one finished run and return its folder."""
+def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed=0, profile="full", corpus="ravdess",
+             beside=False, folder=None, told=None) -> Path:
+    """Write one finished run and return its folder: that of the first seed or, with ``beside``, of this further one.
+
+    ``folder``: another one; ``told``: what run.json says besides or in the place of the usual.
+    """
     rng = np.random.default_rng([seed, fold, MODELS.index(model) if model in MODELS else 99])
     clips = clip_names()
     number_of = fold_of(clips, protocol)
@@ -86,8 +82,8 @@ def fake_run(
         scores[subset] = {key: float(value) for key, value in fake_scores(part.label, probabilities).items()}
         part.insert(1, "subset", subset)
         parts.append(part.join(pd.DataFrame(probabilities, columns=[f"p_{name}" for name in EMOTIONS])))
-    folder = Path(root) / protocol / model / f"fold{fold}"
-    folder.mkdir(parents=True)
+    folder = folder or Path(root) / protocol / model / (f"fold{fold}-seed{seed}" if beside else f"fold{fold}")
+    folder.mkdir(parents=True, exist_ok=True)
     pd.concat(parts).to_csv(folder / "predictions.csv", index=False)
     right = parts[0][[f"p_{name}" for name in EMOTIONS]].to_numpy()[np.arange(len(parts[0])), parts[0].label]
     history = fake_history(best=accuracy, seed=fold)
@@ -96,30 +92,28 @@ def fake_run(
     history.loc[history.epoch != 27, "val_accuracy"] *= scores["val"]["accuracy"] / history.val_accuracy.max() * 0.99
     history.to_csv(folder / "history.csv", index=False)
     place = MODELS.index(model) if model in MODELS else 0
-    info = {
-        "model": model,
-        "protocol": protocol,
-        "fold": fold,
-        "seed": seed,
-        "profile": profile,
-        "corpus": corpus,
-        "config": {},
-        "config_hash": "c0ffee",
-        "features": {},
-        "features_hash": "feed",
-        "parameters": [3_700_000, 11_200_000, 21_800_000, 14_700_000, 20_000_000, 900_000, 2_100_000][place],
-        "epochs": 30,
-        "best_epoch": 27,
-        "metrics": scores,
-        "wall_seconds": 60.0 + 45 * place,
-        "samples_per_second": 900.0 - 100 * place,
-        "device": "CPU", "precision": "float32",
-        "backend": "tensorflow",
-        "versions": {},
-        "revision": "unknown",
-    }
+    info = {"model": model, "protocol": protocol, "fold": fold, "seed": seed, "profile": profile, "corpus": corpus,
+            "config": {}, "config_hash": "c0ffee", "features": {}, "features_hash": "feed",
+            "parameters": [3_700_000, 11_200_000, 21_800_000, 14_700_000, 20_000_000, 900_000, 2_100_000][place],
+            "epochs": 30, "best_epoch": 27, "metrics": scores, "wall_seconds": 60.0 + 45 * place,
+            "samples_per_second": 900.0 - 100 * place, "device": "CPU", "precision": "float32",
+            "backend": "tensorflow", "versions": {}, "revision": "unknown"} | (told or {})
     (folder / "run.json").write_text(json.dumps(info))
     return folder
+
+
+def fake_finished(root, config, accuracy=0.8, seed=None, **told) -> Path:
+    """A made-up run of a configuration, with weights, where it belongs in a folder of runs; its folder."""
+    folder = fake_run(root, config.protocol, config.model, config.fold, accuracy, config.seed if seed is None else seed,
+                      config.profile, config.corpus, folder=config.run_directory(root),
+                      told={"config_hash": config.hash, "seed": config.seed} | told)
+    (folder / "model.keras").write_bytes(b"weights")
+    return folder
+
+
+def edit(path, **values):
+    """Have a run.json say something else."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def fake_results(root, protocols=("random", "actors"), models=MODELS, folds=range(6), **options) -> Path:

@@ -1,7 +1,6 @@
 """ser_utils.studies.ablation: changes against a baseline, their runs apart from the main results, validation only."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_results, fake_run
+from fakes import fake_finished, fake_results
 
 from ser_utils import models
 from ser_utils.config import AugmentConfig, RunConfig
@@ -30,14 +29,7 @@ def quick(chosen=("alexnet",), **narrowed):
 
 def put(config, root, accuracy=0.5, seed=0):
     """A finished made-up run of a configuration; its folder."""
-    made = fake_run(root / "made", config.protocol, config.model, config.fold, accuracy, seed, config.profile,
-                    config.corpus)
-    told = json.loads((made / "run.json").read_text())
-    told |= {"config": dataclasses.asdict(config), "config_hash": config.hash, "seed": config.seed}
-    (made / "run.json").write_text(json.dumps(told))
-    folder = config.run_directory(root)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return shutil.move(made, folder)
+    return fake_finished(root, config, accuracy, seed, config=dataclasses.asdict(config))
 
 
 def put_study(configs, root, accuracies):

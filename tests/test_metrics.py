@@ -25,17 +25,13 @@ def test_metrics_equal_scikit_learn(seed):
     assert ours["precision"] == pytest.approx(sk.precision_score(labels, predictions, **options))
     assert ours["recall"] == pytest.approx(sk.recall_score(labels, predictions, **options))
     assert ours["f1"] == pytest.approx(sk.f1_score(labels, predictions, **options))
-    assert (
-        metrics.confusion(labels, predictions) == sk.confusion_matrix(labels, predictions, labels=range(8))
-    ).all()
+    assert (metrics.confusion(labels, predictions) == sk.confusion_matrix(labels, predictions, labels=range(8))).all()
 
 
 def test_metrics_by_hand():
     # class 0: precision 2/3, recall 1; class 1: precision 1, recall 1/2
     scores = metrics.metrics([0, 0, 1, 1], [0, 0, 0, 1], classes=2)
-    assert scores == pytest.approx(
-        {"accuracy": 3 / 4, "precision": 5 / 6, "recall": 3 / 4, "f1": (4 / 5 + 2 / 3) / 2}
-    )
+    assert scores == pytest.approx({"accuracy": 3 / 4, "precision": 5 / 6, "recall": 3 / 4, "f1": (4 / 5 + 2 / 3) / 2})
 
 
 def test_probabilities_count_by_their_largest():
@@ -82,11 +78,7 @@ def test_clip_facts_agree_with_the_parser():
     from ser_utils.data import ravdess
 
     facts = metrics.clip_facts(["03-01-05-02-01-02-12", "03-01-01-01-02-01-07"])
-    assert facts.to_dict("list") == {
-        "intensity": ["strong", "normal"],
-        "actor": [12, 7],
-        "gender": ["female", "male"],
-    }
+    assert facts.to_dict("list") == {"intensity": ["strong", "normal"], "actor": [12, 7], "gender": ["female", "male"]}
     parsed = ravdess.parse_name("03-01-05-02-01-02-12.wav")
     assert facts.iloc[0].to_dict() == {key: parsed[key] for key in ("intensity", "actor", "gender")}
     with pytest.raises(metrics.ResultsError, match="holiday"):
@@ -96,9 +88,7 @@ def test_clip_facts_agree_with_the_parser():
 def test_ensemble_is_the_mean(results):
     both = runs.predictions(results, "actors")
     joint = metrics.ensemble(both)
-    assert (
-        len(joint) == 480 and set(joint.model) == {"ensemble"} and list(joint.columns) == list(both.columns)
-    )
+    assert len(joint) == 480 and set(joint.model) == {"ensemble"} and list(joint.columns) == list(both.columns)
     clip = joint["clip"].iloc[17]
     mean = both.loc[both["clip"] == clip, metrics.PROBABILITIES].mean()
     assert joint[metrics.PROBABILITIES].iloc[17].to_numpy() == pytest.approx(mean.to_numpy())
@@ -120,8 +110,11 @@ def test_ensemble_weights_prefer_the_better_model_and_leave_out_noise():
     parts = []
     for model, accuracy in (("alexnet", 0.125), ("lstm", 0.8), ("transformer", 0.8)):
         p = fake_probabilities(clips.label, accuracy, rng)
-        parts.append(pd.DataFrame(p, columns=metrics.PROBABILITIES).assign(
-            clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model))
+        parts.append(
+            pd.DataFrame(p, columns=metrics.PROBABILITIES).assign(
+                clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model
+            )
+        )
     weights = metrics.ensemble_weights(pd.concat(parts))
     assert weights.sum() == pytest.approx(1) and weights["alexnet"] < 0.1
     assert weights["lstm"] > 0.2 and weights["transformer"] > 0.2
@@ -138,8 +131,7 @@ def test_weighted_ensemble_is_the_weighted_mean_and_never_reads_test_labels(tmp_
     expected = sum(weights[row.model] * row.p_angry for row in fold[fold["clip"] == clip].itertuples())
     assert mixed.p_angry.iloc[0] == pytest.approx(expected, abs=1e-6)
     blind = predictions.assign(label=predictions.label.where(predictions.subset == "val", 0))
-    pd.testing.assert_frame_equal(metrics.weighted_ensemble(blind)[metrics.PROBABILITIES],
-                                  mixed[metrics.PROBABILITIES])
+    pd.testing.assert_frame_equal(metrics.weighted_ensemble(blind)[metrics.PROBABILITIES], mixed[metrics.PROBABILITIES])
 
 
 def test_the_ensembles_join_the_seven_alone_and_each_seed_by_itself(tmp_path):

@@ -2,17 +2,16 @@
 
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import MODELS, clip_names, fake_run
+from fakes import MODELS, clip_names, edit, fake_finished, fake_run
 
 from ser_utils.config import run_configs
+from ser_utils.data import folds
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.predictions import check_predictions
-from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
 
@@ -45,16 +44,12 @@ def test_load_predictions(results):
         runs.predictions(results, subset="train")
 
 
-def test_relative_root_works(results, monkeypatch):
+def test_relative_root_works_and_an_empty_one(results, monkeypatch, tmp_path):
     monkeypatch.chdir(results.parent)
     assert len(runs.table(results.name)) == 21
     monkeypatch.chdir(results)
     assert len(runs.predictions(".", "actors", "resnet")) == 480
-
-
-def test_nothing_finished(tmp_path):
-    assert runs.table(tmp_path / "none").empty
-    assert runs.predictions(tmp_path).empty
+    assert runs.table(tmp_path / "none").empty and runs.predictions(tmp_path).empty
 
 
 def test_unfinished_run_is_left_out_but_named_when_asked_for(run):
@@ -71,12 +66,10 @@ def test_smaller_runs_are_allowed_outside_full(tmp_path):
     assert len(runs.read_predictions(folder)) == 200
 
 
-def damage_table(change):
+def of_table(change, name="predictions.csv"):
+    """A damage: a table changed."""
     def damage(folder):
-        table = pd.read_csv(folder / "predictions.csv")
-        table = change(table)
-        table.to_csv(folder / "predictions.csv", index=False)
-
+        change(pd.read_csv(folder / name)).to_csv(folder / name, index=False)
     return damage
 
 
@@ -85,134 +78,110 @@ def set_cell(row, column, value):
         table[column] = table[column].astype(object)
         table.loc[row, column] = value
         return table
-
-    return damage_table(change)
-
-
-def cut(name):
-    def damage(folder):
-        text = (folder / name).read_text()
-        (folder / name).write_text(text[: len(text) // 2])
-
-    return damage
+    return of_table(change)
 
 
-def edit_info(change):
+def text(name, change):
+    """A damage: the text of a file changed."""
+    return lambda folder: (folder / name).write_text(change((folder / name).read_text()))
+
+
+def of_info(change):
+    """A damage: run.json changed in place."""
     def damage(folder):
         info = json.loads((folder / "run.json").read_text())
         change(info)
         (folder / "run.json").write_text(json.dumps(info))
-
     return damage
 
 
-@pytest.mark.parametrize(
-    "damage, message",
-    [
-        (lambda folder: (folder / "predictions.csv").unlink(), r"predictions\.csv is missing"),
-        (lambda folder: (folder / "predictions.csv").write_text(""), r"predictions\.csv cannot be read"),
-        (lambda folder: (folder / "predictions.csv").write_bytes(b"\x00\xff\xfe\n" * 9), r"predictions\.csv"),
-        (lambda folder: (folder / "history.csv").unlink(), r"history\.csv is missing"),
-        (
-            lambda folder: (folder / "history.csv").write_text("epoch,loss\n1,2\n"),
-            r"history\.csv lacks accuracy",
-        ),
-        (cut("run.json"), r"run\.json is damaged"),
-        (cut("predictions.csv"), r"predictions\.csv: (it has|row)"),
-        (lambda folder: (folder / "run.json").write_text("[]"), r"run\.json lacks model"),
-        (edit_info(lambda info: info.pop("seed")), r"run\.json lacks seed"),
-        (edit_info(lambda info: info["metrics"].pop("test")), r"run\.json: metrics of test"),
-        (
-            edit_info(lambda info: info["metrics"]["test"].update(f1=float("nan"))),
-            r"run\.json: metrics of test",
-        ),
-        (edit_info(lambda info: info["metrics"]["test"].update(f1="high")), r"run\.json: metrics of test"),
-        (edit_info(lambda info: info.update(fold=3)), r"run\.json says it is random/resnet/fold3"),
-        (
-            edit_info(lambda info: info["metrics"]["test"].update(accuracy=0.99)),
-            r"states a test accuracy of 0\.99",
-        ),
-        (
-            damage_table(lambda table: table.drop(columns="p_sad")),
-            r"predictions\.csv: columns missing: p_sad",
-        ),
-        (damage_table(lambda table: table.iloc[:-1]), r"predictions\.csv: it has 479 rows"),
-        (damage_table(lambda table: table.iloc[:0]), r"predictions\.csv: it holds no rows"),
-        (set_cell(5, "p_calm", np.nan), r"predictions\.csv: row 6 holds NaN"),
-        (set_cell(5, "p_calm", "much"), r"predictions\.csv: row 6 holds NaN"),
-        (set_cell(0, "clip", np.nan), r"predictions\.csv: row 1 holds NaN"),
-        (set_cell(0, "label", 9), r"labels must be 0 to 7"),
-        (set_cell(0, "label", 3), r"which its name contradicts"),
-        (set_cell(0, "subset", "train"), r"subset must be 'val' or 'test'; found \['train'\]"),
-        (set_cell(0, "p_neutral", 2.0), r"they must be 0 to 1 and sum to 1"),
-        (
-            damage_table(
-                lambda table: table.assign(clip=table["clip"].where(table.index > 0, table["clip"][1]))
-            ),
-            r"occurs twice",
-        ),
-        (damage_table(lambda table: table.assign(subset="val")), r"predictions\.csv has no test clips"),
-    ],
-)
+@pytest.mark.parametrize("damage, message", [
+    (lambda folder: (folder / "predictions.csv").unlink(), r"predictions\.csv is missing"),
+    (text("predictions.csv", lambda text: ""), r"predictions\.csv cannot be read"),
+    (lambda folder: (folder / "predictions.csv").write_bytes(b"\x00\xff\xfe\n" * 9), r"predictions\.csv"),
+    (text("predictions.csv", lambda text: text[: len(text) // 2]), r"predictions\.csv: (it has|row)"),
+    (lambda folder: (folder / "history.csv").unlink(), r"history\.csv is missing"),
+    (text("history.csv", lambda text: "epoch,loss\n1,2\n"), r"history\.csv lacks accuracy"),
+    (text("run.json", lambda text: text[: len(text) // 2]), r"run\.json is damaged"),
+    (text("run.json", lambda text: "[]"), r"run\.json lacks model"),
+    (of_info(lambda info: info.pop("seed")), r"run\.json lacks seed"),
+    (of_info(lambda info: info["metrics"].pop("test")), r"run\.json: metrics of test"),
+    (of_info(lambda info: info["metrics"]["test"].update(f1=float("nan"))), r"run\.json: metrics of test"),
+    (of_info(lambda info: info["metrics"]["test"].update(f1="high")), r"run\.json: metrics of test"),
+    (of_info(lambda info: info.update(fold=3)), r"run\.json says it is random/resnet/fold3"),
+    (of_info(lambda info: info["metrics"]["test"].update(accuracy=0.99)), r"states a test accuracy of 0\.99"),
+    (of_table(lambda table: table.drop(columns="p_sad")), r"predictions\.csv: columns missing: p_sad"),
+    (of_table(lambda table: table.iloc[:-1]), r"predictions\.csv: it has 479 rows"),
+    (of_table(lambda table: table.iloc[:0]), r"predictions\.csv: it holds no rows"),
+    (of_table(lambda table: table.assign(clip=table["clip"].where(table.index > 0, table["clip"][1]))), "occurs twice"),
+    (of_table(lambda table: table.assign(subset="val")), r"predictions\.csv has no test clips"),
+    (set_cell(5, "p_calm", np.nan), r"predictions\.csv: row 6 holds NaN"),
+    (set_cell(5, "p_calm", "much"), r"predictions\.csv: row 6 holds NaN"),
+    (set_cell(0, "clip", np.nan), r"predictions\.csv: row 1 holds NaN"),
+    (set_cell(0, "label", 9), r"labels must be 0 to 7"),
+    (set_cell(0, "label", 3), r"which its name contradicts"),
+    (set_cell(0, "subset", "train"), r"subset must be 'val' or 'test'; found \['train'\]"),
+    (set_cell(0, "p_neutral", 2.0), r"they must be 0 to 1 and sum to 1"),
+])
 def test_damage_is_found_and_named(run, damage, message):
     damage(run)
     with pytest.raises(metrics.ResultsError, match=message):
         runs.table(run.parents[2])
 
 
+def less_sure(table):
+    """Another epoch's predictions: as right, less sure."""
+    table[metrics.PROBABILITIES] = (0.3 * table[metrics.PROBABILITIES] + 0.7 / 8).round(5)
+    return table
+
+
+def easier_clip(table):
+    """One test clip in place of another of its emotion that belongs to no test or validation fold."""
+    row = table.index[table.subset == "test"][0]
+    table.loc[row, "clip"] = next(clip for clip in folds.table()["clip"] if clip not in set(table["clip"])
+                                  and int(clip[6:8]) == table.label[row] + 1)
+    return table
+
+
+@pytest.mark.parametrize("damage, message", [
+    (of_info(lambda info: info.update(best_epoch=12)),
+     "epoch 12 was kept, but epoch 27 is the best on validation clips: something else chose the epoch"),
+    (of_table(less_sure), "validation predictions .* are not those of the kept epoch"),
+    (of_table(lambda table: table.drop(index=0), "history.csv"), "does not hold the epochs 1 to 30"),
+    (of_table(easier_clip), "1 test clips do not belong to fold 0 of random"),
+    *((of_info(lambda info, name=name: info["metrics"]["test"].update({name: info["metrics"]["test"][name] + 0.003})),
+       f"test {name} of") for name in metrics.METRICS)])
+def test_a_run_whose_files_contradict_each_other_is_refused(run, damage, message):
+    """An epoch chosen on test clips, weights of an unstated epoch, a missing one, easy clips, a flattered metric."""
+    runs.check(run)
+    damage(run)
+    with pytest.raises(metrics.ResultsError, match=message):
+        runs.check(run)
+
+
 def test_negative_probability_is_found():
-    table = pd.DataFrame(
-        [["03-01-01-01-01-01-01", "val", 0, 1.1, -0.1, 0, 0, 0, 0, 0, 0]],
-        columns=["clip", "subset", "label", *metrics.PROBABILITIES],
-    )
+    table = pd.DataFrame([["03-01-01-01-01-01-01", "val", 0, 1.1, -0.1, 0, 0, 0, 0, 0, 0]],
+                         columns=["clip", "subset", "label", *metrics.PROBABILITIES])
     with pytest.raises(metrics.ResultsError, match="smallest -0.1000"):
         check_predictions(table)
 
 
-def test_made_up_and_published_runs_tell_one_story(run):
-    runs.check(run)
-    for directory in runs.find(RESULTS):
-        runs.check(directory)
-
-
-def test_an_epoch_that_validation_did_not_choose_is_refused(run):
-    info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(info | {"best_epoch": 12}))
-    with pytest.raises(metrics.ResultsError, match="epoch 12 was kept, but epoch 27 is the best on validation clips"):
-        runs.check(run)
-
-
 def test_a_run_that_keeps_its_last_epoch_must_have_kept_it(run):
-    info = json.loads((run / "run.json").read_text())
     kept = {"config": {"keep": "last", "versions": 3, "epochs": 30}, "best_epoch": 30}
-    (run / "run.json").write_text(json.dumps(info | kept))
+    edit(run / "run.json", **kept)
     runs.check(run)
-    (run / "run.json").write_text(json.dumps(info | kept | {"best_epoch": 27}))
-    with pytest.raises(metrics.ResultsError, match="epoch 27 was kept, but epoch 30 is the last one"):
-        runs.check(run)
-    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 40}}))
-    with pytest.raises(metrics.ResultsError, match="keeps the last of 40 epochs, but ended after 30"):
-        runs.check(run)
-    (run / "run.json").write_text(json.dumps(info | kept | {"config": {"keep": "last", "epochs": 30}}))
-    with pytest.raises(metrics.ResultsError, match="are not those of the kept epoch"):
-        runs.check(run)
-
-
-def finished(root, config):
-    """A made-up full run of a configuration, where it belongs in a folder of runs."""
-    directory = config.run_directory(root)
-    made = fake_run(root / "made", config.protocol, config.model, config.fold, seed=config.seed)
-    info = json.loads((made / "run.json").read_text()) | {"config_hash": config.hash}
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(made, directory)
-    (directory / "run.json").write_text(json.dumps(info))
-    (directory / runs.WEIGHTS).write_bytes(b"weights")
-    return directory
+    for wrong, message in (
+            ({"best_epoch": 27}, "epoch 27 was kept, but epoch 30 is the last one"),
+            ({"config": {"keep": "last", "epochs": 40}}, "keeps the last of 40 epochs, but ended after 30"),
+            ({"config": {"keep": "last", "epochs": 30}}, "are not those of the kept epoch")):
+        edit(run / "run.json", **kept | wrong)
+        with pytest.raises(metrics.ResultsError, match=message):
+            runs.check(run)
 
 
 def test_further_seeds_are_read_where_they_are_asked_for(tmp_path):
     for config in run_configs("full", "ravdess", ["lstm"], ["random"], [0], seeds=(0, 1)):
-        finished(tmp_path, config)
+        fake_finished(tmp_path, config)
     root = tmp_path / "ravdess-full"
     assert [path.name for path in runs.find(root)] == ["fold0"] and len(runs.predictions(root)) == 240
     assert [path.name for path in runs.find(root, seeds=True)] == ["fold0", "fold0-seed1"]
@@ -225,7 +194,7 @@ def test_further_seeds_are_read_where_they_are_asked_for(tmp_path):
 
 def test_finished_runs_are_published_without_weights_and_once(tmp_path):
     one, other = run_configs("full", "ravdess", ["lstm", "vgg16"], ["random"], [0])
-    directory = finished(tmp_path / "runs", one)
+    directory = fake_finished(tmp_path / "runs", one)
     results = tmp_path / "results"
     assert runs.publish([one, other], tmp_path / "runs", results) == ["random/lstm/fold0"]
     assert {path.name for path in (results / one.place).iterdir()} == set(runs.FILES)
@@ -243,14 +212,14 @@ def test_finished_runs_are_published_without_weights_and_once(tmp_path):
 @pytest.mark.parametrize("changes", [{"corpus": "synthetic"}, {"profile": "smoke"}])
 def test_made_up_speech_and_smoke_runs_are_not_published(tmp_path, changes):
     config = dataclasses.replace(run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0], **changes)
-    finished(tmp_path, config)
+    fake_finished(tmp_path, config)
     with pytest.raises(runs.PublishError, match="quick and full runs on ravdess"):
         runs.publish([config], tmp_path, tmp_path / "results")
 
 
 def test_a_run_of_other_settings_is_moved_aside(tmp_path):
     config = run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0]
-    directory = finished(tmp_path, config)
+    directory = fake_finished(tmp_path, config)
     runs.move_aside(directory)
     assert not (directory / "run.json").exists() and runs.holds(directory.with_name(f"fold0-{config.hash}"), config)
     assert runs.find(tmp_path / "ravdess-full", seeds=True) == []

@@ -20,12 +20,6 @@ def published(results):
     return tables.table2(results)
 
 
-def further_seed(root, seed, protocol, model, fold, accuracy):
-    """A run with another seed, beside the first."""
-    made = fake_run(root / "apart", protocol, model, fold, accuracy, seed=seed)
-    shutil.move(made, root / protocol / model / f"fold{fold}-seed{seed}")
-
-
 def test_table2_rows(results, published):
     table = published.set_index(["protocol", "model"])
     assert len(table) == 21 + 4  # two ensembles where networks were run
@@ -214,8 +208,8 @@ def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tm
     fake_results(tmp_path, protocols=("random",), models=("alexnet", "lstm"))
     before = tables.table2(tmp_path).set_index(["protocol", "model"]).loc["random"]
     for fold in range(6):
-        further_seed(tmp_path, 1, "random", "lstm", fold, 0.4)
-    further_seed(tmp_path, 1, "random", "alexnet", 0, 0.4)
+        fake_run(tmp_path, "random", "lstm", fold, 0.4, seed=1, beside=True)
+    fake_run(tmp_path, "random", "alexnet", 0, 0.4, seed=1, beside=True)
     table = tables.table2(tmp_path).set_index(["protocol", "model"]).loc["random"]
     assert table.group.tolist() == ["network"] * 7 + ["averaged"] + ["ensemble"] * 2
     assert table.seeds[["alexnet", "lstm", "lstm_x2", "ensemble"]].tolist() == [2, 2, 1, 1]
