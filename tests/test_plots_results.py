@@ -10,7 +10,7 @@ from fakes import fake_results
 from matplotlib.figure import Figure
 
 from ser_utils import paper
-from ser_utils.evaluation import metrics, statistics, tables
+from ser_utils.evaluation import statistics, tables
 from ser_utils.plots import results, style
 from ser_utils.training import runs
 
@@ -30,23 +30,6 @@ def predictions(root):
 def texts(fig) -> list[str]:
     """Every text of a figure."""
     return [text.get_text() for text in fig.findobj(mpl.text.Text)]
-
-
-def test_confusion_grid(predictions):
-    fig = results.confusion_grid(predictions, "All")
-    images = [axis.images[0] for axis in fig.axes if axis.images]
-    assert len(images) == 7
-    titles = [axis.get_title(loc="left") for axis in fig.axes]
-    part = predictions[predictions.model == "lstm"]
-    assert f"LSTM: {100 * (part.label == part.prediction).mean():.1f} %" in titles
-    assert np.asarray(images[0].get_array()).sum(axis=1) == pytest.approx(np.full(8, 100))
-    assert not any("folds" in title for title in titles)
-    uneven = predictions[(predictions.model != "lstm") | (predictions.fold == 0)]
-    titles = [axis.get_title(loc="left") for axis in results.confusion_grid(uneven).axes]
-    assert any(title.startswith("LSTM, 1/6 folds: ") for title in titles)
-    assert any(title.startswith("VGG16, 2/6 folds: ") for title in titles)
-    single = results.confusion_grid(predictions[predictions.model == "vgg16"])
-    assert sum(bool(axis.images) for axis in single.axes) == 1
 
 
 def test_table2_bars(root):
@@ -129,18 +112,6 @@ def test_table2_bars_keep_their_numbers_clear_of_the_intervals(root, panels):
         assert all(axis.bbox.x1 < note.get_window_extent().x0 for note in notes)
 
 
-def test_class_recall_vs_people(predictions):
-    fig = results.class_recall_vs_people(predictions)
-    heights = [bar.get_height() for bar in fig.axes[0].patches]
-    assert heights == list(paper.HUMAN["emotion"].values())
-    part = predictions[predictions.model == "alexnet"]
-    recall = 100 * metrics.per_class_recall(part.label, part.prediction)
-    assert fig.axes[0].lines[0].get_ydata() == pytest.approx(recall)
-    uneven = predictions[(predictions.model != "lstm") | (predictions.fold == 0)]
-    names = [text.get_text() for text in results.class_recall_vs_people(uneven).legends[0].get_texts()]
-    assert "LSTM, 1/6 folds" in names and "VGG16, 2/6 folds" in names
-
-
 def test_critical_difference_joins_what_cannot_be_told_apart(predictions):
     comparison = statistics.critical_difference(statistics.actor_scores(predictions))
     shown = texts(results.critical_difference(comparison))
@@ -152,18 +123,10 @@ def test_critical_difference_joins_what_cannot_be_told_apart(predictions):
     assert results._indistinguishable(np.array([1.0, 3.0]), 1.0) == []
 
 
-def test_figures_of_nothing_say_so(predictions):
-    for draw in (results.confusion_grid, results.class_recall_vs_people):
-        with pytest.raises(ValueError, match="no run is finished"):
-            draw(predictions.iloc[:0])
-
-
 def test_every_figure_can_be_drawn_and_carries_the_banner(root, predictions, tmp_path):
     style.set_corpus("synthetic")
     figures = [
-        results.confusion_grid(predictions),
         results.table2_bars(tables.table2(root)),
-        results.class_recall_vs_people(predictions),
         results.critical_difference(statistics.critical_difference(statistics.actor_scores(predictions))),
     ]
     for number, fig in enumerate(figures):

@@ -12,63 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ser_utils import EMOTIONS, FOLDS
-from ser_utils.evaluation import metrics
 from ser_utils.evaluation.metrics import PROTOCOL_TITLES, model_name
-from ser_utils.paper import HUMAN, MODEL_NAMES
+from ser_utils.paper import HUMAN
 from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
 
 CHANCE = 100 / len(EMOTIONS)
 LABEL_WIDTH = 15  # points of accuracy: the room that a number needs at the left end of its bar
 PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--"}
 PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
-
-
-def _labels(predictions: pd.DataFrame) -> dict[str, str]:
-    """model -> its name, with the number of its folds where the models do not have equally many."""
-    if predictions.empty:
-        raise ValueError("There are no predictions to draw: no run is finished.")
-    folds = predictions.groupby("model").fold.nunique()
-    return {model: model_name(model) + (f", {folds[model]}/{FOLDS} folds" if folds.nunique() > 1 else "")
-            for model in metrics.in_order(predictions.model, tuple(MODEL_NAMES))}
-
-
-def confusion_grid(predictions: pd.DataFrame, title: str | None = None) -> Figure:
-    """The confusion matrices of all models as small multiples, in per cent of each true emotion's clips.
-
-    Where the models do not have equally many folds, each title says how many.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
-    """
-    labels = _labels(predictions)
-    columns = min(4, len(labels))
-    rows = -(-len(labels) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(2.45 * columns + 0.7, 2.75 * rows + 0.6), squeeze=False,
-                             layout="constrained", sharey=True)
-    for axis in axes.flat[len(labels):]:
-        axis.axis("off")
-    for number, (axis, model) in enumerate(zip(axes.flat, labels, strict=False)):
-        part = predictions[predictions.model == model]
-        matrix = metrics.confusion(part.label, part.prediction)
-        share = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        image = axis.imshow(share, vmin=0, vmax=100, cmap="Blues")
-        for row, column in np.argwhere(share >= 0.5):
-            axis.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=7,
-                      color=text_color(image.cmap(share[row, column] / 100)))
-        below = number + columns >= len(labels)
-        axis.set_xticks(range(len(EMOTIONS)), EMOTIONS if below else [], rotation=90)
-        axis.set_yticks(range(len(EMOTIONS)), EMOTIONS)
-        axis.tick_params(length=0, labelsize=8.5)
-        axis.grid(False)
-        axis.spines[:].set_visible(False)
-        axis.set_title(f"{labels[model]}: {100 * matrix.trace() / matrix.sum():.1f} %", fontsize=10)
-    fig.supxlabel("Recognised as", fontsize=10)
-    fig.supylabel("True emotion", fontsize=10)
-    if title:
-        fig.suptitle(title)
-    return finish(fig)
 
 
 def table2_bars(table: pd.DataFrame) -> Figure:
@@ -190,36 +141,6 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
         Line2D([], [], label=PEOPLE_LABEL, **PEOPLE),
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=4)
-    return finish(fig)
-
-
-def class_recall_vs_people(predictions: pd.DataFrame, title: str | None = None) -> Figure:
-    """Recall of each emotion by model, beside that of human listeners (grey blocks).
-
-    Of listeners, neutral and calm were accepted for each other, which leaves seven options; the networks have eight.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
-    """
-    labels = _labels(predictions)
-    fig, axis = plt.subplots(figsize=(10, 4.6), layout="constrained")
-    places = np.arange(len(EMOTIONS))
-    axis.bar(places, [HUMAN["emotion"][emotion] for emotion in EMOTIONS], width=0.84, color="#DADADA",
-             label=f"people ({HUMAN['options']} options)")
-    for model, offset in zip(labels, np.linspace(-0.33, 0.33, len(labels)) if len(labels) > 1 else [0.0], strict=True):
-        part = predictions[predictions.model == model]
-        recall = 100 * metrics.per_class_recall(part.label, part.prediction)
-        axis.plot(places + offset, recall, "o", color=model_color(model), markeredgecolor="white", markersize=8,
-                  clip_on=False, zorder=3, label=labels[model])
-        axis.vlines(places + offset, 0, recall, color=model_color(model), linewidth=1.2)
-    axis.axhline(CHANCE, color=GREY, linewidth=1, linestyle=":", label="chance (8 classes)")
-    axis.set_xticks(places, EMOTIONS)
-    axis.tick_params(axis="x", length=0)
-    axis.grid(axis="x", visible=False)
-    axis.set(ylabel="Recognised (%)", ylim=(0, 102), title=title or "Recall by emotion: networks and people")
-    fig.legend(loc="outside lower center", ncols=5)
     return finish(fig)
 
 
