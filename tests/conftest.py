@@ -57,12 +57,18 @@ def clean_style():
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
-    """192 synthetic clips, one an actor and emotion, as a corpus on disk."""
+    """192 clips, one an actor and emotion, as a corpus on disk; only the sounds of the first eight are made."""
+    import shutil
+
     from ser_utils.data import ravdess, synthetic
     from ser_utils.data.corpus import Corpus
 
     names = [name for name in ravdess.speech_names() if name[8:17] == "-01-01-01"]
-    root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names, progress=False)
+    root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names[:8], progress=False)
+    made = sorted(root.rglob("*.wav"))
+    for number, name in enumerate(names[8:]):
+        (root / f"Actor_{name[-2:]}").mkdir(exist_ok=True)
+        shutil.copy(made[number % 8], root / f"Actor_{name[-2:]}" / f"{name}.wav")
     return Corpus(root, "synthetic", ravdess.index(root))
 
 
@@ -105,3 +111,13 @@ def made_up():
         logmel[row, :, 2 * ravdess.parse_name(name)["label"]] += 15
         logmel[row, length:] = PAD_DB
     return FeatureStore(FeatureConfig(n_mels=16, n_mfcc=4), "synthetic", np.array(names), lengths, logmel)
+
+
+@pytest.fixture(scope="session")
+def made_up_store(made_up, tmp_path_factory):
+    """The file of those features."""
+    from ser_utils.features import spectral
+
+    path = tmp_path_factory.mktemp("features") / "made_up.npz"
+    spectral.write(made_up, path)
+    return path

@@ -3,13 +3,13 @@
 import functools
 
 import pandas as pd
+from facts import WORDS
 
 from ser_utils.paper import TABLE2
 from ser_utils.paths import RESULTS
 from ser_utils.studies import audit, leakage
 
 FILE = "notebooks/11_validity.ipynb"
-WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven")
 CONTROLS = pd.read_csv(RESULTS / "validity" / "quick" / "controls.csv").set_index(["what", "protocol"]).score
 
 

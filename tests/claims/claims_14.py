@@ -2,6 +2,7 @@
 
 import functools
 
+import facts
 import pandas as pd
 
 from ser_utils.evaluation.metrics import PROBABILITIES
@@ -51,7 +52,7 @@ def level():
 @functools.cache
 def three():
     """Validation clips of three trainings of the recipe on every fold of ``random``."""
-    own = runs.predictions(RESULTS, "random", subset="val", seeds=True).query("seed <= 1")
+    own = facts.predictions("random", subset="val", seeds=True).query("seed <= 1")
     again = pd.concat(runs.read_predictions(path).query("subset == 'val'").assign(
         model=path.parts[-2], fold=int(path.name[4:]), seed=-1)
         for place, path in ablation.published("recipe")["again"].items() if place.startswith("random"))
@@ -66,7 +67,7 @@ def trainings():
 
 def largest_on_a_fold():
     by_fold = three().groupby(["model", "fold", "seed"]).right.mean().unstack().T
-    return ["zero", "one", "two", "three", "four", "five", "six"][round((by_fold.max() - by_fold.min()).max())]
+    return facts.WORDS[round((by_fold.max() - by_fold.min()).max())]
 
 
 def averaged():

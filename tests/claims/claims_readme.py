@@ -2,7 +2,8 @@
 
 import functools
 
-from ser_utils.evaluation import tables
+import facts
+
 from ser_utils.paper import HUMAN, MODEL_NAMES, TABLE2
 
 README = "README.md"
@@ -10,7 +11,7 @@ README = "README.md"
 
 @functools.cache
 def table():
-    found = tables.table2()
+    found = facts.table2()
     return found[found.folds > 0]
 
 
