@@ -30,6 +30,22 @@ def fold_of(clips: pd.DataFrame, protocol: str) -> np.ndarray:
     return folds.table().set_index("clip")[protocol].reindex(clips["clip"]).to_numpy()
 
 
+def waveform(name: str, samples: int = 64) -> np.ndarray:
+    """A moment of noise, another for each clip, int16."""
+    return np.random.default_rng([int(part) for part in name.split("-")]).integers(-2000, 2000, samples, np.int16)
+
+
+def write_clips(root, names, suffix=".wav", flat=False) -> Path:
+    """Such noise as RAVDESS's files, in a folder an actor or all in one; the root."""
+    import soundfile
+
+    for name in names:
+        folder = root if flat else root / f"Actor_{name[-2:]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{name}{suffix}", waveform(name), 48000, subtype="PCM_16")
+    return root
+
+
 def fake_probabilities(labels, accuracy: float, rng, sharpness: float = 3.0) -> np.ndarray:
     """Probabilities (n, 8) whose largest is the label in about ``accuracy`` of the rows, to 5 decimals."""
     labels = np.asarray(labels)

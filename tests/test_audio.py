@@ -111,8 +111,7 @@ def test_truncated_flac_is_refused(tmp_path):
         audio.load(path)
 
 
-# --- WAV headers: what recorders, editors and pipes write --------------------------------------------------
-
+# WAV headers: what recorders, editors and pipes write
 
 WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
@@ -232,8 +231,7 @@ def test_what_is_there_but_unreadable_is_not_called_missing(tmp_path, monkeypatc
         audio.load(path)
 
 
-# --- what is odd about the sound ----------------------------------------------------------------------------
-
+# what is odd about the sound
 
 @pytest.mark.parametrize("channels", [(1, -1), (-1, 1), (1, -1.05), (1, -0.5, -0.5)])
 def test_channels_that_cancel_each_other_leave_the_loudest(tmp_path, channels):

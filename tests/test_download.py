@@ -4,7 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -12,23 +11,12 @@ import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 import soundfile as sf
+from fakes import waveform, write_clips
 
 from ser_utils import paths
 from ser_utils.data import download, ravdess
-
-
-def waveform(name, samples=64):
-    return np.random.default_rng([int(part) for part in name.split("-")]).integers(-2000, 2000, samples, np.int16)
-
-
-def write_clips(root, names):
-    for name in names:
-        (root / f"Actor_{name[-2:]}").mkdir(parents=True, exist_ok=True)
-        sf.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", waveform(name), 48000, subtype="PCM_16")
-    return root
 
 
 def make_zip(entries):
@@ -139,13 +127,10 @@ def test_a_transfer_that_always_breaks_off_leaves_nothing(server, tmp_path):
     assert not (tmp_path / "ravdess").exists()
 
 
-def test_the_servers_refusal_is_said(server, tmp_path):
+def test_no_connection_and_the_servers_refusal_are_said(server, tmp_path):
     server.status = 503
     with pytest.raises(ravdess.DownloadError, match="answered 503"):
         get(server, tmp_path / "ravdess", attempts=1)
-
-
-def test_no_connection_is_said(server, tmp_path):
     server.close()
     with pytest.raises(ravdess.DownloadError, match="no connection"):
         get(server, tmp_path / "ravdess", attempts=1)
@@ -205,25 +190,6 @@ def test_an_empty_folder_of_the_users_stays_when_nothing_came(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("first", ["succeeds", "is killed"])
-def test_of_two_downloads_the_second_waits_for_the_first(server, tmp_path, first):
-    server.stall.clear()
-    dest = tmp_path / "ravdess"
-    running = cli("download", dest, "--url", server.url, "--md5", md5(GOOD))
-    waited = await_request(server, running)
-    second = threading.Thread(target=get, args=(server, dest))
-    second.start()
-    waited.wait(0.3)
-    assert server.requests == 1 and second.is_alive()
-    if first == "is killed":
-        running.kill()
-    server.stall.set()
-    second.join(30)
-    running.communicate()
-    assert not second.is_alive()
-    assert_complete(dest)
-
-
 def test_a_full_disk_is_said_with_its_place(server, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -233,9 +199,7 @@ def test_a_full_disk_is_said_with_its_place(server, tmp_path, monkeypatch):
     assert not (tmp_path / "ravdess").exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"no zip at all", GOOD[: len(GOOD) // 2], GOOD[:60] + b"x" * 20 + GOOD[80:]]
-)
+@pytest.mark.parametrize("content", [b"no zip at all", GOOD[: len(GOOD) // 2], GOOD[:60] + b"x" * 20 + GOOD[80:]])
 def test_a_corrupt_archive_is_not_unpacked(server, tmp_path, content):
     server.content = content
     with pytest.raises(ravdess.DownloadError, match="corrupt.*download it again"):
@@ -243,9 +207,8 @@ def test_a_corrupt_archive_is_not_unpacked(server, tmp_path, content):
     assert not (tmp_path / "ravdess").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.wav", "Actor_01/../../evil.wav", "/tmp/evil.wav", "C:\\evil.wav", "..\\evil"]
-)
+@pytest.mark.parametrize("name", ["../evil.wav", "Actor_01/../../evil.wav", "/tmp/evil.wav", "C:\\evil.wav",
+                                  "..\\evil"])
 def test_an_archive_that_would_write_elsewhere_is_refused(server, tmp_path, name):
     server.content = make_zip({f"Actor_01/{CLIPS[0]}.wav": wav_bytes(CLIPS[0]), name: b"evil"})
     with pytest.raises(ravdess.DownloadError, match="unsafe name") as caught:
@@ -272,12 +235,9 @@ def test_files_of_the_users_own_stay(server, tmp_path):
     assert {*CLIPS, mine} == set(ravdess.index(tmp_path)["clip"])
 
 
-def cli(*arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "ser_utils.data.ravdess", *map(str, arguments)],
-        cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
-    )
+def cli(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "ser_utils.data.ravdess", *map(str, arguments)], cwd=paths.ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def await_request(server, running):
@@ -290,16 +250,23 @@ def await_request(server, running):
     return wait
 
 
-def test_a_download_killed_half_way_starts_cleanly_again(server, tmp_path):
+@pytest.mark.parametrize("first", ["succeeds", "is killed"])
+def test_of_two_downloads_the_second_waits_for_the_first(server, tmp_path, first):
     server.stall.clear()
     dest = tmp_path / "ravdess"
     running = cli("download", dest, "--url", server.url, "--md5", md5(GOOD))
-    await_request(server, running)
-    running.send_signal(signal.SIGKILL)
-    running.communicate()
-    assert (dest / ravdess.PARTIAL).is_dir()
+    waited = await_request(server, running)
+    second = threading.Thread(target=get, args=(server, dest))
+    second.start()
+    waited.wait(0.3)
+    assert server.requests == 1 and second.is_alive()
+    if first == "is killed":
+        running.kill()
+        assert (dest / ravdess.PARTIAL).is_dir()
     server.stall.set()
-    get(server, dest)
+    second.join(30)
+    running.communicate()
+    assert not second.is_alive()
     assert_complete(dest)
 
 

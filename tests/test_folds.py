@@ -149,8 +149,7 @@ def test_a_share_that_makes_no_sense_is_refused(protocol, share, said):
         folds.fewer(INDEX, protocol, folds.split(INDEX, "actors", 0)["train"], share)
 
 
-# ------------------------------------------------------------------------------------- planted leaks
-
+# planted leaks
 
 @pytest.mark.parametrize(("protocol", "fold"), ALL)
 def test_the_committed_splits_pass_the_check(protocol, fold):

@@ -136,8 +136,7 @@ sys.meta_path.insert(0, Block())
     assert frontend.load(run.dir).input_shape == (None, config.frames, config.features.n_mels)
 
 
-# ------------------------------------------------------------------------------------------------- a Dask cluster
-
+# a Dask cluster
 
 @pytest.fixture
 def scheduler(tmp_path, monkeypatch):

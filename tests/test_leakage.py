@@ -50,8 +50,7 @@ def honest_data(made_up):
     return fit.prepare(CONFIG, made_up)
 
 
-# --------------------------------------------------------------------------------------- the configurations
-
+# the configurations
 
 def test_a_hash_covers_the_shortcut_and_the_settings():
     plain = [rung(name) for name in SHORTCUTS]
@@ -109,8 +108,7 @@ def test_a_killed_rung_does_not_count_as_finished_and_goes_on(made_up, tmp_path,
     assert seen == [1, 2] and runs.is_finished(config, tmp_path) and "test_accuracy" in done.history
 
 
-# ------------------------------------------------------------------------------------------ what they plant
-
+# what they plant
 
 def test_labels_are_shuffled_within_each_actor(made_up):
     index = made_up.index
@@ -147,8 +145,7 @@ def test_augmented_before_the_split_puts_siblings_into_training(honest_data):
     assert not np.allclose(data.logmel[original[0]], data.logmel[original[1]], atol=1)
 
 
-# ------------------------------------------------------------------------------------- what training does
-
+# what training does
 
 def test_the_test_picked_epoch_is_the_best_on_test_of_the_very_same_training(ladder):
     honest, leaky = (ladder[0][name] for name in ("random", "test_epoch"))
@@ -211,8 +208,7 @@ def test_rungs_train_in_processes_of_their_own(made_up_store, tmp_path):
     assert runs.is_finished(config, tmp_path)
 
 
-# ------------------------------------------------------------------------------------------ planted leaks
-
+# planted leaks
 
 def test_honest_data_and_runs_pass(ladder, honest_data, made_up):
     checks.check_data(honest_data, made_up, "random")
@@ -286,8 +282,7 @@ def test_every_published_run_of_the_ladder_tells_one_story():
             assert stated == pytest.approx(metrics.metrics(part.get("target", part.label), part.prediction))
 
 
-# -------------------------------------------------------------------------------------------- publication
-
+# publication
 
 def test_the_ladder_is_published_without_weights(ladder, tmp_path):
     root, results = tmp_path / "runs", tmp_path / "results"

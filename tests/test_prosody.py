@@ -36,8 +36,7 @@ def corpus(tmp_path):
     return Corpus(root, "synthetic", ravdess.index(root))
 
 
-# --- pitch -------------------------------------------------------------------------------------------------
-
+# pitch
 
 @pytest.mark.parametrize("f0", [65, 110, 163.7, 250, 440, 690])
 def test_pitch_of_a_tone(f0):
@@ -84,8 +83,7 @@ def test_similarity_is_its_definition():
             assert found[row, lag] == pytest.approx(2 * (a @ b) / (a @ a + b @ b), abs=1e-9)
 
 
-# --- one file ----------------------------------------------------------------------------------------------
-
+# one file
 
 def test_describe(corpus):
     found = prosody.describe(corpus.index.path[1])
@@ -115,8 +113,7 @@ def test_other_rates_are_resampled(tmp_path):
     assert prosody.describe(tmp_path / "tone.wav")["f0_median"] == pytest.approx(200, rel=0.01)
 
 
-# --- a corpus ----------------------------------------------------------------------------------------------
-
+# a corpus
 
 def test_measure(corpus, tmp_path):
     table = prosody.measure(corpus, folder=tmp_path / "store", progress=False)

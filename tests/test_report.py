@@ -323,8 +323,7 @@ sys.exit(build.main([]))"""
         os.kill(kernel, 0)
 
 
-# --- Settings of its own, and what is committed ------------------------------------------------------------
-
+# Settings of its own, and what is committed
 
 def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
     home = tmp_path / "home"

@@ -21,8 +21,7 @@ def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-# ----------------------------------------------------------------------------------------- the corpus
-
+# the corpus
 
 def test_the_layout_is_ravdesss_own(tmp_path):
     root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
@@ -137,8 +136,7 @@ def test_every_split_of_the_small_corpus_keeps_its_promises_and_all_classes(prot
             assert index["emotion"].iloc[rows].nunique() == 8
 
 
-# ------------------------------------------------------------------------------------------ the sound
-
+# the sound
 
 def spoken(waveform):
     """Which 20 ms frames are more than 40 dB above the floor of a 16 kHz clip."""
