@@ -183,10 +183,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
                 folds: list[int] | None = None, seeds: list[int] | tuple[int, ...] = (0,)) -> list[RunConfig]:
     """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
 
-    Raises
-    ------
-    ValueError
-        An unknown profile, network, protocol or fold; the message lists what there is.
+    Raises ValueError for an unknown profile, network, protocol or fold; the message lists what there is.
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")

@@ -1,15 +1,12 @@
-"""What the reproduced paper, the study of human listeners and other studies state: figures and equations, no logic.
+"""What the reproduced paper, the study of human listeners and other studies state: figures, no logic.
+
+The paper: Aryono, Ferawati and Auliana (2024). Advanced Deep Learning Models For Emotion Detection In Speech: Applying
+The Ravdess Dataset. JURASIK. https://tunasbangsa.ac.id/ejurnal/index.php/jurasik/article/view/815
 
 All percentages are percentages (0-100).
 """
 
 from typing import NamedTuple
-
-TITLE = "Advanced Deep Learning Models For Emotion Detection In Speech: Applying The Ravdess Dataset"
-AUTHORS = "Gagah Dwiki Putra Aryono, Dede Ferawati, Sigit Auliana"
-YEAR = 2024
-URL = "https://tunasbangsa.ac.id/ejurnal/index.php/jurasik/article/view/815"
-CITATION = f"{AUTHORS} ({YEAR}). {TITLE}. JURASIK. {URL}"
 
 # The seven networks, in the order of every table and figure.
 MODEL_NAMES = {
@@ -36,43 +33,11 @@ TABLE2 = {
     "transformer": (87.3, 87.7, 87.0, 87.4),
 }
 
-# Equations as LaTeX (without delimiters), by their number in the paper; notation made uniform. (5) are the
-# gates of an LSTM cell, (6) is scaled dot-product attention, (7)-(10) define the metrics of Table 2.
-EQUATIONS = {
-    5: (
-        r"\begin{aligned}"
-        r"f_t &= \sigma(W_f [h_{t-1}, x_t] + b_f) \\ "
-        r"i_t &= \sigma(W_i [h_{t-1}, x_t] + b_i) \\ "
-        r"\tilde{C}_t &= \tanh(W_C [h_{t-1}, x_t] + b_C) \\ "
-        r"C_t &= f_t \odot C_{t-1} + i_t \odot \tilde{C}_t \\ "
-        r"o_t &= \sigma(W_o [h_{t-1}, x_t] + b_o) \\ "
-        r"h_t &= o_t \odot \tanh(C_t)"
-        r"\end{aligned}"
-    ),
-    6: r"\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{Q K^{\top}}{\sqrt{d_k}}\right) V",
-    7: r"\mathrm{Accuracy} = \frac{TP + TN}{TP + TN + FP + FN}",
-    8: r"\mathrm{Precision} = \frac{TP}{TP + FP}",
-    9: r"\mathrm{Recall} = \frac{TP}{TP + FN}",
-    10: (
-        r"F_1 = 2 \cdot "
-        r"\frac{\mathrm{Precision} \cdot \mathrm{Recall}}{\mathrm{Precision} + \mathrm{Recall}}"
-    ),
-}
-
-# Equation (10) as printed lacks its factor 2; Table 2 follows the right formula (EQUATIONS[10]).
-EQUATION_10_AS_PRINTED = (
-    r"F_1 = \frac{\mathrm{Precision} \cdot \mathrm{Recall}}{\mathrm{Precision} + \mathrm{Recall}}"
-)
-
-# Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended emotion.
+# Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended emotion
+# (Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391).
 # They chose among the eight emotions and "none of these"; neutral and calm were accepted for each other, which leaves
 # seven emotions to tell apart.
 HUMAN = {
-    "source": (
-        "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
-        "(RAVDESS). PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391"
-    ),
-    "doi": "10.1371/journal.pone.0196391",
     "options": 7,
     "overall": 62.4,
     "emotion": {
@@ -85,8 +50,6 @@ HUMAN = {
         "disgust": 51.9,
         "surprised": 67.9,
     },
-    "intensity": {"normal": 58.0, "strong": 67.4},
-    "gender": {"female": 66.1, "male": 58.6},
 }
 
 

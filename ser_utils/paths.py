@@ -24,10 +24,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     without an error the temporary file takes the place of ``path`` in one step (``os.replace``); otherwise
     it is removed and ``path`` keeps what it held.
 
-    Raises
-    ------
-    OSError
-        As raised inside the block; a full disk (``ENOSPC``) is raised again with the path and what to do.
+    Raises OSError as raised inside the block; a full disk (``ENOSPC``) is raised again with the path and what to do.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

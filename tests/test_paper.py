@@ -36,21 +36,7 @@ def test_table1_adds_up_to_the_corpus():
     assert sum(paper.TABLE1.values()) == 1440
 
 
-def test_equations_render_and_only_the_printed_f1_lacks_its_factor():
-    from matplotlib.mathtext import MathTextParser
-
-    assert set(paper.EQUATIONS) == set(range(5, 11))
-    parser = MathTextParser("path")
-    for number in (6, 7, 8, 9, 10):  # (5) needs LaTeX's aligned environment, which mathtext lacks
-        parser.parse(f"${paper.EQUATIONS[number]}$".replace(r"\!", "").replace(r"\top", "T"))
-    assert "2" in paper.EQUATIONS[10] and "2" not in paper.EQUATION_10_AS_PRINTED
-    assert paper.EQUATIONS[5].count(r"\sigma") == 3 and paper.EQUATIONS[5].count("&=") == 6
-
-
 def test_human_figures():
     assert tuple(paper.HUMAN["emotion"]) == evaluation.EMOTIONS
     assert paper.HUMAN["emotion"]["neutral"] == paper.HUMAN["emotion"]["calm"]
     assert paper.HUMAN["overall"] == 62.4
-    assert paper.HUMAN["intensity"]["strong"] > paper.HUMAN["intensity"]["normal"]
-    assert paper.HUMAN["gender"]["female"] > paper.HUMAN["gender"]["male"]
-    assert paper.HUMAN["doi"] in paper.HUMAN["source"]

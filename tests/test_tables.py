@@ -188,22 +188,6 @@ def test_a_network_with_fewer_folds_does_not_cost_the_ensemble_its_own(tmp_path)
     assert list(after.name) == list(before.name) == ["Ensemble of 2, mean", "Ensemble of 2, weighted"]
 
 
-def test_gaps_are_means_over_folds_of_history_and_metrics(tmp_path):
-    fake_run(tmp_path, "random", "lstm", 0, 0.8)
-    fake_run(tmp_path, "random", "lstm", 4, 0.6)
-    (row,) = tables.gaps(tmp_path).itertuples()
-    done = runs.table(tmp_path)
-    assert (row.protocol, row.model, row.name, row.folds, row.epochs, row.kept) == (
-        "random", "lstm", "LSTM", 2, 30, 27)
-    assert row.test == pytest.approx(100 * done.test_accuracy.mean())
-    assert row.val == pytest.approx(100 * done.val_accuracy.mean())
-    histories = [pd.read_csv(folder / "history.csv").iloc[27:] for folder in done.dir]  # 3 of 30 epochs
-    assert row.train == pytest.approx(100 * np.mean([h.accuracy.mean() for h in histories]))
-    assert row.val_end == pytest.approx(100 * np.mean([h.val_accuracy.mean() for h in histories]))
-    assert row.paper_accuracy == 79.8
-    assert tables.gaps(tmp_path / "nothing").empty
-
-
 def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tmp_path):
     fake_results(tmp_path, protocols=("random",), models=("alexnet", "lstm"))
     before = tables.table2(tmp_path).set_index(["protocol", "model"]).loc["random"]

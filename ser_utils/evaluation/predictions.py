@@ -17,12 +17,9 @@ def check_predictions(frame: pd.DataFrame, source: str | Path = "predictions", r
     ``source`` is the name used in messages; ``rows`` the number of rows expected (``FULL_ROWS`` for one fold
     of the whole corpus), or None for any.
 
-    Raises
-    ------
-    ResultsError
-        If columns are missing, the number of rows is wrong, a value is missing or no number, a label is not
-        0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or
-        probabilities leave 0-1 or do not sum to 1 within 0.001.
+    Raises ResultsError if columns are missing, the number of rows is wrong, a value is missing or no number, a label is
+    not 0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or probabilities
+    leave 0-1 or do not sum to 1 within 0.001.
     """
 
     def fail(problem):

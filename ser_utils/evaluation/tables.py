@@ -1,4 +1,4 @@
-"""Tables of finished runs: Table 2 beside the paper's, twins, where accuracy is lost, other studies, people.
+"""Tables of finished runs: Table 2 beside the paper's, twins, other studies, people.
 
 They follow from the files of runs alone. ``python -m ser_utils.evaluation.tables [ROOT]`` prints Table 2.
 """
@@ -19,6 +19,8 @@ from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES
 from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
+
+PAGE = Path(__file__).parent / "results.md"  # the words of results/README.md
 
 # ------------------------------------------------------------------------------------------------ Table 2
 
@@ -195,37 +197,15 @@ def results_readme(root: str | Path = RESULTS) -> str:
         return markdown(text.map(lambda value: _number(value) if isinstance(value, float) else value),
                         ("Protocol", "Model"))
 
-    both = {"protocol": "Protocol", "name": "Model"}
-    return "\n".join([
-        "# Results\n",
-        "Made by `python -m ser_utils.report.publish` from the files of the runs beside this page; changes by hand are "
-        "lost. `make table2` prints the first table anew.\n",
-        "Each run lies in `<protocol>/<model>/fold<k>/` (further seeds: `fold<k>-seed<s>`): `run.json` says how it was "
-        "trained and what it reached, `history.csv` holds its epochs, `predictions.csv` the probabilities of every "
-        "validation and test clip.\n",
-        "## Table 2, the paper's and ours\n",
-        "In per cent: means over the finished folds, over seeds within a fold (*6/6 × 2*: two seeds). Precision, "
-        "recall (UAR) and F1 are macro averages. The interval is a bootstrap over test clips, under `actors` over "
-        "actors; with several seeds it holds their chance, too. *× 2* are two trainings of one network, averaged; "
-        "ensembles average the seven networks, all alike or weighted by each fold's validation clips; references are "
-        "no deep networks.\n",
-        table2_markdown(table2(root)),
-        "## Recall by emotion\n",
-        "Per cent of each emotion's test clips that are recognised.\n",
-        shown(by_emotion(root), **both, **{emotion: emotion for emotion in EMOTIONS}),
-        "## With its twin in training, and without\n",
-        "Accuracy in per cent on the test clips of `random` whose other take is in training, and on the others.\n",
-        shown(by_twin(root), name="Model", twin="Twin in training", alone="Twin elsewhere", difference="Difference",
-              twin_clips="Clips with", alone_clips="Clips without"),
-        "## From training to test\n",
-        "Accuracy in per cent, first seeds: augmented training clips and validation clips over the last tenth of the "
-        "epochs, validation clips with test-time augmentation, test clips.\n",
-        shown(gaps(root), **both, train="Training", val_end="Validation, last epochs", val="Validation",
-              test="Test", paper_accuracy="Paper"),
-    ])
+    return PAGE.read_text(encoding="utf-8").format(
+        table2=table2_markdown(table2(root)),
+        by_emotion=shown(by_emotion(root), protocol="Protocol", name="Model",
+                         **{emotion: emotion for emotion in EMOTIONS}),
+        by_twin=shown(by_twin(root), name="Model", twin="Twin in training", alone="Twin elsewhere",
+                      difference="Difference", twin_clips="Clips with", alone_clips="Clips without"))
 
 
-# --------------------------------------------------------- where accuracy is made and lost; others, people
+# ---------------------------------------------------------------------------------- twins, others, people
 
 
 def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
@@ -253,29 +233,6 @@ def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     found.insert(1, "name", found.model.map(model_name))
     found["difference"] = found.twin - found.alone
     return found[["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"]]
-
-
-def gaps(root: str | Path = RESULTS) -> pd.DataFrame:
-    """Where the networks lose accuracy between training and test, means over folds, in per cent.
-
-    One row a protocol and network: protocol, model, name, folds, epochs (trained), kept (epoch whose weights were
-    kept), train (augmented training clips, over the last tenth of the epochs), val_end (validation clips, over the same
-    epochs), val (validation clips, epoch kept), test, paper_accuracy. train - val_end is what the network knows of its
-    training clips alone; val - val_end is what test-time augmentation adds and, where the best epoch is kept, the luck
-    of choosing among many; val - test is what does not last of it.
-
-    Raises ResultsError if a finished run's file is missing or damaged.
-    """
-    rows = []
-    for run in runs.table(root).itertuples():
-        last = runs.read_history(run.dir).tail(max(run.epochs // 10, 1))
-        rows.append((run.protocol, run.model, 1, run.epochs, run.best_epoch, 100 * last.accuracy.mean(),
-                     100 * last.val_accuracy.mean(), 100 * run.val_accuracy, 100 * run.test_accuracy))
-    columns = ["protocol", "model", "folds", "epochs", "kept", "train", "val_end", "val", "test"]
-    groups = pd.DataFrame(rows, columns=columns).groupby(["protocol", "model"], sort=False)
-    table = groups.mean().assign(folds=groups.folds.sum()).reset_index()
-    table.insert(2, "name", [model_name(model) for model in table.model])
-    return table.assign(paper_accuracy=[TABLE2.get(model, (np.nan,))[0] for model in table.model])
 
 
 def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:

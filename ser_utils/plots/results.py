@@ -100,10 +100,7 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
     intervals where there are any. The dashed line is what people recognise.
 
-    Raises
-    ------
-    ValueError
-        If there is no system to draw.
+    Raises ValueError if there is no system to draw.
     """
     if systems.empty:
         raise ValueError("There is nothing to draw: no network is finished under the protocol actors.")

@@ -60,10 +60,7 @@ def use_style() -> None:
 def set_corpus(kind: str) -> None:
     """Say which corpus the figures from now on show: "ravdess" or "synthetic" (these carry the banner).
 
-    Raises
-    ------
-    ValueError
-        If ``kind`` is neither.
+    Raises ValueError if ``kind`` is neither.
     """
     global _corpus
     if kind not in ("ravdess", "synthetic"):
@@ -116,11 +113,8 @@ def is_synthetic(fig: Figure) -> bool:
 def save_fig(fig: Figure, fig_id: str, folder: str | Path) -> Path:
     """Finish a figure, write it whole or not at all as ``<folder>/<fig_id>.png`` (150 dpi); its path.
 
-    Raises
-    ------
-    ValueError
-        If ``fig_id`` is not made of small letters, digits, ``_`` and ``-``, or a figure of the synthetic
-        corpus is to go among the published ones.
+    Raises ValueError if ``fig_id`` is not made of small letters, digits, ``_`` and ``-``, or a figure of the synthetic
+    corpus is to go among the published ones.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", fig_id):
         raise ValueError(f"Figure id {fig_id!r}: use small letters, digits, '_' and '-' only.")

@@ -194,12 +194,8 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
 
     With ``networks`` Keras's backend is woken, too, without the chatter of its libraries.
 
-    Raises
-    ------
-    ValueError
-        Unknown profile.
-    FileNotFoundError
-        The profile needs RAVDESS and there is none, or the copy that was found lacks clips.
+    Raises ValueError for an unknown profile; FileNotFoundError where the profile needs RAVDESS and there is none, or
+    the copy that was found lacks clips.
     """
     if profile not in config.PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(config.PROFILES)}.")

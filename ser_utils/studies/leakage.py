@@ -22,13 +22,12 @@ from ser_utils import FOLDS
 from ser_utils import config as configuration
 from ser_utils.config import PAD_DB, AugmentConfig, RunConfig
 from ser_utils.data import corpus as corpora
-from ser_utils.data.folds import LeakError
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, RUNS
-from ser_utils.studies import checks, controls
+from ser_utils.studies import controls
 from ser_utils.training import fit, grid, runs
 from ser_utils.training.augment import Augment
 from ser_utils.training.fit import Data
@@ -301,19 +300,6 @@ def _against(plain: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
     p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
          else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
     return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
-
-
-def findings(config: LeakConfig, store: FeatureStore, root: Path = RUNS) -> dict[str, str]:
-    """What the checks say of a finished rung: "data" and "run", each empty where they find nothing."""
-    found = {}
-    for what, check in (("data", lambda: checks.check_data(leaky_data(config, store), store, config.protocol)),
-                        ("run", lambda: checks.check_run(Run(config.run_directory(root)), store))):
-        try:
-            check()
-            found[what] = ""
-        except LeakError as error:
-            found[what] = str(error)
-    return found
 
 
 def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RESULTS) -> list[str]:

@@ -42,12 +42,8 @@ class Data:
 def prepare(config: RunConfig, store: FeatureStore) -> Data:
     """The clips of a run's fold, checked against every promise of its protocol.
 
-    Raises
-    ------
-    LeakError
-        The split shares a speaker, a twin or a clip between parts where the protocol forbids it.
-    ValueError
-        The features were made with another configuration, or from another corpus.
+    Raises LeakError where the split shares a speaker, a twin or a clip between parts where the protocol forbids it;
+    ValueError where the features were made with another configuration, or from another corpus.
     """
     if store.config != config.features or store.corpus != config.corpus:
         raise ValueError(f"The features are of {store.corpus}, made with {store.config}; the run {config.name} wants "
@@ -286,21 +282,10 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
     ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the last one or, as ``keep`` says, the
     one with the best validation accuracy (ties: the lower validation loss); validation and test clips are judged once,
     with that epoch's weights, see :func:`predict`. A finished run of another configuration is moved aside, not
-    overwritten.
+    overwritten. ``on_epoch`` is called after every epoch with its row of the history (dict).
 
-    Parameters
-    ----------
-    on_epoch : callable, optional
-        Called after every epoch with its row of the history (dict).
-
-    Raises
-    ------
-    LeakError, ValueError
-        See :func:`prepare`.
-    RunBusy
-        Another process is training this run.
-    OSError
-        The disk is full; the state of the last finished epoch is kept.
+    Raises what :func:`prepare` raises; RunBusy where another process is training this run; OSError where the disk is
+    full (the state of the last finished epoch is kept).
     """
     with locked(config, root) as directory:
         if directory is None:
@@ -314,10 +299,7 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
 def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
     """The folder of a run that is to be trained, locked; None if the run is finished.
 
-    Raises
-    ------
-    RunBusy
-        Another process is training this run.
+    Raises RunBusy where another process is training this run.
     """
     directory = config.run_directory(root)
     if runs.is_finished(config, root):
@@ -344,11 +326,8 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
         ) -> tuple[keras.Model, Checkpoint]:
     """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
 
-    Never looks at the test clips: the search for a recipe needs no more than this.
-
-    Returns
-    -------
-    The model with the weights of the epoch kept, and the checkpoint with the history (``rows``).
+    Never looks at the test clips: the search for a recipe needs no more than this. Returns the model with the weights
+    of the epoch kept, and the checkpoint with the history (``rows``).
     """
     keras.backend.clear_session()
     model = compiled(config, data)
@@ -375,12 +354,8 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
     return model, checkpoint
 
 
-def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkpoint, directory: Path,
-           extra: dict | None = None) -> Run:
-    """Predict validation and test clips with the weights kept and write the run.
-
-    ``extra`` is added to ``run.json``.
-    """
+def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkpoint, directory: Path) -> Run:
+    """Predict validation and test clips with the weights kept and write the run."""
     tables = {part: runs.prediction_table(data.clips[rows], data.labels[rows],
                                           predict(model, data.logmel[rows], config.versions), part)
               for part, rows in data.rows.items() if part != "train"}
@@ -395,7 +370,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
         "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
         "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
         "precision": precision(),
-    } | (extra or {})
+    }
     run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), pd.concat(tables.values()))
     (directory / "state.npz").unlink(missing_ok=True)
     return run

@@ -60,10 +60,7 @@ class Channels(keras.layers.Layer):
     doi 10.1109/LSP.2018.2860246; "centred" has each band's mean over the speech of this very clip taken off, and
     with it its level and its voice's long-term spectrum. Frames of padding stay 0.
 
-    Raises
-    ------
-    ValueError
-        A view of another name, or none.
+    Raises ValueError for a view of another name, or none.
     """
 
     WIDTH = 9  # frames
@@ -129,10 +126,7 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
 def load(directory: str | Path) -> keras.Model:
     """The trained model of a run's folder: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
 
-    Raises
-    ------
-    FileNotFoundError
-        The folder holds no weights, as the published ones do not.
+    Raises FileNotFoundError where the folder holds no weights, as the published ones do not.
     """
     path = Path(directory) / runs.WEIGHTS
     if not path.exists():

@@ -71,12 +71,7 @@ def train(configs: Sequence[RunConfig], stores: Stores, root: Path = RUNS, jobs:
         name.
     scheduler : address of a Dask scheduler (``tcp://host:port``) whose workers train instead of this machine.
 
-    Raises
-    ------
-    GridError
-        At the end, if any run failed.
-    OSError
-        The scheduler can't be reached or has no worker.
+    Raises GridError at the end, if any run failed; OSError where the scheduler can't be reached or has no worker.
     """
     for config in configs:
         if runs.is_finished(config, root):  # a state that a kill left behind is of no more use
@@ -193,10 +188,8 @@ def _train_there(work: str | Callable, config: RunConfig, path: Path) -> dict[st
 def accept(config: RunConfig, files: dict[str, bytes], root: Path) -> None:
     """Check the files of a run that was trained elsewhere, and write them to its folder, ``run.json`` last.
 
-    Raises
-    ------
-    ResultsError
-        The files contradict each other, or are of another configuration: the worker's code is older or newer.
+    Raises ResultsError where the files contradict each other, or are of another configuration: the worker's code is
+    older or newer.
     """
     with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
         directory = config.run_directory(Path(scratch))
@@ -237,10 +230,7 @@ def features_of(profile: str, features: Path | None = None) -> tuple[str, Path]:
     ``features`` names a file, which is written from the recordings if it is not there; without it the corpus is looked
     for and its features are extracted where missing.
 
-    Raises
-    ------
-    FileNotFoundError, ValueError, AudioError
-        See ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
+    Raises as ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
     """
     if features and features.exists():
         return spectral.read(features).corpus, features

@@ -137,12 +137,8 @@ def publish(configs: Iterable, root: Path, results: Path, place=lambda config: c
     All are checked (:func:`check`) before the first is copied. A run that is not finished in ``root``, or was trained
     with other settings, is passed over.
 
-    Raises
-    ------
-    PublishError
-        A run is on another corpus than RAVDESS, or of the profile smoke.
-    ResultsError
-        A run's files contradict each other.
+    Raises PublishError where a run is on another corpus than RAVDESS, or of the profile smoke; ResultsError where a
+    run's files contradict each other.
     """
     done = [config for config in configs if is_finished(config, root)]
     for config in done:
@@ -201,11 +197,8 @@ def _read_predictions(run_dir: Path, info: dict) -> pd.DataFrame:
 def read_predictions(run_dir: str | Path) -> pd.DataFrame:
     """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
-    Raises
-    ------
-    ResultsError
-        See :func:`check_predictions`; also if the file is missing or unreadable. A run of profile ``full``
-        must have 480 rows.
+    Raises ResultsError as :func:`check_predictions`, also if the file is missing or unreadable. A run of profile
+    ``full`` must have 480 rows.
     """
     return _read_predictions(run_dir, _read_info(run_dir))
 
@@ -213,10 +206,7 @@ def read_predictions(run_dir: str | Path) -> pd.DataFrame:
 def read_history(run_dir: str | Path) -> pd.DataFrame:
     """``history.csv`` of one run: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate.
 
-    Raises
-    ------
-    ResultsError
-        If the file is missing, unreadable, empty or lacks a column.
+    Raises ResultsError if the file is missing, unreadable, empty or lacks a column.
     """
     path = Path(run_dir) / "history.csv"
     frame = _read_csv(path)
@@ -233,10 +223,7 @@ def read(run_dir: str | Path) -> dict:
     samples_per_second, val_accuracy ... test_f1 (fractions 0-1), dir (Path). All three files are read and
     checked, and the accuracies in ``run.json`` must be those of ``predictions.csv``.
 
-    Raises
-    ------
-    ResultsError
-        If a file is missing, damaged or contradicts another.
+    Raises ResultsError if a file is missing, damaged or contradicts another.
     """
     info, _, frame = _load(Path(run_dir))
     row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
@@ -268,10 +255,7 @@ def check(run_dir: str | Path) -> None:
     cross-entropy; all eight metrics in ``run.json`` are those of the predictions; the clips are the fold's (of a
     whole corpus: see ``FULL_ROWS``).
 
-    Raises
-    ------
-    ResultsError
-        The message says which of these does not hold.
+    Raises ResultsError, whose message says which of these does not hold.
     """
     info, history, frame = _load(Path(run_dir))
 
@@ -335,10 +319,7 @@ def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd
 
     With ``references`` also those of ``REFERENCE_NAMES``, which are no networks; with ``seeds`` also further seeds.
 
-    Raises
-    ------
-    ResultsError
-        If a finished run's file is missing or damaged; the message names the file.
+    Raises ResultsError if a finished run's file is missing or damaged; the message names the file.
     """
     rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] not in REFERENCE_NAMES]
     columns = [key for key in RUN_KEYS if key != "metrics"]
@@ -358,12 +339,7 @@ def predictions(
     ``subset`` is "test", "val" or None for both. Columns: protocol, model, fold, seed, clip, subset, label,
     prediction, p_neutral ... p_surprised. No rows if nothing is finished.
 
-    Raises
-    ------
-    ResultsError
-        If a file is missing or damaged.
-    ValueError
-        If ``subset`` is something else.
+    Raises ResultsError if a file is missing or damaged; ValueError if ``subset`` is something else.
     """
     if subset not in ("test", "val", None):
         raise ValueError(f"subset must be 'test', 'val' or None, not {subset!r}.")
