@@ -1,5 +1,6 @@
 """Numbers in prose: each is computed from the results again, and its sentence stands where the claim says."""
 
+import functools
 import importlib
 import re
 import sys
@@ -25,6 +26,7 @@ def folded(text):
     return re.sub(r"\s+", " ", text.replace("\n> ", "\n"))
 
 
+@functools.cache
 def prose(file):
     """The text of a file, of a notebook that of its Markdown cells, line breaks folded to blanks."""
     path = ROOT / file

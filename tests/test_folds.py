@@ -12,11 +12,8 @@ def clips(protocol, fold, part):
     return INDEX.iloc[folds.split(INDEX, protocol, fold)[part]]
 
 
-def test_the_committed_table_is_the_one_make_table_makes():
+def test_the_committed_table_is_the_one_make_table_makes_and_another_seed_makes_another():
     pd.testing.assert_frame_equal(folds.table(), folds.make_table(), check_dtype=False)
-
-
-def test_another_seed_makes_another_table():
     other = folds.make_table(seed=1)
     assert (other["random"] != folds.table()["random"]).mean() > 0.5
     assert (other["actors"] == folds.table()["actors"]).all()
@@ -32,50 +29,34 @@ def test_every_seed_keeps_classes_exact_and_the_identical_pair_together(seed):
         assert made.set_index("clip").loc[list(names.IDENTICAL_CLIPS), protocol].nunique() == 1
 
 
-def test_the_table_holds_every_speech_clip_once():
+def test_the_table_holds_every_speech_clip_once_and_a_changed_copy_does_not_change_it():
     table = folds.table()
     assert table["clip"].tolist() == ravdess.speech_names()
     assert table.columns.tolist() == ["clip", *folds.PROTOCOLS]
     assert set(np.unique(table[list(folds.PROTOCOLS)])) == set(range(6))
-
-
-def test_a_changed_copy_does_not_change_the_table():
-    mine = folds.table()
-    mine["random"] = 0
+    table["random"] = 0
     assert folds.table()["random"].nunique() == 6
 
 
-@pytest.mark.parametrize(("protocol", "fold"), ALL)
-def test_sizes_are_the_papers_and_parts_do_not_overlap(protocol, fold):
-    parts = folds.split(INDEX, protocol, fold)
-    assert {part: len(rows) for part, rows in parts.items()} == {"train": 960, "val": 240, "test": 240}
-    assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1440))
-
-
 @pytest.mark.parametrize("protocol", folds.PROTOCOLS)
-def test_every_clip_is_tested_once_and_the_next_fold_validates(protocol):
-    tested = np.concatenate([folds.split(INDEX, protocol, fold)["test"] for fold in range(6)])
-    assert np.array_equal(np.sort(tested), np.arange(1440))
+def test_every_clip_is_tested_once_the_next_fold_validates_and_parts_do_not_overlap(protocol):
+    tested = []
     for fold in range(6):
-        validated = folds.split(INDEX, protocol, fold)["val"]
-        assert np.array_equal(validated, folds.split(INDEX, protocol, (fold + 1) % 6)["test"])
-
-
-@pytest.mark.parametrize("protocol", folds.PROTOCOLS)
-def test_each_fold_has_16_neutral_and_32_of_every_other_emotion(protocol):
-    for fold in range(6):
+        parts = folds.split(INDEX, protocol, fold)
+        assert {part: len(rows) for part, rows in parts.items()} == {"train": 960, "val": 240, "test": 240}
+        assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1440))
+        assert np.array_equal(parts["val"], folds.split(INDEX, protocol, (fold + 1) % 6)["test"])
+        assert np.array_equal(folds.check_split(INDEX, protocol, fold)["test"], parts["test"])
         counts = clips(protocol, fold, "test")["emotion"].value_counts()
-        assert counts.pop("neutral") == 16
-        assert counts.tolist() == [32] * 7
+        assert counts.pop("neutral") == 16 and counts.tolist() == [32] * 7
+        tested.append(parts["test"])
+    assert np.array_equal(np.sort(np.concatenate(tested)), np.arange(1440))
 
 
-def test_twins_stay_together():
+def test_twins_stay_together_and_random_splits_most():
     for fold in range(6):
         pairs = clips("twins", fold, "test")["clip"].map(folds.twin_key).value_counts()
         assert (pairs == 2).all()
-
-
-def test_random_splits_most_twins():
     pairs = clips("random", 0, "test")["clip"].map(folds.twin_key).value_counts()
     assert (pairs == 1).mean() > 0.5
 
@@ -103,18 +84,15 @@ def test_positions_follow_the_order_and_the_size_of_the_index():
 
 
 def test_unknown_protocol_fold_and_clip_are_named():
-    with pytest.raises(ValueError, match="'speakers'.*random, twins, actors"):
-        folds.split(INDEX, "speakers", 0)
-    with pytest.raises(ValueError, match="fold 6.*0 to 5"):
-        folds.split(INDEX, "random", 6)
-    with pytest.raises(ValueError, match="fold -1"):
-        folds.split(INDEX, "random", -1)
     stranger = pd.concat([INDEX, pd.DataFrame({"clip": ["mine"]})], ignore_index=True)
-    with pytest.raises(ValueError, match="mine not in the fold table"):
-        folds.split(stranger, "random", 0)
+    for index, protocol, fold, said in ((INDEX, "speakers", 0, "'speakers'.*random, twins, actors"),
+                                        (INDEX, "random", 6, "fold 6.*0 to 5"), (INDEX, "random", -1, "fold -1"),
+                                        (stranger, "random", 0, "mine not in the fold table")):
+        with pytest.raises(ValueError, match=said):
+            folds.split(index, protocol, fold)
 
 
-# ---------------------------------------------------------------------------- fewer training clips
+# fewer training clips
 
 @pytest.mark.parametrize(("protocol", "fold"), ALL)
 def test_fewer_training_clips_keep_together_what_the_protocol_keeps(protocol, fold):
@@ -151,16 +129,6 @@ def test_a_share_that_makes_no_sense_is_refused(protocol, share, said):
 
 # planted leaks
 
-@pytest.mark.parametrize(("protocol", "fold"), ALL)
-def test_the_committed_splits_pass_the_check(protocol, fold):
-    checked = folds.check_split(INDEX, protocol, fold)
-    assert np.array_equal(checked["test"], folds.split(INDEX, protocol, fold)["test"])
-
-
-def position(clip):
-    return INDEX.index[INDEX["clip"] == clip][0]
-
-
 def moved(parts, row, source, target):
     """The split with one row moved from a part to another."""
     return {**parts, source: parts[source][parts[source] != row], target: np.append(parts[target], row)}
@@ -182,16 +150,11 @@ def test_a_clip_twice_in_the_index_is_caught():
 
 
 @pytest.mark.parametrize("fold", range(6))
-def test_an_actor_in_two_parts_is_caught(fold):
+def test_an_actor_in_two_parts_is_caught_though_the_index_names_another(fold):
     parts = folds.split(INDEX, "actors", fold)
     row = parts["test"][0]
     with pytest.raises(folds.LeakError, match=f"actor in both train and test: {INDEX['actor'][row]}"):
         folds.check_split(INDEX, "actors", moved(parts, row, "test", "train"))
-
-
-def test_an_actor_is_caught_though_the_index_names_another():
-    parts = folds.split(INDEX, "actors", 0)
-    row = parts["test"][0]
     lying = INDEX.assign(actor=INDEX["actor"].where(INDEX.index != row, 24))
     with pytest.raises(folds.LeakError, match="actor"):
         folds.check_split(lying, "actors", moved(parts, row, "test", "train"))
@@ -206,7 +169,7 @@ def test_a_twin_split_apart_is_caught(target):
 
 @pytest.mark.parametrize("fold", range(6))
 def test_the_identical_pair_apart_is_caught_even_under_random(fold):
-    row = position(names.IDENTICAL_CLIPS[1])
+    row = INDEX.index[INDEX["clip"] == names.IDENTICAL_CLIPS[1]][0]
     parts = folds.split(INDEX, "random", fold)
     source = next(part for part, rows in parts.items() if row in rows)
     target = "test" if source == "train" else "train"
@@ -223,11 +186,10 @@ def test_the_random_folds_leak_speakers_by_the_actors_promise():
 
 def test_parts_missing_empty_or_out_of_range_are_refused():
     parts = folds.split(INDEX, "random", 0)
-    with pytest.raises(ValueError, match="train, val, test"):
-        folds.check_split(INDEX, "random", {"train": parts["train"], "test": parts["test"]})
-    with pytest.raises(ValueError, match="val part is empty"):
-        folds.check_split(INDEX, "random", {**parts, "val": np.array([], dtype=int)})
-    with pytest.raises(ValueError, match="test part points outside"):
-        folds.check_split(INDEX, "random", {**parts, "test": np.array([1440])})
-    with pytest.raises(ValueError, match="Unknown protocol"):
-        folds.check_split(INDEX, "speakers", parts)
+    for protocol, wrong, said in (
+            ("random", {"train": parts["train"], "test": parts["test"]}, "train, val, test"),
+            ("random", {**parts, "val": np.array([], dtype=int)}, "val part is empty"),
+            ("random", {**parts, "test": np.array([1440])}, "test part points outside"),
+            ("speakers", parts, "Unknown protocol")):
+        with pytest.raises(ValueError, match=said):
+            folds.check_split(INDEX, protocol, wrong)

@@ -1,5 +1,6 @@
 """The notebooks as files: numbered, parameterised, short, and with the outputs of their own code."""
 
+import functools
 import re
 
 import nbformat
@@ -21,6 +22,7 @@ LIMITS = {"10_comparison": (150, 30)}
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
+@functools.cache
 def read(path):
     return nbformat.read(path, as_version=4)
 
@@ -39,11 +41,6 @@ def formulas(text):
 def test_numbered_in_the_order_of_the_report():
     found = [path.stem for path in PATHS]
     assert found == [name for name in ORDER if name in found] and found[:11] == list(ORDER[:11])
-
-
-@each_notebook
-def test_valid(path):
-    nbformat.validate(read(path))
 
 
 @each_notebook
@@ -68,26 +65,14 @@ def test_outputs_are_small_and_hold_no_error_and_no_path_of_a_machine(path):
 
 
 @each_notebook
-def test_short_enough_to_read(path):
+def test_valid_short_with_one_parameters_cell_and_no_absolute_path(path):
+    nbformat.validate(read(path))
     lines, cells = LIMITS.get(path.stem, (CODE_LINES, CELLS))
     assert len(read(path).cells) <= cells
     assert sum(len(cell.source.splitlines()) for cell in code_cells(path)) <= lines
-
-
-@each_notebook
-def test_one_parameters_cell_with_the_profile(path):
-    tagged = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == 1
-    assert re.search(r'^PROFILE = "quick"', tagged[0].source, flags=re.MULTILINE)
-
-
-@each_notebook
-def test_kernel_is_python3(path):
+    (tagged,) = [cell for cell in code_cells(path) if "parameters" in cell.metadata.get("tags", [])]
+    assert re.search(r'^PROFILE = "quick"', tagged.source, flags=re.MULTILINE)
     assert read(path).metadata.kernelspec.name == "python3"
-
-
-@each_notebook
-def test_no_absolute_paths(path):
     for number, cell in enumerate(read(path).cells, 1):
         found = ABSOLUTE.search(cell.source)
         assert not found, f"cell {number}: {found[0].strip()}"

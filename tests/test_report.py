@@ -91,13 +91,10 @@ def text_outputs(path):
     return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
 
 
-def test_source_notebooks_are_left_alone(site):
-    assert {path.name: path.read_bytes() for path in site.notebooks.iterdir()} == site.before
-
-
-def test_notebook_gets_the_profile_this_interpreter_and_its_own_folder(site):
+def test_a_notebook_gets_the_profile_this_interpreter_and_its_own_folder_and_is_left_alone(site):
     said = text_outputs(site.output / "notebooks" / "01_first.ipynb").split()
     assert said[:4] == ["smoke", "synthetic", sys.executable, str(site.notebooks)]
+    assert {path.name: path.read_bytes() for path in site.notebooks.iterdir()} == site.before
 
 
 def test_chatter_of_libraries_goes_to_a_log_and_warnings_of_python_to_the_page(site):
@@ -106,33 +103,24 @@ def test_chatter_of_libraries_goes_to_a_log_and_warnings_of_python_to_the_page(s
     assert "chatter of a library" in (site.output / "notebooks" / "kernels.log").read_text()
 
 
-def test_figures_are_shown_inside_the_page(site):
-    assert '<img alt="' in site.pages["01_first"].replace("\n", " ")
-    assert "data:image/png;base64," in site.pages["01_first"]
-
-
-def test_every_page_links_every_other(site):
+def test_pages_link_each_other_fetch_nothing_fit_a_phone_and_name_a_synthetic_corpus(site):
     names = {"index", "01_first", "02_second", "03_third", "10_dies"}
     assert set(site.pages) == names
     for page in site.pages.values():
         assert {f"{name}.html" for name in names} <= set(re.findall(r'href="([^"#]+)', page))
+        assert not re.search(r'(?:src|<link[^>]*href)="(?!data:)', page) and "@import" not in page
+        assert "width=device-width" in page and '<details class="pages"' in page
+        assert f'<p class="banner">{BANNER}</p>' in page
 
 
-def test_pages_lead_to_the_ones_before_and_after(site):
+def test_a_page_holds_its_figures_sections_and_links(site):
+    page = site.pages["01_first"]
+    assert '<img alt="' in page.replace("\n", " ") and "data:image/png;base64," in page
+    assert 'href="02_second.html#More"' in page and 'href="../code.py"' in page and 'href="https://example.org"' in page
+    assert '<div class="sections"><a href="#Some-section">' in page and 'id="Some-section"' in page
     ends = site.pages["02_second"].split('<nav class="ends">')[1].split("</nav>")[0]
     assert re.findall(r'href="([^"]+)"', ends) == ["01_first.html", "03_third.html"]
     assert "10_dies.html" in site.pages["03_third"].split('<nav class="ends">')[1]
-
-
-def test_links_between_notebooks_become_links_between_pages(site):
-    assert 'href="02_second.html#More"' in site.pages["01_first"]
-    assert 'href="../code.py"' in site.pages["01_first"]
-    assert 'href="https://example.org"' in site.pages["01_first"]
-
-
-def test_sections_are_listed_and_can_be_reached(site):
-    assert '<div class="sections"><a href="#Some-section">' in site.pages["01_first"]
-    assert 'id="Some-section"' in site.pages["01_first"]
 
 
 def test_formulas_become_mathml(site):
@@ -142,36 +130,21 @@ def test_formulas_become_mathml(site):
     assert '<div class="formula"><math' in page  # room above and below, so that fractions show whole
 
 
-def test_pages_fetch_nothing(site):
-    for page in site.pages.values():
-        assert not re.search(r'(?:src|<link[^>]*href)="(?!data:)', page) and "@import" not in page
-
-
-def test_front_page_has_a_row_a_network_that_was_published(site):
-    assert ">LSTM</th>" in site.pages["index"] and "79.8" in site.pages["index"] and "ResNet" not in site.pages["index"]
-    assert "The runs of this report" not in site.pages["index"]
-
-
-def test_pages_fit_a_phone(site):
-    for page in site.pages.values():
-        assert "width=device-width" in page and '<details class="pages"' in page
-
-
-def test_front_page_shows_titles_and_first_paragraphs(site):
+def test_front_page_shows_titles_first_paragraphs_and_a_row_a_network_that_was_published(site):
     front = site.pages["index"]
     assert "The first page" in front and "What this page shows" in front and "A second paragraph" not in front
     assert "Architectures" in front and "Going further" not in front
     assert str(site.output.parent) not in front
+    assert ">LSTM</th>" in front and "79.8" in front
+    assert "ResNet" not in front and "The runs of this report" not in front
 
 
-def test_synthetic_corpus_is_named_on_every_page(site):
-    assert all(f'<p class="banner">{BANNER}</p>' in page for page in site.pages.values())
-
-
-def test_failures_are_named_by_cell(site):
+def test_failures_are_named_by_cell_and_the_rest_runs(site):
     assert [(failure.name, failure.cell) for failure in site.failures] == [("02_second", 4), ("10_dies", 3)]
     assert site.failures[0].error == "NameError: name 'missing_name' is not defined"
+    assert "kernel" in site.failures[1].error.lower() and "Kernel died" in site.pages["10_dies"]
     assert "02_second, cell 4: NameError" in site.pages["index"]
+    assert text_outputs(site.output / "notebooks" / "03_third.ipynb").startswith("the others still run\n")
 
 
 def test_failed_notebook_is_kept_with_its_error_and_without_what_follows(site):
@@ -183,21 +156,9 @@ def test_failed_notebook_is_kept_with_its_error_and_without_what_follows(site):
     assert "stopped at" in page and 'id="failed-cell"' in page and "missing_name" in page
 
 
-def test_dead_kernel_leaves_its_reason_in_the_copy(site):
-    assert "kernel" in site.failures[1].error.lower()
-    assert "Kernel died" in site.pages["10_dies"]
-
-
-def test_executed_copies_hold_no_paths_of_the_machine(site):
+def test_executed_copies_hold_no_paths_of_the_machine_and_of_a_progress_bar_the_last_state(site):
     for path in (site.output / "notebooks").glob("*.ipynb"):
         assert str(site.notebooks) not in json.dumps(nbformat.read(path, as_version=4).metadata)
-
-
-def test_the_rest_runs_after_a_failure(site):
-    assert text_outputs(site.output / "notebooks" / "03_third.ipynb").startswith("the others still run\n")
-
-
-def test_of_a_progress_bar_the_page_shows_the_last_state(site):
     assert "all of it done" in site.pages["03_third"]
     assert site.pages["03_third"].count("of it done") == 2  # the code's line, and one of output
 
@@ -222,7 +183,7 @@ def test_unknown_notebook_is_refused(tmp_path, corpora):
         report.build(notebooks=["07"], output=tmp_path, corpus=corpora.ravdess, notebooks_dir=tmp_path)
 
 
-# --- The command line --------------------------------------------------------------------------------------
+# The command line
 
 @pytest.mark.parametrize("outcome, code, said", [
     ([], 0, ""),
@@ -406,7 +367,7 @@ def test_a_notebook_that_fails_or_is_too_large_stays_as_it_was(kept, monkeypatch
     assert failure.error == "ZeroDivisionError: division by zero" and kept.path.read_bytes() == before
 
 
-# --- Parts -------------------------------------------------------------------------------------------------
+# Parts
 
 @pytest.mark.parametrize("latex, part", [
     (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"),
