@@ -65,20 +65,16 @@ def test_a_change_keeps_the_other_settings():
         ablation.changed(BASE, {"epoch": 7})
 
 
-def test_the_canonical_study_covers_every_network():
-    assert list(ablation.study("canonical")) == list(MODEL_NAMES)
-    for changes in ablation.study("canonical").values():
-        assert "seed" in changes and len(changes) >= 3
-        assert len({change.what for change in changes.values()}) == len(changes)
-
-
 @pytest.mark.parametrize("model", MODEL_NAMES)
 def test_every_variant_is_another_network(model):
     """But for the seed: other layers, shapes or weights than the tailored network has."""
+    assert list(ablation.study("canonical")) == list(MODEL_NAMES)
+    changes = ablation.study("canonical")[model]
+    assert "seed" in changes and len({change.what for change in changes.values()}) == len(changes) >= 3
     found = ablation.run_configs("canonical", "smoke", "synthetic", [model])
     networks = {}
     for variant, (config,) in found.items():
-        network = models.build(model, (40, 20, 1), **config.options)
+        network = models.build(model, (20, 12, 1), **config.options)
         networks[variant] = [(layer.name, type(layer), layer.count_params()) for layer in network.layers]
     assert set(networks) == {"baseline", *ablation.study("canonical")[model]} - {"modules"}
     base = networks.pop("baseline")
@@ -105,8 +101,8 @@ def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
 
 
 def test_where_the_profile_moved_on_a_study_keeps_its_start_and_a_baseline_of_its_own():
-    random, actors = ablation.run_configs("recipe", "full", "ravdess", ["lstm"], ["level"], ["random", "actors"],
-                                          )["baseline"]
+    found = ablation.run_configs("recipe", "full", "ravdess", ["lstm"], ["level"], ["random", "actors"])
+    random, actors = found["baseline"]
     assert random.variant == "" and actors.variant == "studies/recipe/baseline"
     assert random.augment == actors.augment == AugmentConfig(gain_db=0.0, tilt_db=0.0)
 
@@ -121,16 +117,12 @@ def test_the_searched_recipe_is_one_of_the_search():
     assert (config.augment, config.options) == (best.augment, best.options) != (base.augment, base.options)
 
 
-def test_studies_are_narrowed_down():
+def test_studies_are_narrowed_down_and_a_variant_that_changes_nothing_is_left_out():
     found = quick(["lstm", "resnet"], variants=["average", "skip"], folds=(0, 3))
+    both = [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)]
     assert {variant: [(c.model, c.fold) for c in configs] for variant, configs in found.items()} == {
-        "baseline": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
-        "average": [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)],
-        "skip": [("resnet", 0), ("resnet", 3)]}
+        "baseline": both, "average": both, "skip": both[2:]}
     assert found["average"][0].options == found["baseline"][0].options | {"pooling": "average"}
-
-
-def test_a_variant_that_changes_nothing_is_left_out():
     assert {"modules", "stem"} < set(quick(["alexnet", "inceptionnet"]))
     full = ablation.run_configs("canonical", "full", "ravdess", ["alexnet", "resnet", "inceptionnet"])
     assert not {"modules", "stem"} & set(full) and "bands" in full
@@ -241,8 +233,9 @@ def test_fewer_clips_are_trained_for_as_many_steps():
 
 
 def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
-    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
-                    dict.fromkeys(["baseline", "half", "quarter"], (0, 1)), tmp_path)
+    variants = ["baseline", "half", "quarter"]
+    accuracies = dict(zip(variants, (0.8, 0.6, 0.3), strict=True))
+    found = growing(accuracies, dict.fromkeys(variants, (0, 1)), tmp_path / "all")
     grown, accuracy = ablation.growth(found), ablation.table("clips", found).set_index("variant").accuracy
     assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
     assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
@@ -250,13 +243,9 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
         [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
     assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
     assert np.isnan(grown.low[2])
-
-
-def test_growth_leaves_out_what_was_measured_on_fewer_folds(tmp_path):
-    found = growing({"baseline": 0.8, "half": 0.6, "quarter": 0.3},
-                    {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path)
-    assert len(ablation.table("clips", found)) == 3 and ablation.growth(found).clips.tolist() == [480, 960]
-    assert ablation.growth({"baseline": found["baseline"]}).empty
+    fewer = growing(accuracies, {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path / "fewer")
+    assert len(ablation.table("clips", fewer)) == 3 and ablation.growth(fewer).clips.tolist() == [480, 960]
+    assert ablation.growth({"baseline": fewer["baseline"]}).empty
 
 
 # The paired interval
@@ -297,16 +286,12 @@ def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
     pd.testing.assert_frame_equal(ablation.table("canonical", results), ablation.table("canonical", finished(trained)))
 
 
-def test_nothing_is_published_without_its_baseline(trained, tmp_path):
-    shutil.rmtree(trained / "ravdess-quick")
-    assert ablation.publish("canonical", quick(), trained, tmp_path / "results") == []
-
-
-def test_a_published_baseline_serves_where_none_is_trained(trained, tmp_path):
+def test_nothing_is_published_without_its_baseline_for_which_a_published_one_serves(trained, tmp_path):
     results = tmp_path / "results"
     base = quick()["baseline"][0]
-    runs.copy(base.run_directory(trained), results / base.place)  # among the main results
-    shutil.rmtree(trained / "ravdess-quick")
+    shutil.move(trained / "ravdess-quick", tmp_path / "aside" / "ravdess-quick")
+    assert ablation.publish("canonical", quick(), trained, results) == []
+    runs.copy(base.run_directory(tmp_path / "aside"), results / base.place)  # among the main results
     new = ablation.publish("canonical", quick(), trained, results)
     assert new == [f"studies/canonical/{variant}/{PLACE}" for variant in ("stem", "norm")]
     assert runs.holds(results / "studies/canonical/baseline" / PLACE, base)
@@ -376,7 +361,7 @@ def test_what_is_published_is_not_trained_again(command, trained, monkeypatch, c
     assert "baseline" in out and "stem" in out and "norm" not in out
 
 
-def test_command_shows_what_is_finished_after_a_failure(command, capsys, monkeypatch):
+def test_command_shows_what_is_finished_after_a_failure_and_stops_when_told_so(command, capsys, monkeypatch):
     def fail(*a, **k):
         raise grid.GridError("no luck")
 
@@ -384,15 +369,8 @@ def test_command_shows_what_is_finished_after_a_failure(command, capsys, monkeyp
     assert command() == 1
     said = capsys.readouterr()
     assert "no luck" in said.err and "alexnet" in said.out
-
-
-def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(command, capsys, monkeypatch):
+    assert command("--variants", "bigger") == 1 and "no variant 'bigger'" in capsys.readouterr().err
     monkeypatch.setattr(grid, "train", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
-    with pytest.raises(SystemExit, match="130"):
+    with pytest.raises(SystemExit, match="130"):  # a polite kill stops the trainings as Ctrl-C does
         command()
     assert "Stopped." in capsys.readouterr().out
-
-
-def test_command_names_what_it_does_not_know(command, capsys):
-    assert command("--variants", "bigger") == 1
-    assert "no variant 'bigger'" in capsys.readouterr().err

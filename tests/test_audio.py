@@ -27,16 +27,12 @@ def write(path, wave, rate=48_000, **options):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_load_gives_the_samples_of_wav_and_flac(tmp_path, suffix):
+def test_load_gives_the_samples_of_wav_and_flac_and_the_mean_of_stereo(tmp_path, suffix):
     wave = speech()
     got, rate = audio.load(write(tmp_path / f"a.{suffix}", wave))
     assert rate == 48_000 and got.dtype == np.float32
     np.testing.assert_allclose(got, wave, atol=1 / 32_000)
-
-
-def test_stereo_is_averaged(tmp_path):
-    wave = speech()
-    got, _ = audio.load(write(tmp_path / "a.wav", np.stack([wave, 0 * wave], axis=1)))
+    got, _ = audio.load(write(tmp_path / f"a.{suffix}", np.stack([wave, 0 * wave], axis=1)))
     np.testing.assert_allclose(got, wave / 2, atol=1 / 32_000)
 
 
@@ -69,37 +65,29 @@ def test_trim_keeps_pauses_inside():
     assert len(trim(wave, 48_000, 30)) == len(wave)
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.wav"):
-        audio.load(tmp_path / "gone.wav")
+def spoilt(sample):
+    wave = speech()
+    wave[30_000] = sample
+    return wave
 
 
-def damaged(tmp_path, how):
-    path = tmp_path / f"{how}.wav"
-    if how == "empty":
-        path.touch()
-    elif how == "noise":
-        path.write_bytes(b"not audio at all" * 100)
-    elif how == "truncated":
-        write(path, speech())
-        path.write_bytes(path.read_bytes()[:60_000])
-    elif how == "silent":
-        write(path, np.zeros(48_000, np.float32))
-    elif how == "short":
-        write(path, speech()[24_000:24_400])
-    else:
-        wave = speech()
-        wave[30_000] = {"nan": np.nan, "infinite": np.inf}[how]
-        write(path, wave, subtype="FLOAT")
-    return path
+DAMAGED = {
+    "empty": lambda path: path.touch(),
+    "noise": lambda path: path.write_bytes(b"not audio at all" * 100),
+    "truncated": lambda path: path.write_bytes(write(path, speech()).read_bytes()[:60_000]),
+    "silent": lambda path: write(path, np.zeros(48_000, np.float32)),
+    "short": lambda path: write(path, speech()[24_000:24_400]),
+    "nan": lambda path: write(path, spoilt(np.nan), subtype="FLOAT"),
+    "infinite": lambda path: write(path, spoilt(np.inf), subtype="FLOAT")}
 
 
 @pytest.mark.parametrize("how, said", [("empty", "empty"), ("noise", "can't be decoded"), ("truncated", "cut short"),
                                        ("silent", "silent"), ("short", "lasts 0.0"), ("nan", "NaN or infinite"),
                                        ("infinite", "NaN or infinite")])
 def test_a_bad_recording_is_named_with_its_fault(tmp_path, how, said):
+    DAMAGED[how](tmp_path / f"{how}.wav")
     with pytest.raises(audio.AudioError, match=said) as caught:
-        audio.load(damaged(tmp_path, how))
+        audio.load(tmp_path / f"{how}.wav")
     assert f"{how}.wav" in str(caught.value)
 
 
@@ -155,7 +143,7 @@ HEADERS = st.fixed_dictionaries({
     "riff_size": st.sampled_from([None, 0, 0x7FFFFFFF, 0xFFFFFFFF, 36, 100_000])})
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(HEADERS)
 def test_whatever_soundfile_reads_whole_loads_whole(tmp_path_factory, header):
     path = tmp_path_factory.getbasetemp() / "whole.wav"
@@ -169,7 +157,7 @@ def test_whatever_soundfile_reads_whole_loads_whole(tmp_path_factory, header):
     assert len(audio.load(path)[0]) == len(expected) == header["frames"]
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(HEADERS, st.floats(0, 1))
 def test_whatever_is_cut_short_is_refused_by_name(tmp_path_factory, header, share):
     path = tmp_path_factory.getbasetemp() / "cut.wav"
@@ -179,7 +167,7 @@ def test_whatever_is_cut_short_is_refused_by_name(tmp_path_factory, header, shar
         audio.load(path)
 
 
-@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFFF - 36])
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF - 36, 0xFFFFFFFF])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 def test_a_stream_of_unknown_length_loads_to_its_end(tmp_path, size, subtype):
     (tmp_path / "a.wav").write_bytes(wav(subtype, data_size=size, riff_size=size)[0])
@@ -219,6 +207,8 @@ def test_what_cannot_be_decoded_is_named(tmp_path, name, content):
 
 def test_what_is_there_but_unreadable_is_not_called_missing(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", speech())
+    with pytest.raises(FileNotFoundError, match="gone.wav"):
+        audio.load(tmp_path / "gone.wav")
     (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
     for unreadable in (tmp_path, tmp_path / "link.wav"):
         with pytest.raises(audio.AudioError, match="can't be read"):

@@ -41,15 +41,12 @@ def test_all_networks_of_a_protocol_are_trained_with_the_same_augmentation():
         assert (found[0].augment.warp, found[0].augment.gain_db) == (warp, level)
 
 
-def test_further_seeds_lie_beside_the_first():
+def test_runs_can_be_narrowed_down_and_further_seeds_lie_beside_the_first():
+    found = config.run_configs("full", "ravdess", models=["lstm"], protocols=["twins"], folds=[2, 5])
+    assert [c.name for c in found] == ["twins/lstm/fold2", "twins/lstm/fold5"]
     first, second = config.run_configs("full", "ravdess", ["lstm"], ["random"], [3], seeds=(0, 2))
     assert first.place == "random/lstm/fold3" and second.place == "random/lstm/fold3-seed2"
     assert first.hash != second.hash
-
-
-def test_runs_can_be_narrowed_down():
-    found = config.run_configs("full", "ravdess", models=["lstm"], protocols=["twins"], folds=[2, 5])
-    assert [c.name for c in found] == ["twins/lstm/fold2", "twins/lstm/fold5"]
 
 
 @pytest.mark.parametrize("arguments, said", [

@@ -177,24 +177,15 @@ def test_without_a_scheduler_the_message_says_what_to_start(tiny_store, tmp_path
         grid.train(CONFIGS, tiny_store, tmp_path, progress=False, scheduler="tcp://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("spoil, error", [
-    (lambda files: files.update({"predictions.csv": b"half"}), "columns missing"),
-    (lambda files: files.pop("history.csv"), "history.csv is missing"),
-    (lambda files: files.update({"run.json": files["run.json"].replace(b'"config_hash": "', b'"config_hash": "x')}),
-     "other settings"),
-])
-def test_files_that_come_back_spoilt_or_of_other_settings_are_not_kept(tmp_path, spoil, error):
+def test_what_comes_back_is_kept_once_and_only_if_whole_and_of_these_settings(tmp_path):
     made = work.run(CONFIGS[0], None, tmp_path / "made", on_epoch=lambda row: None)
     files = {name: (made.dir / name).read_bytes() for name in runs.FILES}
-    spoil(files)
-    with pytest.raises(runs.ResultsError, match=error):
-        grid.accept(CONFIGS[0], files, tmp_path / "home")
-    assert not CONFIGS[0].run_directory(tmp_path / "home").exists()
-
-
-def test_what_comes_back_whole_is_kept_once(tmp_path):
-    made = work.run(CONFIGS[0], None, tmp_path / "made", on_epoch=lambda row: None)
-    files = {name: (made.dir / name).read_bytes() for name in runs.FILES}
+    other = {"run.json": files["run.json"].replace(b'"config_hash": "', b'"config_hash": "x')}
+    for spoilt, error in ((files | {"predictions.csv": b"half"}, "columns missing"), (files | other, "other settings"),
+                          ({n: files[n] for n in ("predictions.csv", "run.json")}, "history.csv is missing")):
+        with pytest.raises(runs.ResultsError, match=error):
+            grid.accept(CONFIGS[0], spoilt, tmp_path / "home")
+        assert not CONFIGS[0].run_directory(tmp_path / "home").exists()
     grid.accept(CONFIGS[0], files, tmp_path)
     path = CONFIGS[0].run_directory(tmp_path) / "run.json"
     before = path.stat().st_mtime_ns

@@ -48,12 +48,9 @@ def test_a_full_disk_is_said_plainly(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_other_errors_pass_unchanged(tmp_path):
+def test_other_errors_pass_unchanged_and_two_writers_share_no_temporary_file(tmp_path):
     with pytest.raises(PermissionError, match="^\\[Errno 13\\] no$"), paths.atomic_write(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
-
-
-def test_two_writers_do_not_share_a_temporary_file(tmp_path):
     target = tmp_path / "table.csv"
     with paths.atomic_write(target) as first, paths.atomic_write(target) as second:
         assert first != second
