@@ -4,16 +4,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from fakes import texts
 
 from ser_utils import paper
 from ser_utils.config import FeatureConfig
 from ser_utils.plots import data, style
 
 pytestmark = pytest.mark.usefixtures("clean_style")
-
-
-def texts(fig):
-    return [text.get_text() for text in fig.findobj(mpl.text.Text) if text.get_text()]
 
 
 def test_framework_names_every_part_and_no_words_lie_on_each_other():

@@ -2,11 +2,10 @@
 
 import shutil
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_results
+from fakes import fake_results, texts
 from matplotlib.figure import Figure
 
 from ser_utils import paper
@@ -25,11 +24,6 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predictions(root):
     return runs.predictions(root, "random")
-
-
-def texts(fig) -> list[str]:
-    """Every text of a figure."""
-    return [text.get_text() for text in fig.findobj(mpl.text.Text)]
 
 
 def test_table2_bars(root):

@@ -82,17 +82,14 @@ def test_a_study_is_continued_and_its_table_exported(searched, tmp_path):
     pd.testing.assert_series_equal(search.importances(pd.read_csv(path)), search.importances(search.table(searched)))
 
 
-def test_importances_name_what_matters():
+def test_importances_name_what_matters(searched):
+    with pytest.raises(ValueError, match="too few"):
+        search.importances(search.table(searched).head(1))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0), direction="maximize")
     study.optimize(lambda trial: -abs(np.log10(search.suggest(trial)["learning_rate"] / 3e-4)), n_trials=40)
     shares = search.importances(search.table(study))
     assert shares.index[0] == "learning_rate" and shares.iloc[0] > 0.8
     assert set(shares.index) == set(search.SPACE) and shares.sum() == pytest.approx(1)
-
-
-def test_importances_need_trials(searched):
-    with pytest.raises(ValueError, match="too few"):
-        search.importances(search.table(searched).head(1))
 
 
 def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
