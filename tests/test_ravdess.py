@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 from fakes import waveform, write_clips
@@ -22,6 +23,7 @@ NAMES = ravdess.speech_names()
 @pytest.mark.parametrize("flat", [True, False])
 def test_index_reads_wav_and_flac_in_actor_folders_or_flat(tmp_path, suffix, flat):
     names = NAMES[::97]
+    assert ravdess.missing_clips(pd.DataFrame({"clip": names})) == sorted({*NAMES} - {*names})
     table = ravdess.index(write_clips(tmp_path, names, suffix, flat))
     assert table["clip"].tolist() == names
     assert table.columns.tolist() == ["clip", "path", "modality", "channel", "emotion", "label", "intensity",
@@ -46,12 +48,6 @@ def test_a_complete_copy_deeper_fills_up_a_partial_one_and_a_copy_of_made_up_cli
     table = ravdess.index(tmp_path)
     assert table["clip"].tolist() == NAMES[:5]
     assert ["Audio_Speech" in path for path in table["path"]] == [False, False, True, True, True]
-
-
-def test_clips_too_deep_are_not_found_and_the_message_says_how_deep(tmp_path):
-    write_clips(tmp_path / "a" / "b" / "c", NAMES[:1])
-    with pytest.raises(FileNotFoundError, match="up to 3 folders deeper"):
-        ravdess.index(tmp_path)
 
 
 def test_index_prefers_wav_and_ignores_hidden_files_song_and_other_things(tmp_path):
@@ -100,7 +96,12 @@ def test_what_cannot_be_read_is_not_called_missing(tmp_path, monkeypatch):
         ravdess.index(tmp_path / "file")
 
 
-def test_a_missing_or_empty_folder_says_what_to_do(tmp_path):
+def test_a_missing_or_empty_folder_or_clips_too_deep_say_what_to_do(tmp_path):
+    write_clips(tmp_path / "deep" / "a" / "b" / "c", NAMES[:1])
+    with pytest.raises(FileNotFoundError, match="up to 3 folders deeper"):
+        ravdess.index(tmp_path / "deep")
+    tmp_path = tmp_path / "empty"
+    tmp_path.mkdir()
     with pytest.raises(FileNotFoundError, match="make data"):
         ravdess.validate(tmp_path / "nowhere")
     for root in (tmp_path / "nowhere", tmp_path):
@@ -112,11 +113,6 @@ def test_a_missing_or_empty_folder_says_what_to_do(tmp_path):
         ravdess.index(tmp_path)
 
 
-def test_missing_clips_are_listed(tmp_path):
-    table = ravdess.index(write_clips(tmp_path, NAMES[:5]))
-    assert ravdess.missing_clips(table) == NAMES[5:]
-
-
 def test_the_root_is_the_environments_or_the_checkouts(monkeypatch, tmp_path):
     monkeypatch.setenv("RAVDESS_DIR", str(tmp_path))
     assert ravdess.default_root() == tmp_path
@@ -124,13 +120,10 @@ def test_the_root_is_the_environments_or_the_checkouts(monkeypatch, tmp_path):
     assert ravdess.default_root() == tmp_path.home() / "speech"
     monkeypatch.setenv("RAVDESS_DIR", "")
     assert ravdess.default_root() == paths.DATA / "ravdess"
-
-
-def test_a_relative_root_counts_from_here_or_else_from_the_checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "ROOT", tmp_path / "checkout")
     (tmp_path / "checkout" / "notebooks").mkdir(parents=True)
     (tmp_path / "speech").mkdir()
-    for place in ("checkout", "checkout/notebooks"):
+    for place in ("checkout", "checkout/notebooks"):  # a relative root counts from here or else from the checkout
         monkeypatch.chdir(tmp_path / place)
         monkeypatch.setenv("RAVDESS_DIR", "../speech")
         assert ravdess.default_root().resolve() == tmp_path / "speech"
@@ -226,13 +219,10 @@ def test_validate_reports_every_kind_of_fault(toy, suffix):
         assert part in str(found)
 
 
-def test_a_long_report_is_cut():
+def test_a_long_report_is_cut_and_cite_names_authors_doi_and_licence():
     report = str(ravdess.Validation(missing=NAMES[:50]))
     assert "1,390 of 1,440" in report and "and 40 more" in report
     assert NAMES[9] in report and NAMES[10] not in report
-
-
-def test_cite_names_authors_doi_and_licence():
     for part in ("Livingstone", "Russo", "2018", "10.1371/journal.pone.0196391", "BY-NC-SA 4.0"):
         assert part in ravdess.cite()
 
@@ -251,18 +241,13 @@ def test_errors_on_the_command_line_are_one_line(tmp_path):
     assert finished.stderr.count("\n") == 1 and finished.stderr.startswith(f"error: No RAVDESS folder at {tmp_path}")
 
 
-def test_stopping_the_command_line_is_no_traceback(monkeypatch, capsys):
-    def stop(root):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(ravdess, "validate", stop)
-    assert ravdess.main(["validate"]) == 130
-    assert "stopped" in capsys.readouterr().err
-
-
 def test_the_download_command_checks_a_complete_copy_instead(tmp_path, monkeypatch, capsys):
     for name in ravdess.speech_names():
         (tmp_path / f"{name}.wav").touch()
     monkeypatch.setattr(ravdess, "download", lambda *a, **k: pytest.fail("downloaded"))
+    with monkeypatch.context() as patch:  # stopped, it shows no traceback
+        patch.setattr(ravdess, "validate", lambda root: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert ravdess.main(["validate"]) == 130 and "stopped" in capsys.readouterr().err
     assert ravdess.is_complete(tmp_path)
     assert ravdess.main(["download", str(tmp_path)]) == 1  # empty files: complete, but corrupt
     said = capsys.readouterr()

@@ -1,6 +1,8 @@
-"""What the claims of several pages compute, each once: tables and predictions of the published runs."""
+"""What the claims of several pages compute, each once: Table 2 and the predictions of the published runs."""
 
 import functools
+
+import pandas as pd
 
 from ser_utils.evaluation import tables
 from ser_utils.paths import RESULTS
@@ -8,10 +10,19 @@ from ser_utils.training import runs
 
 WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven")
 table2 = functools.cache(tables.table2)
-predictions = functools.cache(functools.partial(runs.predictions, RESULTS))
+everything = functools.cache(lambda: runs.predictions(RESULTS, subset=None, seeds=True))
 
 
-@functools.cache
-def network(model):
-    """The published runs of a network by protocol."""
-    return tables.network(model).set_index("protocol")
+def predictions(protocol=None, model=None, subset="test", seeds=False) -> pd.DataFrame:
+    """As ``runs.predictions`` of the published results, whose files are read once."""
+    found = everything()
+    keep = found.subset == subset
+    for name, value in (("protocol", protocol), ("model", model), ("seed", None if seeds else 0)):
+        if value is not None:
+            keep &= found[name] == value
+    return found[keep].reset_index(drop=True)
+
+
+def network(model: str) -> pd.DataFrame:
+    """A network's rows of Table 2 by protocol."""
+    return table2().query("model == @model and folds > 0").set_index("protocol")
