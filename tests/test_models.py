@@ -104,7 +104,7 @@ def test_gradients_reach_every_weight(name):
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single frame
 @pytest.mark.parametrize("name", models.names())
-@pytest.mark.parametrize("shape", [(80, 40, 1), (33, 17, 2), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(33, 17, 2), (1, 1, 1)])
 def test_any_shape(name, shape):
     assert small(name, shape).output.shape == (None, 8)
 
@@ -421,16 +421,12 @@ def test_builds_and_runs_with_jax():
         assert keras.backend.backend() == "jax"
         x = np.random.default_rng(0).normal(size=(2, 48, 24, 1)).astype("float32")
         x[1, 20:] = 0
-        for name in models.names():
-            model = models.build(name, (48, 24, 1), width=0.125)
-            model.compile("adam", "sparse_categorical_crossentropy")
-            model.train_on_batch(x, np.array([0, 1]))
-            assert np.allclose(model.predict(x, verbose=0).sum(1), 1, atol=1e-5), name
+        for name in ("lstm", "transformer"):  # between them they hold every layer that is not Keras's own
+            model = models.build(name, (48, 24, 1), width=0.125, depth=1, front_2d=8)
+            assert np.allclose(np.asarray(model(x)).sum(1), 1, atol=1e-5), name
     """
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=environment, cwd=ROOT)
-
-
 
 
 @pytest.mark.parametrize("options", [{}, {"scale": False}])
