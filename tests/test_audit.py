@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from fakes import fake_probabilities, fake_scores
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
@@ -14,16 +15,10 @@ from ser_utils.studies import audit
 
 
 @pytest.mark.parametrize("printed, denominator, expected", [
-    (81.2, 240, [195]),       # 81.25, a tie: rounds to 81.2 or 81.3
-    (81.3, 240, [195]),
-    (85.0, 240, [204]),
-    (78.4, 240, []),          # between 78.333 and 78.75
-    (94.3, 435, [410]),
-    (33.3, 3, [1]),
-    (100.0, 240, [240]),
-    (0.0, 240, [0]),
-    (50.0, 4000, [1998, 1999, 2000, 2001, 2002]),
-])
+    (81.2, 240, [195]), (81.3, 240, [195]),  # 81.25, a tie: rounds to 81.2 or 81.3
+    (78.4, 240, []),  # between 78.333 and 78.75
+    (85.0, 240, [204]), (94.3, 435, [410]), (33.3, 3, [1]), (100.0, 240, [240]), (0.0, 240, [0]),
+    (50.0, 4000, [1998, 1999, 2000, 2001, 2002])])
 def test_numerators_known_answers(printed, denominator, expected):
     assert audit.numerators(printed, denominator) == expected
 
@@ -59,11 +54,11 @@ def test_grim_of_the_papers_table():
     assert ((near.below <= near.printed) & (near.printed <= near.above)).all()
     assert (near.above - near.below <= 100 / 240 + 1e-9).all()
     assert not set(near.verdict) - {"possible", "impossible"}
+    with pytest.raises(ValueError, match="239 clips, not 240"):
+        audit.grim(sizes=(15,) + (32,) * 7)
 
 
 def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):
-    from fakes import fake_probabilities, fake_scores
-
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(8), audit.TEST_SIZES)
     made = {}
@@ -74,20 +69,12 @@ def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):
     assert "impossible" not in set(audit.grim().verdict) and audit.joint().possible.all()
 
 
-def test_grim_wants_class_sizes_that_sum_to_the_clips():
-    with pytest.raises(ValueError, match="239 clips, not 240"):
-        audit.grim(sizes=(15,) + (32,) * 7)
-
-
 def test_accuracy_and_recall_must_come_from_the_same_hits(monkeypatch):
+    table = audit.joint().set_index("model").possible
+    assert set(table.index[table]) == {"inceptionnet", "vgg16"}
     # 195 hits allow recalls of 195/256 to 211/256; 240 hits recall 1 alone
     monkeypatch.setattr(audit, "TABLE2", {"a": (81.2, 0, 76.2, 0), "b": (81.2, 0, 83.2, 0), "c": (100.0, 0, 99.6, 0)})
     assert audit.joint().possible.tolist() == [True, False, False]
-
-
-def test_joint_verdicts_of_the_paper():
-    table = audit.joint().set_index("model").possible
-    assert set(table.index[table]) == {"inceptionnet", "vgg16"}
 
 
 def test_averaging_frees_every_figure_at_last():

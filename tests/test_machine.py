@@ -7,7 +7,9 @@ import pytest
 from ser_utils import machine
 
 
-def test_the_processor_is_named_with_its_cores(monkeypatch):
+def test_the_processor_is_named_with_its_cores_and_the_packages_that_are_installed(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
+    assert set(machine.versions()) == {"python", "numpy"}
     monkeypatch.setattr(machine, "cores", lambda: 5)
     assert machine.processor().endswith(", 5 cores") and len(machine.processor()) > len(", 5 cores")
 
@@ -24,11 +26,6 @@ def test_only_cores_that_may_be_used_count():
     one = min(os.sched_getaffinity(0))
     ask = f"import os; os.sched_setaffinity(0, {{{one}}}); from ser_utils import machine; print(machine.cores())"
     assert subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout == "1\n"
-
-
-def test_versions_name_what_is_installed_and_leave_out_what_is_not(monkeypatch):
-    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
-    assert set(machine.versions()) == {"python", "numpy"}
 
 
 def test_the_revision_is_that_of_the_checkout(tmp_path, monkeypatch):

@@ -32,32 +32,17 @@ def test_metrics_by_hand():
     # class 0: precision 2/3, recall 1; class 1: precision 1, recall 1/2
     scores = metrics.metrics([0, 0, 1, 1], [0, 0, 0, 1], classes=2)
     assert scores == pytest.approx({"accuracy": 3 / 4, "precision": 5 / 6, "recall": 3 / 4, "f1": (4 / 5 + 2 / 3) / 2})
-
-
-def test_probabilities_count_by_their_largest():
-    labels = np.arange(8).repeat(5)
+    recall = metrics.per_class_recall([0, 0, 0, 1, 2], [0, 0, 1, 1, 0], classes=4)
+    assert recall[:3] == pytest.approx([2 / 3, 1, 0]) and np.isnan(recall[3])
+    labels = np.arange(8).repeat(5)  # probabilities count by their largest
     probabilities = fake_probabilities(labels, 0.6, np.random.default_rng(1))
     assert metrics.metrics(labels, probabilities) == metrics.metrics(labels, probabilities.argmax(axis=1))
 
 
-def test_per_class_recall():
-    recall = metrics.per_class_recall([0, 0, 0, 1, 2], [0, 0, 1, 1, 0], classes=4)
-    assert recall[:3] == pytest.approx([2 / 3, 1, 0]) and np.isnan(recall[3])
-
-
-@pytest.mark.parametrize(
-    "labels, predictions, message",
-    [
-        ([0, 1], [0, 1, 2], "2 labels but 3 predictions"),
-        ([], [], "at least one"),
-        ([0, 8], [0, 1], "from 0 to 7"),
-        ([0, 1], [0, -1], "from 0 to 7"),
-        ([0, 1], [0, 1.5], "whole numbers"),
-        ([0, 1], [0, np.nan], "NaN"),
-        ([0, 1], np.full((2, 8), np.nan), "diverged"),
-        ([0, 1], np.ones((2, 3)), "3 columns"),
-    ],
-)
+@pytest.mark.parametrize("labels, predictions, message", [
+    ([0, 1], [0, 1, 2], "2 labels but 3 predictions"), ([], [], "at least one"), ([0, 8], [0, 1], "from 0 to 7"),
+    ([0, 1], [0, -1], "from 0 to 7"), ([0, 1], [0, 1.5], "whole numbers"), ([0, 1], [0, np.nan], "NaN"),
+    ([0, 1], np.full((2, 8), np.nan), "diverged"), ([0, 1], np.ones((2, 3)), "3 columns")])
 def test_bad_metric_input(labels, predictions, message):
     with pytest.raises(ValueError, match=message):
         metrics.metrics(labels, predictions)
@@ -85,7 +70,7 @@ def test_clip_facts_agree_with_the_parser():
         metrics.clip_facts(["03-01-05-02-01-02-12", "holiday"])
 
 
-def test_ensemble_is_the_mean(results):
+def test_ensemble_is_the_mean_and_refuses_gaps(results):
     both = runs.predictions(results, "actors")
     joint = metrics.ensemble(both)
     assert len(joint) == 480 and set(joint.model) == {"ensemble"} and list(joint.columns) == list(both.columns)
@@ -97,9 +82,6 @@ def test_ensemble_is_the_mean(results):
     wrong.loc[0, "label"] = (wrong.label[0] + 1) % 8
     with pytest.raises(metrics.ResultsError, match="disagree"):
         metrics.ensemble(wrong)
-
-
-def test_ensemble_refuses_gaps(results):
     with pytest.raises(metrics.ResultsError, match="1200 clips lack a model"):
         metrics.ensemble(runs.predictions(results, "random"))
 
@@ -110,11 +92,8 @@ def test_ensemble_weights_prefer_the_better_model_and_leave_out_noise():
     parts = []
     for model, accuracy in (("alexnet", 0.125), ("lstm", 0.8), ("transformer", 0.8)):
         p = fake_probabilities(clips.label, accuracy, rng)
-        parts.append(
-            pd.DataFrame(p, columns=metrics.PROBABILITIES).assign(
-                clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model
-            )
-        )
+        parts.append(pd.DataFrame(p, columns=metrics.PROBABILITIES).assign(
+            clip=clips["clip"].to_numpy(), label=clips.label.to_numpy(), model=model))
     weights = metrics.ensemble_weights(pd.concat(parts))
     assert weights.sum() == pytest.approx(1) and weights["alexnet"] < 0.1
     assert weights["lstm"] > 0.2 and weights["transformer"] > 0.2

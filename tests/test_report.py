@@ -203,7 +203,7 @@ def test_exit_codes(monkeypatch, capsys, outcome, code, said):
     assert said in capsys.readouterr().err
 
 
-def test_unusable_corpus_is_a_report_error(monkeypatch):
+def test_an_unusable_corpus_is_a_report_error_and_altered_recordings_are_said(corpora, monkeypatch):
     def find(kind, small):
         assert (kind, small) == ("ravdess", False)
         raise FileNotFoundError("nothing there")
@@ -211,9 +211,6 @@ def test_unusable_corpus_is_a_report_error(monkeypatch):
     monkeypatch.setattr("ser_utils.data.corpus.find", find)
     with pytest.raises(report.ReportError, match="nothing there"):
         report.find_corpus("full")
-
-
-def test_altered_recordings_are_said(corpora, monkeypatch):
     assert report.altered(corpora.synthetic) == report.altered(corpora.ravdess) == []
     monkeypatch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[("03-01", "differ")] * 4))
     (said,) = report.altered(corpora.ravdess)
@@ -230,30 +227,23 @@ def stages(monkeypatch):
     return calls
 
 
-def test_training_follows_the_features(stages, corpora):
+def test_training_follows_the_features_and_a_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
     walls = {}
     assert report.train_missing("smoke", corpora.synthetic, walls) is None
     assert stages == ["features", "smoke"] and list(walls) == ["features", "training"]
+    damaged = report.audio.AudioError("a.wav is damaged")
+    monkeypatch.setattr(report.spectral, "extract", lambda *_: (_ for _ in ()).throw(damaged))
+    with pytest.raises(report.ReportError, match="a.wav"):
+        report.train_missing("smoke", corpora.synthetic, {})
 
 
 def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, monkeypatch, tmp_path):
-    def train(configs, store):
-        raise report.grid.GridError("1 runs failed: random/vgg19/fold0")
-
-    monkeypatch.setattr(report.grid, "train", train)
+    failed = report.grid.GridError("1 runs failed: random/vgg19/fold0")
+    monkeypatch.setattr(report.grid, "train", lambda *_: (_ for _ in ()).throw(failed))
     failures = report.build("smoke", output=tmp_path / "out", corpus=corpora.synthetic,
                             notebooks_dir=tmp_path, run_root=tmp_path / "runs")
     assert [str(failure) for failure in failures] == ["training: 1 runs failed: random/vgg19/fold0"]
     assert "random/vgg19/fold0" in (tmp_path / "out" / "index.html").read_text()
-
-
-def test_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
-    def extract(corpus, config):
-        raise report.audio.AudioError("a.wav is damaged")
-
-    monkeypatch.setattr(report.spectral, "extract", extract)
-    with pytest.raises(report.ReportError, match="a.wav"):
-        report.train_missing("smoke", corpora.synthetic, {})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -397,14 +387,10 @@ def test_front_matter_skips_what_is_no_paragraph():
     assert report.front_matter(new_notebook(), "01_x") == ("01_x", "")
 
 
-def test_results_become_a_table_with_a_row_a_network(tmp_path):
+def test_results_become_a_table_with_a_row_a_network_and_seconds_words(tmp_path):
     assert report.accuracies(tmp_path) == ""
     for protocol in ("random", "actors"):
         fake_run(tmp_path, protocol, "lstm")
     table = report.accuracies(tmp_path)
     assert re.findall(r"<th>(\w+)</th>", table) == ["Paper", "Random", "Actors", "LSTM"] and ">79.8<" in table
-
-
-@pytest.mark.parametrize("seconds, words", [(7.6, "8 s"), (200, "3 min 20 s"), (59.7, "1 min 0 s")])
-def test_duration(seconds, words):
-    assert report.duration(seconds) == words
+    assert [report.duration(seconds) for seconds in (7.6, 200, 59.7)] == ["8 s", "3 min 20 s", "1 min 0 s"]
