@@ -72,7 +72,7 @@ def tiny_corpus(tmp_path_factory):
     return Corpus(root, "synthetic", ravdess.index(root))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def results(tmp_path_factory):
     """Made-up runs of two protocols: all models on random fold 0, two of them on every fold and on two of actors."""
     from fakes import MODELS, fake_results

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,27 +295,43 @@ def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
     assert text_outputs(tmp_path / "out.ipynb").strip() == "1.5 channels_last"
     assert os.environ["JUPYTER_PATH"] == "mine" and "KERAS_HOME" not in os.environ
     monkeypatch.setenv("HOME", "/nonexistent")
+    write(tmp_path, "01_first", "print(1)")
     with execute.own_settings(tmp_path / "log"):
         assert execute.execute(tmp_path / "01_first.ipynb", tmp_path / "out.ipynb") is None
 
 
-@pytest.fixture
-def kept(tmp_path, corpora, monkeypatch):
-    """A notebook executed and kept with its outputs."""
-    results = tmp_path / "results"
-    fake_run(results, "random", "lstm")
-    monkeypatch.setattr(execute, "RESULTS", results)
-    monkeypatch.setattr(execute.committed, "__defaults__", (results,))
-    monkeypatch.setattr(execute.is_current, "__defaults__", (results,))
-    monkeypatch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)
-    monkeypatch.setattr(report, "train_missing", lambda *_: None)
-    write(tmp_path, "01_first", "import os, sys\nprint('in', os.getcwd(), object())", f"open({str(results)!r} + "
-          "'/random/lstm/fold0/run.json').close(); print('chatter', file=sys.stderr)",
+def keep_in(patch, results, corpora):
+    """Have ``report.keep`` use these corpora and results."""
+    patch.setattr(execute, "RESULTS", results)
+    patch.setattr(execute.committed, "__defaults__", (results,))
+    patch.setattr(execute.is_current, "__defaults__", (results,))
+    patch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[]))
+    patch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)
+    patch.setattr(report, "train_missing", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def kept_once(tmp_path_factory, corpora):
+    """A folder with a notebook executed and kept with its outputs, and the results that it read."""
+    folder = tmp_path_factory.mktemp("kept")
+    fake_run(folder / "results", "random", "lstm")
+    write(folder, "01_first", "import os, sys\nprint('in', os.getcwd(), object())",
+          f"open({str(folder)!r} + '/results/random/lstm/fold0/run.json').close(); print('chatter', file=sys.stderr)",
           "import matplotlib.pyplot as plt\nfrom IPython.display import Audio, display\nplt.imshow([[1, 2]]);\n"
           "display(Audio([0.0] * 800, rate=8000, normalize=False))",
           "print('\\r\\x1b[1m30/30\\x1b[0m \\x1b[32m━━━━\\x1b[37m\\x1b[0m \\x1b[1m4s\\x1b[0m 100ms/step - loss: 2.0')")
-    assert report.keep(folder=tmp_path) == []
-    return SimpleNamespace(path=tmp_path / "01_first.ipynb", results=results, folder=tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        keep_in(patch, folder / "results", corpora)
+        assert report.keep(folder=folder) == []
+    return folder
+
+
+@pytest.fixture
+def kept(kept_once, tmp_path, corpora, monkeypatch):
+    """A copy of it, to be changed."""
+    folder = shutil.copytree(kept_once, tmp_path / "kept")
+    keep_in(monkeypatch, folder / "results", corpora)
+    return SimpleNamespace(path=folder / "01_first.ipynb", results=folder / "results", folder=folder)
 
 
 def test_kept_notebooks_hold_small_figures_and_nothing_of_the_machine(kept):
