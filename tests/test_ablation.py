@@ -198,18 +198,15 @@ def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
         ablation.table("canonical", places)
 
 
-def test_another_seed_is_compared_with_the_first(tmp_path):
+def test_another_seed_is_compared_with_the_first_and_without_runs_the_table_is_empty(tmp_path):
     configs = quick(variants=["seed"])
     put_study(configs, tmp_path / "runs", {"baseline": 0.8, "seed": 0.7})
     assert configs["seed"][0].run_directory(tmp_path / "runs").name == "fold0-seed1"
     assert ablation.table("canonical", finished(tmp_path / "runs")).variant.tolist() == ["baseline", "seed"]
+    empty = ablation.table("canonical", tmp_path / "results")
+    assert empty.empty and "difference" in empty and ablation.growth(tmp_path / "results").empty
     ablation.publish("canonical", configs, tmp_path / "runs", tmp_path / "results")
     assert len(ablation.table("canonical", tmp_path / "results")) == 2
-
-
-def test_a_study_without_runs_is_an_empty_table(tmp_path):
-    found = ablation.table("canonical", tmp_path)
-    assert found.empty and "difference" in found and ablation.growth(tmp_path).empty
 
 
 # What more recordings bring
@@ -221,15 +218,6 @@ def growing(accuracies, folds, tmp_path):
             put(c, tmp_path, accuracy, seed=number)
     configs = ablation.run_configs("clips", "full", "ravdess", ["alexnet"], folds=(0, 1))
     return ablation.finished("clips", configs, tmp_path, tmp_path / "nowhere")
-
-
-def test_fewer_clips_are_trained_for_as_many_steps():
-    found = ablation.run_configs("clips", "full", "ravdess", ["lstm"], ["half", "quarter"])
-    (base,) = found.pop("baseline")
-    for (c,) in found.values():
-        assert (c.share * c.epochs, c.share * c.warmup_epochs) == (base.epochs, base.warmup_epochs)
-        assert c.patience == c.epochs and c.keep == "last"
-    assert [c.share for (c,) in found.values()] == [0.5, 0.25]
 
 
 def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
@@ -246,6 +234,12 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
     fewer = growing(accuracies, {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path / "fewer")
     assert len(ablation.table("clips", fewer)) == 3 and ablation.growth(fewer).clips.tolist() == [480, 960]
     assert ablation.growth({"baseline": fewer["baseline"]}).empty
+    found = ablation.run_configs("clips", "full", "ravdess", ["lstm"], ["half", "quarter"])
+    (base,) = found.pop("baseline")
+    for (c,) in found.values():  # fewer clips are trained for as many steps
+        assert (c.share * c.epochs, c.share * c.warmup_epochs) == (base.epochs, base.warmup_epochs)
+        assert c.patience == c.epochs and c.keep == "last"
+    assert [c.share for (c,) in found.values()] == [0.5, 0.25]
 
 
 # The paired interval
@@ -308,9 +302,6 @@ def test_a_published_variant_of_an_older_baseline_is_removed(trained, tmp_path):
     assert ablation.publish("canonical", newer, trained, results) == [
         f"studies/canonical/{variant}/{PLACE}" for variant in ("baseline", "norm")]
     assert ablation.table("canonical", results).variant.tolist() == ["baseline", "norm"]
-
-
-def test_synthetic_and_smoke_runs_are_not_published(tmp_path):
     configs = ablation.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
     put_study(configs, tmp_path, {"baseline": 0.5})
     with pytest.raises(runs.PublishError, match="smoke run on synthetic"):

@@ -27,11 +27,13 @@ def test_a_configuration_survives_json():
         assert again == one and again.hash == one.hash
 
 
-@pytest.mark.parametrize("profile, count", [("smoke", 7), ("quick", 14), ("full", 126)])
-def test_profiles_hold_the_runs_of_the_design(profile, count):
+@pytest.mark.parametrize("profile, count, channels", [("smoke", 7, 0), ("quick", 14, 0), ("full", 126, 32)])
+def test_profiles_hold_the_runs_of_the_design(profile, count, channels):
+    """Sequence networks look over frames and bands in the full profile alone, as notebooks 08 and 09 describe."""
     found = config.run_configs(profile, "ravdess")
     assert len(found) == count == len({c.name for c in found})
     assert {c.model for c in found} == set(config.MODEL_NAMES)
+    assert {c.options.get("front_2d", 0) for c in found if c.model in ("lstm", "transformer")} == {channels}
 
 
 def test_all_networks_of_a_protocol_are_trained_with_the_same_augmentation():
@@ -71,10 +73,3 @@ def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
     assert not runs.is_finished(dataclasses.replace(one, epochs=1), tmp_path)
     (folder / "run.json").write_text('{"config_ha')
     assert not runs.is_finished(one, tmp_path)
-
-
-@pytest.mark.parametrize("profile, channels", [("smoke", 0), ("quick", 0), ("full", 32)])
-def test_sequence_networks_look_over_frames_and_bands_in_the_full_profile_alone(profile, channels):
-    """Notebooks 08 and 09 describe the front that each profile has."""
-    for run in config.run_configs(profile, "ravdess", ["lstm", "transformer"]):
-        assert run.options.get("front_2d", 0) == channels

@@ -61,11 +61,6 @@ def test_products_of_attention_pooling():
         assert cost.macs(keras.Model(frames, pooled)) == 10 * (6 * 4 + 4) + expected
 
 
-def test_unknown_layers_with_weights_are_refused():
-    with pytest.raises(ValueError, match="upwards .Conv1DTranspose"):
-        cost.macs(stack(layers.Conv1DTranspose(3, 2, name="upwards"), shape=(40, 20)))
-
-
 @pytest.mark.parametrize(("kinds", "expected"), [
     ([layers.Conv2D(4, 3)], 3),
     ([layers.Conv2D(4, (1, 7))], 1),
@@ -134,14 +129,9 @@ def test_cost_table_of_all_networks():
     assert by_name.receptive_field.lstm == 10  # two convolutions 5 frames long, then pairs of frames
 
 
-def test_seconds_of_training_are_the_mean_over_runs():
-    network = stack(layers.Dense(3), shape=(5,))
-    runs = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
-    table = cost.cost_table({"a": network, "b": network}, repeats=0, runs=runs).set_index("model")
-    assert table.training_seconds["a"] == 15 and np.isnan(table.training_seconds["b"])
-
-
-def test_a_model_inside_a_model_is_refused():
+def test_a_model_inside_a_model_and_unknown_layers_with_weights_are_refused():
+    with pytest.raises(ValueError, match="upwards .Conv1DTranspose"):
+        cost.macs(stack(layers.Conv1DTranspose(3, 2, name="upwards"), shape=(40, 20)))
     image = keras.Input((40, 20, 1))
     whole = keras.Model(image, models.build("vgg16", (40, 20, 1), width=0.125)(image))
     for count in (cost.macs, cost.depth, cost.weighted_layers, cost.receptive_field):
@@ -149,7 +139,7 @@ def test_a_model_inside_a_model_is_refused():
             count(whole)
 
 
-def test_latency_predicts_one_clip_at_a_time(monkeypatch):
+def test_latency_predicts_one_clip_at_a_time_and_seconds_of_training_are_means_over_runs(monkeypatch):
     network = stack(layers.Dense(3), shape=(5,))
     batches = []
     monkeypatch.setattr(network, "predict_on_batch", lambda clip: batches.append(clip.shape))
@@ -157,3 +147,6 @@ def test_latency_predicts_one_clip_at_a_time(monkeypatch):
     assert batches == [(1, 5)] * 5  # one to warm up
     table = cost.cost_table({"small": network}, repeats=2)
     assert table.latency_ms.notna().all() and len(batches) == 8
+    trained = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
+    table = cost.cost_table({"a": network, "b": network}, repeats=0, runs=trained).set_index("model")
+    assert table.training_seconds["a"] == 15 and np.isnan(table.training_seconds["b"])

@@ -52,9 +52,6 @@ def html(thing) -> str:
 def test_a_synthetic_corpus_is_announced_in_plain_words(session, shown):
     assert corpora.BANNER in html(shown[0])
     assert "192 clips of 24 actors" in html(shown[1]) and "smoke" in html(shown[1])
-
-
-def test_an_unknown_profile_is_refused():
     with pytest.raises(ValueError, match="Unknown profile 'big'.*quick"):
         notebook.start("big")
 

@@ -11,7 +11,6 @@ from fakes import MODELS, clip_names, edit, fake_finished, fake_run
 from ser_utils.config import run_configs
 from ser_utils.data import folds
 from ser_utils.evaluation import metrics
-from ser_utils.evaluation.predictions import check_predictions
 from ser_utils.training import runs
 
 
@@ -122,6 +121,7 @@ def of_info(change):
     (set_cell(0, "label", 3), r"which its name contradicts"),
     (set_cell(0, "subset", "train"), r"subset must be 'val' or 'test'; found \['train'\]"),
     (set_cell(0, "p_neutral", 2.0), r"they must be 0 to 1 and sum to 1"),
+    (set_cell(0, ["p_neutral", "p_calm", *metrics.PROBABILITIES[2:]], [1.1, -0.1] + 6 * [0.0]), "smallest -0.1000"),
 ])
 def test_damage_is_found_and_named(run, damage, message):
     damage(run)
@@ -157,13 +157,6 @@ def test_a_run_whose_files_contradict_each_other_is_refused(run, damage, message
     damage(run)
     with pytest.raises(metrics.ResultsError, match=message):
         runs.check(run)
-
-
-def test_negative_probability_is_found():
-    table = pd.DataFrame([["03-01-01-01-01-01-01", "val", 0, 1.1, -0.1, 0, 0, 0, 0, 0, 0]],
-                         columns=["clip", "subset", "label", *metrics.PROBABILITIES])
-    with pytest.raises(metrics.ResultsError, match="smallest -0.1000"):
-        check_predictions(table)
 
 
 def test_a_run_that_keeps_its_last_epoch_must_have_kept_it(run):
