@@ -1,0 +1,359 @@
+"""Voice, face and whatever stream a user adds: modalities aligned by clip, late fusion, and one network for several.
+
+``python -m ser_utils.fusion`` fits and publishes `face`, `fusion_late` and `fusion_feature` on unseen actors.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.spatial.distance import cdist
+from scipy.special import log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
+
+from ser_utils import EMOTIONS, FOLDS
+from ser_utils.config import BaseConfig
+from ser_utils.data import names
+from ser_utils.data.folds import check_split
+from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import DATA, RESULTS, RUNS
+from ser_utils.training import runs
+
+FACES = "openface_action_units.csv"
+SOURCE = ("per-trial OpenFace averages of Luna-Jiménez et al. (2022), doi 10.3390/app12010327, "
+          "github.com/cristinalunaj/MMEmotionRecognition")
+MODELS = ("face", "fusion_late", "fusion_feature")  # a fold's `face` is fitted before its fusions
+FLOOR = 1e-4  # a probability taken for 0 would decide alone
+PRIOR = np.array([1, *[2] * 7]) / 15  # each emotion's share of the clips: neutral has half as many
+
+
+class AlignmentError(ValueError):
+    """A table whose rows are not those of the clips it names."""
+
+
+
+@dataclasses.dataclass(frozen=True)
+class Modality:
+    """A stream: ``table``, a row a clip (its index), a column a feature, or ``PROBABILITIES``; see :func:`modality`.
+
+    A clip without a row, or with NaN in it, has the stream missing.
+    """
+
+    name: str
+    table: pd.DataFrame
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its columns are class probabilities."""
+        return list(self.table.columns) == PROBABILITIES
+
+    def values(self, clips: Sequence[str]) -> np.ndarray:
+        """Its rows for some clips (N, columns), of probabilities their logs; all NaN where it is missing."""
+        found = self.table.reindex(clips).to_numpy(np.float64, copy=True)
+        found[np.isnan(found).any(axis=1)] = np.nan
+        return np.log(np.maximum(found, FLOOR)) if self.classifies else found
+
+
+def modality(name: str, table: pd.DataFrame) -> Modality:
+    """A stream from a table with a column ``clip``; ``01-01-...`` (video) names the performance of ``03-01-...``.
+
+    Columns that say what names say (label, emotion, actor ...) are held against them and dropped. Raises AlignmentError
+    for names outside RAVDESS's speech, a performance that comes twice, or a contradiction with the names.
+    """
+    try:
+        facts = names.index_of("03" + str(clip)[2:] for clip in table["clip"])
+    except ValueError as error:
+        raise AlignmentError(f"{name}: {error}") from error
+    if facts.empty or (facts.channel != "speech").any() or facts["clip"].duplicated().any():
+        raise AlignmentError(f"{name}: each row must be one speech clip, and no clip may come twice.")
+    shared = table.columns.intersection(facts.columns)
+    for column in shared.drop("clip"):
+        wrong = table[column].astype(str).to_numpy() != facts[column].astype(str).to_numpy()
+        if wrong.any():
+            raise AlignmentError(f"{name}: the {column} of {wrong.sum()} rows contradicts their names; first of them: "
+                                 f"{table['clip'].iloc[wrong.argmax()]}. Is the table shuffled?")
+    return Modality(name, table.drop(columns=shared).astype(float).set_axis(pd.Index(facts["clip"]), axis=0))
+
+
+def check_order(stream: Modality) -> None:
+    """Raise AlignmentError unless features lie beside their own names, by what a shuffled table has lost.
+
+    Of each clip's nearest other clip (standardised features) twice as many as by chance must be of its actor, and of
+    its nearest among its actor's 1.5 times as many of its emotion. Whole actors exchanged would not be noticed.
+    """
+    facts = names.index_of(stream.table.index)
+    values = ((stream.table - stream.table.mean()) / (stream.table.std() + 1e-9)).fillna(0).to_numpy()
+    apart = cdist(values, values)
+    np.fill_diagonal(apart, np.inf)
+    actor, emotion = (np.equal.outer(facts[name].to_numpy(), facts[name].to_numpy()) for name in ("actor", "emotion"))
+    for what, same, among, factor in (("actor", actor, actor | True, 2), ("emotion", emotion, actor, 1.5)):
+        nearest = np.where(among, apart, np.inf).argmin(axis=1)
+        if same[np.arange(len(same)), nearest].mean() < factor * (same & among).sum() / among.sum():
+            raise AlignmentError(f"{stream.name}: rows of one {what} are hardly more alike than any others. They are "
+                                 "not in the order of their names.")
+
+
+def faces(path: Path | None = None) -> Modality:
+    """Facial action units, square roots of intensities and shares of frames; RAVDESS_FACES or data/ravdess_faces/.
+
+    Raises FileNotFoundError where there is no table, AlignmentError where it is shuffled or foreign.
+    """
+    path = path or Path(os.environ.get("RAVDESS_FACES", "").strip() or DATA / "ravdess_faces")
+    path = path if path.suffix == ".csv" else path / FACES
+    if not path.is_file():
+        raise FileNotFoundError(f"No table of faces: put {FACES} into data/ravdess_faces/, or set RAVDESS_FACES to its "
+                                f"folder. It holds the {SOURCE}.")
+    read = modality("face", pd.read_csv(path))
+    check_order(read)
+    return Modality("face", np.sqrt(read.table.clip(lower=0)))
+
+
+def voices(fold: int, root: Path = RESULTS, models: Sequence[str] = tuple(MODEL_NAMES)) -> Modality:
+    """The mean probabilities of published networks on the val and test clips of a fold of unseen actors."""
+    found = runs.predictions(root, "actors", subset=None)
+    return modality("voice", ensemble(found[(found.fold == fold) & found.model.isin(models)])[["clip", *PROBABILITIES]])
+
+
+@dataclasses.dataclass
+class LateFusion:
+    """Joins streams of class probabilities; fitted on clips that none of them was trained on (validation clips).
+
+    A temperature a stream, then the sum of log-probabilities less the emotions' shares: Bayes' rule for streams
+    independent given the emotion. A missing stream adds nothing: with one left the answer is that stream's. With
+    ``stacking`` a logistic regression replaces the sum for clips that have all streams.
+    """
+
+    streams: Sequence[Modality]
+    stacking: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Fitted numbers."""
+        return len(self.streams) + (self.regression.coef_.size + len(EMOTIONS) if self.stacking else 0)
+
+    def fit(self, clips: Sequence[str], labels: np.ndarray) -> "LateFusion":
+        """Temperatures by the likelihood of each stream on these clips (Guo et al. 2017), then the regression."""
+        self.scales = [1 / _temperature(stream.values(clips), labels) for stream in self.streams]
+        if self.stacking:
+            evidence = self._evidence(clips)
+            whole = ~np.isnan(evidence).any(axis=1)
+            self.regression = LogisticRegression(C=0.01, max_iter=1000).fit(evidence[whole], labels[whole])
+        return self
+
+    def predict(self, clips: Sequence[str], without: Sequence[str] = ()) -> np.ndarray:
+        """Probabilities (N, 8), with streams left out by name; the emotions' shares for a clip that lacks them all."""
+        evidence = self._evidence(clips, without)
+        added = np.nan_to_num(evidence).reshape(len(evidence), -1, len(EMOTIONS)).sum(axis=1)
+        answers = softmax(np.log(PRIOR) + added, axis=1)
+        whole = ~np.isnan(evidence).any(axis=1)
+        if self.stacking and whole.any():
+            answers[whole] = self.regression.predict_proba(evidence[whole])
+        return answers
+
+    def _evidence(self, clips, without=()) -> np.ndarray:
+        """What each stream says beyond the emotions' shares (N, 8 a stream), NaN where it is missing."""
+        return np.hstack([log_softmax(scale * stream.values(clips), axis=1) - np.log(PRIOR)
+                          + (np.nan if stream.name in without else 0)
+                          for scale, stream in zip(self.scales, self.streams, strict=True)])
+
+
+def _temperature(logs: np.ndarray, labels: np.ndarray) -> float:
+    known = np.flatnonzero(~np.isnan(logs[:, 0]))
+
+    def loss(power):  # with a weak pull towards 1
+        scaled = log_softmax(np.exp(-power) * logs[known], axis=1)
+        return 0.01 * np.square(power).sum() - scaled[np.arange(len(known)), labels[known]].mean()
+
+    return float(np.exp(minimize(loss, [0.0]).x[0])) if len(known) else 1.0
+
+
+
+def network(streams: Sequence[Modality], members: int = 5, width: int = 64, dropout: float = 0.5):
+    """An encoder a stream, their sum, eight probabilities: what is missing adds nothing. ``members`` of these abreast.
+
+    Inputs: for each stream its columns (N, size) and ``<name>_there`` (N, 1), 1 or 0. The logs of class probabilities
+    are also added to the last layer's logits as they are: untaught, the network repeats them. Output (N, members, 8);
+    the members share no weight.
+    """
+    from keras import Input, Model, initializers, layers
+
+    def dense(x, units, activation=None):  # one layer of each member
+        start = initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
+        return layers.EinsumDense("nmi,mio->nmo", (members, units), activation, bias_axes="mo",
+                                  kernel_initializer=start)(x)
+
+    inputs, encoded, logits = {}, [], []
+    for stream in streams:
+        x = inputs[stream.name] = Input((stream.table.shape[1],), name=stream.name)
+        there = inputs[f"{stream.name}_there"] = Input((1,), name=f"{stream.name}_there")
+        x, there = layers.RepeatVector(members)(x), layers.RepeatVector(members)(there)
+        logits += [x * there] if stream.classifies else []
+        encoded.append(dense(layers.Dropout(dropout / 2)(x), width, "gelu") * there)
+    joint = layers.Dropout(dropout)(layers.Add()(encoded) if len(encoded) > 1 else encoded[0])
+    logits.append(dense(joint, len(EMOTIONS)))
+    return Model(inputs, layers.Softmax()(layers.Add()(logits) if len(logits) > 1 else logits[0]))
+
+
+@dataclasses.dataclass
+class FeatureFusion:
+    """Small networks over several streams, averaged. A clip that lacks a stream teaches the encoders of the others.
+
+    Each clip is met ``copies`` times: as it is, then with its actor's mean features exchanged for mixtures of the other
+    actors' (actor swapping; class probabilities stay). Of ``drop`` of them one stream is left out (modality dropout).
+    """
+
+    streams: Sequence[Modality]
+    copies: int = 8
+    epochs: int = 12
+    drop: float = 0.3
+    seed: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """The network's weights."""
+        return self.model.count_params()
+
+    def fit(self, clips: Sequence[str], labels: np.ndarray) -> "FeatureFusion":
+        """On these clips; means and deviations of the features are theirs, too."""
+        import keras
+
+        rng = np.random.default_rng(self.seed)
+        values = [stream.values(clips) for stream in self.streams]
+        self.scaling = [(0.0, 1.0) if stream.classifies else (np.nanmean(v, axis=0), np.nanstd(v, axis=0) + 1e-6)
+                        for stream, v in zip(self.streams, values, strict=True)]
+        actors, whose = np.unique([clip[-2:] for clip in clips], return_inverse=True)
+        means = [(not stream.classifies) * np.nan_to_num(pd.DataFrame(v).groupby(whose).mean().to_numpy())
+                 for stream, v in zip(self.streams, values, strict=True)]
+        met = []
+        for copy in range(self.copies):
+            mixture = rng.dirichlet(np.full(len(actors), 0.3), size=len(whose)) if copy else np.eye(len(actors))[whose]
+            dropped = np.eye(len(values), dtype=bool)[rng.integers(len(values), size=len(whose))]
+            dropped &= (rng.random((len(whose), 1)) < self.drop) & (len(values) > 1)
+            met.append(self._inputs([v + (mixture - np.eye(len(actors))[whose]) @ mean
+                                     for v, mean in zip(values, means, strict=True)], dropped))
+        keras.utils.set_random_seed(self.seed)
+        self.model = network(self.streams)
+        self.model.compile(keras.optimizers.AdamW(4e-3, weight_decay=0.02), "sparse_categorical_crossentropy",
+                           jit_compile=False, steps_per_execution=10)
+        truth = np.tile(labels, self.copies)[:, None].repeat(self.model.output_shape[1], axis=1)
+        self.model.fit({name: np.concatenate([x[name] for x in met]) for name in met[0]}, truth,
+                       batch_size=512, epochs=self.epochs, verbose=0)
+        return self
+
+    def predict(self, clips: Sequence[str], without: Sequence[str] = ()) -> np.ndarray:
+        """Probabilities (N, 8); a stream that a clip lacks, or that is named in ``without``, adds nothing."""
+        dropped = np.tile([stream.name in without for stream in self.streams], (len(clips), 1))
+        answers = self.model(self._inputs([stream.values(clips) for stream in self.streams], dropped))
+        return np.asarray(answers).mean(axis=1)
+
+    def _inputs(self, values: Sequence[np.ndarray], dropped: np.ndarray) -> dict[str, np.ndarray]:
+        found = {}
+        for stream, v, (mean, deviation), out in zip(self.streams, values, self.scaling, dropped.T, strict=True):
+            there = ~np.isnan(v[:, :1]) & ~out[:, None]
+            found |= {stream.name: np.where(there, (v - mean) / deviation, 0).astype(np.float32),
+                      f"{stream.name}_there": there.astype(np.float32)}
+        return found
+
+
+
+@dataclasses.dataclass(frozen=True)
+class FusionConfig(BaseConfig):
+    """A run of `face`, `fusion_late` or `fusion_feature`, and what it was made from."""
+
+    faces: str = ""   # digest of the face table
+    voices: str = ""  # digest of the networks' predictions on this fold; none for `face`
+
+
+def digest(stream: Modality) -> str:
+    """Twelve hexadecimal digits that change with a stream's values."""
+    return hashlib.sha256(stream.table.sort_index().to_csv(float_format="%.5f").encode()).hexdigest()[:12]
+
+
+def run_configs(face: Modality, results: Path = RESULTS) -> list[FusionConfig]:
+    """The runs of the three models on the six folds of unseen actors; `face` of a fold before the fusions."""
+    heard = [digest(voices(fold, results)) for fold in range(FOLDS)]
+    return [FusionConfig("full", "ravdess", "actors", model, fold, faces=digest(face),
+                         voices="" if model == "face" else heard[fold]) for fold in range(FOLDS) for model in MODELS]
+
+
+def answers(run: runs.Run) -> Modality:
+    """The probabilities that a run gave, as a modality named after its model."""
+    return modality(run.info["model"], run.predictions[["clip", *PROBABILITIES]])
+
+
+def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path = RESULTS) -> runs.Run:
+    """Fit one model and write its run.
+
+    `face` learns from training clips; `fusion_late` fits temperatures for the answers of `face` and of the networks on
+    validation clips; `fusion_feature` learns from training clips, for which the networks' answers are missing, and from
+    validation clips. The two answer validation clips by fits without the actors in question, two at a time. ``missing``
+    in ``run.json``: test metrics without a stream.
+    """
+    directory = config.run_directory(root)
+    if runs.holds(directory, config):
+        return runs.Run(directory)
+    index = names.index_of(names.speech_names())
+    parts = {part: index.iloc[rows] for part, rows in check_split(index, config.protocol, config.fold).items()}
+    late, began = config.model == "fusion_late", time.perf_counter()
+    streams, taught = [face], parts["train"]
+    if config.model != "face":
+        seen = answers(run(dataclasses.replace(config, model="face", voices=""), face, root)) if late else face
+        streams = [seen, voices(config.fold, results)]
+        taught = parts["val"] if late else pd.concat([parts["train"], parts["val"]])
+
+    def fitted(clips: pd.DataFrame):
+        made = LateFusion(streams) if late else FeatureFusion(streams, seed=config.fold)
+        return made.fit(clips["clip"].to_numpy(), clips.label.to_numpy())
+
+    model = fitted(taught)
+    judged = {part: model.predict(parts[part]["clip"]) for part in ("val", "test")}
+    if config.model != "face":
+        actors = parts["val"].actor.to_numpy()
+        for pair in np.array_split(np.unique(actors), 2):
+            mine = np.isin(actors, pair)
+            judged["val"][mine] = fitted(taught[~taught.actor.isin(pair)]).predict(parts["val"]["clip"][mine])
+    seconds = time.perf_counter() - began
+
+    tables = {part: runs.prediction_table(parts[part]["clip"].to_numpy(), parts[part].label.to_numpy(), values, part)
+              for part, values in judged.items()}
+    scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
+    likely = tables["val"][PROBABILITIES].to_numpy()[np.arange(len(tables["val"])), tables["val"].label]
+    history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {
+        "epoch": 1, "val_loss": -np.log(np.maximum(likely, 1e-7)).mean(), "val_accuracy": scores["val"]["accuracy"]}
+    info = runs.provenance(config) | {
+        "parameters": int(model.parameters), "epochs": 1, "best_epoch": 1, "metrics": scores,
+        "missing": {name: metrics(parts["test"].label, model.predict(parts["test"]["clip"], [stream.name]))
+                    for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1},
+        "wall_seconds": round(seconds, 2), "samples_per_second": round(len(taught) / seconds, 2)}
+    return runs.write(directory, info, pd.DataFrame([history]), pd.concat(tables.values()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m ser_utils.fusion``: fit face and fusions to the published networks' answers, into results/."""
+    argparse.ArgumentParser(prog="ser_utils.fusion", description=main.__doc__).parse_args(arguments)
+    try:
+        face = faces()
+        configs = run_configs(face)
+        done = [run(config, face) for config in tqdm(configs, desc="Fusion", unit="run")]
+        new = runs.publish(configs, RUNS, RESULTS)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    table = pd.DataFrame([runs.read(one.dir) for one in done])
+    means = 100 * table.groupby("model", sort=False)[["val_accuracy", "test_accuracy", "test_recall"]].mean()
+    print(f"{len(new)} runs are new in results/. Means over the folds in per cent:\n{means.round(1).to_string()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
