@@ -103,10 +103,10 @@ def test_warp_moves_a_peak_in_frequency_by_its_bound():
     assert peaks.min() >= 18 and peaks.max() <= 23 and peaks.min() < 20 < peaks.max()
 
 
-def test_versions_are_the_middles_of_the_parts_of_the_training_range(logmel):
+def test_variants_are_the_middles_of_the_parts_of_the_training_range(logmel):
     layer = Augment(AugmentConfig(stretch=0.2, shift=8, warp=0.1))
-    found = [values(version) for version in layer.versions(logmel, 2)]
-    assert len(found) == 8 and all(version.shape == logmel.shape for version in found)
+    found = [values(variant) for variant in layer.variants(logmel, 2)]
+    assert len(found) == 8 and all(variant.shape == logmel.shape for variant in found)
     middles = [np.full((len(logmel), 1), value, np.float32) for value in (-0.5, 0.5)]
     slow, early = layer.move_in_time(logmel, middles[0], middles[0]), layer.move_in_time(logmel, middles[1], middles[0])
     assert real(values(slow)).sum() > real(logmel).sum() > real(values(early)).sum()
@@ -114,8 +114,8 @@ def test_versions_are_the_middles_of_the_parts_of_the_training_range(logmel):
         expected = np.where(real(values(moved))[:, :, None], values(layer.warp(moved, factor)), PAD_DB)
         np.testing.assert_array_equal(found[number], expected)
     still = Augment(AugmentConfig(stretch=0, shift=0, warp=0))
-    for version in still.versions(logmel, 3):
-        np.testing.assert_allclose(values(version), logmel, atol=1e-4)
+    for variant in still.variants(logmel, 3):
+        np.testing.assert_allclose(values(variant), logmel, atol=1e-4)
 
 
 def test_spec_augment_blanks_stripes_within_their_widths():

@@ -101,7 +101,7 @@ def test_receptive_field_is_what_the_input_can_change():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_networks(name):
+def test_published_networks(name, blank_weights):
     options, products, deep, field = PUBLISHED[name]
     network = models.build(name.split("-")[0], canonical=True, **options)
     assert cost.depth(network) == deep
@@ -115,7 +115,7 @@ def test_published_networks(name):
         assert table.parameters.tolist() == [138_357_544] and table.layers.tolist() == [16]
 
 
-def test_cost_table_of_all_networks():
+def test_cost_table_of_all_networks(blank_weights):
     networks = {name: models.build(name, (40, 20, 1), width=0.125) for name in models.names()}
     table = cost.cost_table(networks, repeats=0)
     assert table.columns.tolist() == ["model", "name", "layers", "depth", "parameters", "macs",
