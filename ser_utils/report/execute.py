@@ -206,10 +206,10 @@ def _clean(text: str) -> str:
 
 
 def _palette(png: bytes, width: int | None) -> str:
-    """A PNG in 128 colours, at most ``width`` pixels wide (100 dpi), base64."""
+    """A PNG in 256 colours, at most ``width`` pixels wide (100 dpi), base64."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if width and image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
