@@ -31,13 +31,11 @@ def test_the_layout_is_ravdesss_own(tmp_path):
     assert (facts.samplerate, facts.channels, facts.subtype) == (16000, 1, "PCM_16")
 
 
-def test_actors_and_names_select(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "_write", lambda root, name, rate: (root / f"{name}.wav").write_bytes(b""))
+def test_names_select(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "_write", lambda root, name: (root / f"{name}.wav").write_bytes(b""))
     root = synthetic.make_corpus(tmp_path / "all", progress=False, jobs=1)
     assert sorted(path.stem for path in root.rglob("*.wav")) == ravdess.speech_names()
-    root = synthetic.make_corpus(tmp_path / "two", actors=(3, 4), progress=False, jobs=1)
-    assert len(list(root.rglob("*.wav"))) == 120
-    root = synthetic.make_corpus(tmp_path / "one", actors=(2,), names=FEW, progress=False, jobs=1)
+    root = synthetic.make_corpus(tmp_path / "one", names=FEW[1:], progress=False, jobs=1)
     assert {path.stem for path in root.rglob("*.wav")} == set(FEW[1:])
 
 
@@ -54,19 +52,18 @@ def test_a_finished_corpus_is_kept_and_another_recipe_made_anew(tmp_path):
     before = (root / "Actor_01").stat().st_ctime_ns
     synthetic.make_corpus(root, names=FEW, progress=False)
     assert (root / "Actor_01").stat().st_ctime_ns == before
-    synthetic.make_corpus(root, names=FEW[1:], rate=22050, progress=False)
+    synthetic.make_corpus(root, names=FEW[1:], progress=False)
     assert ravdess.index(root)["clip"].tolist() == sorted(FEW[1:])
-    assert sf.info(ravdess.index(root)["path"][0]).samplerate == 22050
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
 def test_a_stopped_run_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch, stop):
     write = synthetic._write
 
-    def stopping(root, name, rate):
+    def stopping(root, name):
         if name == sorted(FEW)[-1]:
             raise stop
-        write(root, name, rate)
+        write(root, name)
 
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "_write", stopping)
@@ -104,9 +101,8 @@ def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
 
 
 def test_wrong_arguments_are_named(tmp_path):
-    for wrong, said in (({"actors": [25]}, "No clip to make.*\\[25\\]"), ({"names": ["tune.wav"]}, "'tune.wav'"),
-                        ({"names": ["03-02-01-01-01-01-01"]}, "03-02-01-01-01-01-01.*no audio-only speech"),
-                        ({"rate": 4000}, "4000 Hz")):
+    for wrong, said in (({"names": []}, "No clip to make"), ({"names": ["tune.wav"]}, "'tune.wav'"),
+                        ({"names": ["03-02-01-01-01-01-01"]}, "03-02-01-01-01-01-01.*no audio-only speech")):
         with pytest.raises(ValueError, match=said):
             synthetic.make_corpus(tmp_path / "x", progress=False, **wrong)
     assert list(tmp_path.glob("[!.]*")) == []

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from ser_utils import machine
 from ser_utils.data.download import alone
-from ser_utils.data.names import ACTORS, parse_name, speech_names
+from ser_utils.data.names import parse_name, speech_names
 from ser_utils.data.ravdess import MARKER
 
 VERSION = 1  # of the synthesiser: a corpus made by another one is made anew
@@ -74,28 +74,23 @@ def small_names() -> list[str]:
     return [name for name in speech_names() if name[8:18] in kept]
 
 
-def make_corpus(root: str | os.PathLike, actors: Iterable[int] = ACTORS, names: Iterable[str] | None = None,
-                rate: int = RATE, jobs: int | None = None, progress: bool = True) -> Path:
+def make_corpus(root: str | os.PathLike, names: Iterable[str] | None = None, jobs: int | None = None,
+                progress: bool = True) -> Path:
     """Write the synthetic corpus as 16-bit WAV files Actor_XX/03-01-....wav, unless it is there already.
 
     The same arguments give the same bytes. The corpus is made beside ``root`` and takes its place when it is complete,
     so that a run killed half-way is simply run again; of two runs at once the second waits for the first.
 
-    ``actors``: which of the 24 voices; ``names``: which clips of theirs (stems), default all 60 an actor; ``rate``:
-    samples per second; ``jobs``: processes, default one a core, fewer for less than some hundred clips. Returns
-    ``root``.
-
-    Raises ValueError when no clip is left to make, a name is no RAVDESS speech clip, or the rate is below 8000, and
+    ``names``: which clips (stems), default all 1,440; ``jobs``: processes, default one a core, fewer for less than some
+    hundred clips. Returns ``root``. Raises ValueError when there is no clip to make or a name is none of RAVDESS's, and
     FileExistsError when ``root`` holds something else than a synthetic corpus.
     """
-    root, actors = Path(root).resolve(), set(actors)
-    if rate < 8000:
-        raise ValueError(f"A rate of {rate} Hz is too low for speech: take 8000 or more.")
-    wanted = sorted(name for name in (speech_names() if names is None else names)
-                    if parse_name(name)["actor"] in actors)
+    root, wanted = Path(root).resolve(), sorted(speech_names() if names is None else names)
     if not wanted:
-        raise ValueError(f"No clip to make: no name is left for the actors {sorted(actors)}.")
-    recipe = {"version": VERSION, "rate": rate, "clips": wanted}
+        raise ValueError("No clip to make: the list of names is empty.")
+    for name in wanted:
+        parse_name(name)
+    recipe = {"version": VERSION, "rate": RATE, "clips": wanted}
     if _recipe(root) == recipe:
         return root
     with alone(root):
@@ -115,7 +110,7 @@ def _make(root: Path, recipe: dict, jobs: int, progress: bool) -> None:
         (partial / f"Actor_{actor}").mkdir(parents=True)
     try:
         work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_write)(partial, name, recipe["rate"]) for name in clips)
+            delayed(_write)(partial, name) for name in clips)
         for _ in tqdm(work, total=len(clips), desc="synthetic corpus", unit="clip", disable=not progress):
             pass
         (partial / MARKER).write_text(json.dumps(recipe))
@@ -134,8 +129,8 @@ def _recipe(root: Path) -> dict | None:
         return None
 
 
-def _write(root: Path, name: str, rate: int) -> None:
-    wavfile.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", rate, synthesise(name, rate))
+def _write(root: Path, name: str) -> None:
+    wavfile.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", RATE, synthesise(name))
 
 
 @cache
@@ -155,7 +150,7 @@ def voice(actor: int) -> Voice:
     )
 
 
-def synthesise(name: str, rate: int = RATE) -> np.ndarray:
+def synthesise(name: str) -> np.ndarray:
     """One clip as int16 samples, mono, about 3 to 4 s with near-silence at both ends.
 
     ``name`` is the stem of a speech clip; raises ValueError for any other name.
@@ -169,11 +164,11 @@ def synthesise(name: str, rate: int = RATE) -> np.ndarray:
 
     phones = [PHONES[phone] for phone in SENTENCES[info["statement"] - 1]]
     counts = _frame_counts(phones, speaker.tempo * style.tempo, rng)
-    speech = _speak(phones, counts, speaker, style, rate, rng)
+    speech = _speak(phones, counts, speaker, style, rng)
 
     loudness = 10 ** ((-31.0 + speaker.gain + style.energy + rng.normal(0, 1.5)) / 20)
     speech *= min(loudness / np.sqrt(np.mean(speech**2)), 0.95 / np.abs(speech).max())  # never clipped
-    before, after = (int(rng.uniform(0.75, 1.15) * rate) for _ in range(2))
+    before, after = (int(rng.uniform(0.75, 1.15) * RATE) for _ in range(2))
     waveform = np.concatenate([np.zeros(before), speech, np.zeros(after)])
     waveform += rng.normal(0, 10 ** (-72 / 20), len(waveform))
     return np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2")
@@ -208,10 +203,10 @@ def _pitch(frames: int, speaker: Voice, style: Style, rng: np.random.Generator) 
     return np.clip(speaker.pitch * 2 ** (semitones / 12), 60, 600)
 
 
-def _speak(phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style, rate: int,
-           rng: np.random.Generator) -> np.ndarray:
+def _speak(phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style, rng: np.random.Generator
+           ) -> np.ndarray:
     """The sentence without the silence around it, unscaled."""
-    step = round(rate * FRAME)
+    step = round(RATE * FRAME)
     frames = int(counts.sum())
     samples = frames * step
 
@@ -229,29 +224,29 @@ def _speak(phones: list[Phone], counts: np.ndarray, speaker: Voice, style: Style
     formants = np.stack([track([phone.formants[i] for phone in phones]) for i in range(3)], axis=1)
     noise = rng.normal(0, 1, samples)
 
-    source = _glottis(dense(_pitch(frames, speaker, style, rng)), speaker, style, rate, rng)
+    source = _glottis(dense(_pitch(frames, speaker, style, rng)), speaker, style, rng)
     breath = np.clip(speaker.breath + style.breath, 0.005, 0.4)
     source = voiced * ((1 - breath) * source + breath * noise)
-    speech = _vocal_tract(source, formants * speaker.scale, step, rate)
+    speech = _vocal_tract(source, formants * speaker.scale, step)
     speech /= np.sqrt(np.mean(speech**2)) + 1e-9
 
     hiss = np.zeros(samples)
     ends = np.cumsum(counts) * step
     for phone, start, end in zip(phones, ends - counts * step, ends, strict=True):
         if phone.noise:
-            centre = min(phone.centre * speaker.scale, 0.36 * rate)
-            band = butter(2, (0.7 * centre, 1.3 * centre), "bandpass", fs=rate, output="sos")
+            centre = min(phone.centre * speaker.scale, 0.36 * RATE)
+            band = butter(2, (0.7 * centre, 1.3 * centre), "bandpass", fs=RATE, output="sos")
             hiss[start:end] = sosfilt(band, noise[start:end])
-    return _tilt(speech + 3.0 * friction * hiss, speaker.tilt + style.tilt, rate)
+    return _tilt(speech + 3.0 * friction * hiss, speaker.tilt + style.tilt)
 
 
-def _glottis(pitch: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np.random.Generator) -> np.ndarray:
+def _glottis(pitch: np.ndarray, speaker: Voice, style: Style, rng: np.random.Generator) -> np.ndarray:
     """The derivative of the glottal flow (Rosenberg 1971, pulse C) with jitter and shimmer, one a sample."""
     jitter = np.clip(speaker.jitter + style.jitter, 0.001, 0.06)
-    period = np.floor(np.cumsum(pitch) / rate).astype(int)
+    period = np.floor(np.cumsum(pitch) / RATE).astype(int)
     periods = period[-1] + 1
     pitch = pitch * (1 + jitter * rng.normal(size=periods))[period]
-    phase = np.cumsum(pitch) / rate % 1
+    phase = np.cumsum(pitch) / RATE % 1
     rise, fall = 0.40, 0.16  # shares of a period in which the glottis opens and closes
     flow = np.where(phase < rise, 0.5 * (1 - np.cos(np.pi * phase / rise)), 0.0)
     closing = (phase >= rise) & (phase < rise + fall)
@@ -261,13 +256,13 @@ def _glottis(pitch: np.ndarray, speaker: Voice, style: Style, rate: int, rng: np
     return pulses / (np.std(pulses) + 1e-9)
 
 
-def _vocal_tract(source: np.ndarray, formants: np.ndarray, step: int, rate: int) -> np.ndarray:
+def _vocal_tract(source: np.ndarray, formants: np.ndarray, step: int) -> np.ndarray:
     """Four resonators in cascade (Klatt 1980), set anew every frame; formants (frames, 3) in hertz."""
-    fourth = np.full((len(formants), 1), min(3600.0 * formants[:, 2].mean() / 2450.0, 0.45 * rate))
-    centres = np.minimum(np.hstack([formants, fourth]), 0.45 * rate)
+    fourth = np.full((len(formants), 1), min(3600.0 * formants[:, 2].mean() / 2450.0, 0.45 * RATE))
+    centres = np.minimum(np.hstack([formants, fourth]), 0.45 * RATE)
     widths = np.array([70.0, 100.0, 150.0, 220.0])
-    radius = np.exp(-np.pi * widths / rate)
-    middle = -2 * radius * np.cos(2 * np.pi * centres / rate)
+    radius = np.exp(-np.pi * widths / RATE)
+    middle = -2 * radius * np.cos(2 * np.pi * centres / RATE)
     sections = np.zeros((len(formants), 4, 6))
     sections[:, :, 3], sections[:, :, 4], sections[:, :, 5] = 1.0, middle, radius**2
     sections[:, :, 0] = 1 + middle + radius**2  # unit gain at 0 Hz
@@ -278,10 +273,10 @@ def _vocal_tract(source: np.ndarray, formants: np.ndarray, step: int, rate: int)
     return out
 
 
-def _tilt(waveform: np.ndarray, slope: float, rate: int) -> np.ndarray:
+def _tilt(waveform: np.ndarray, slope: float) -> np.ndarray:
     """Brighten or darken by about ``slope`` decibels an octave from 500 to 4000 Hz (a first-order shelf)."""
     root = 10 ** (3 * slope / 40)  # the square root of the gain over the three octaves
-    warp = np.tan(np.pi * 1400.0 / rate)
+    warp = np.tan(np.pi * 1400.0 / RATE)
     numerator = np.array([warp + root, warp - root])
     denominator = np.array([warp + 1 / root, warp - 1 / root])
     return lfilter(numerator / denominator[0], denominator / denominator[0], waveform)
