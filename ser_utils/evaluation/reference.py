@@ -28,7 +28,7 @@ from ser_utils.evaluation.metrics import PROBABILITIES, REFERENCE_NAMES, metrics
 from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RUNS
-from ser_utils.training import runs
+from ser_utils.training import grid, runs
 
 STRENGTHS = {  # values of C tried, the most regularised first
     "majority": (1.0,),
@@ -126,21 +126,18 @@ def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"loss": float(-np.log(likely).mean()), "accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
 
 
+@grid.command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.evaluation.reference``: fit a profile's missing references, print their means."""
     parser = argparse.ArgumentParser(prog="ser_utils.evaluation.reference", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PROFILES))
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
     options = parser.parse_args(arguments)
-    try:
-        found = corpus.for_profile(options.profile)
-        store = spectral.extract(found, PROFILES[options.profile].features)
-        done = [run(config, store, options.runs) for config in
-                tqdm(run_configs(options.profile, found.kind), desc="References", unit="run")]
-        table = pd.DataFrame([runs.read(one.dir) for one in done])
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    found = corpus.for_profile(options.profile)
+    store = spectral.extract(found, PROFILES[options.profile].features)
+    done = [run(config, store, options.runs) for config in
+            tqdm(run_configs(options.profile, found.kind), desc="References", unit="run")]
+    table = pd.DataFrame([runs.read(one.dir) for one in done])
     if found.banner:
         print(found.banner)
     means = 100 * table.pivot_table(["test_accuracy", "test_recall"], "model", "protocol", sort=False)

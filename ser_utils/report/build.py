@@ -280,15 +280,9 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
           run_root: Path | None = None) -> list[Failure]:
     """Make the report and return what failed; what could be made is there all the same.
 
-    Parameters
-    ----------
-    profile : one of ``config.PROFILES``; passed to each notebook as its parameter ``PROFILE``.
-    notebooks : numbers or names of those to run; all without it. Pages of the others are kept.
-    output : the site's folder; ``report``, or ``report/smoke`` for the smoke profile.
-    corpus : found by `find_corpus` without it.
-    notebooks_dir : where the notebooks lie.
-    train : whether features are extracted and missing runs trained before the notebooks run.
-    run_root : the runs of this report on the front page; ``runs/<corpus>-<profile>``.
+    ``notebooks``: numbers or names of those to run, by default all (pages of the others are kept); each gets the
+    profile as its parameter ``PROFILE``. ``output``: the site's folder, by default ``report`` or ``report/smoke``.
+    ``train``: whether missing features and runs are made first. ``run_root``: the runs that the front page shows.
     """
     output = Path(output or (REPORT / "smoke" if profile == "smoke" else REPORT)).resolve()
     sources = sorted(Path(notebooks_dir).resolve().glob("[0-9][0-9]_*.ipynb"))

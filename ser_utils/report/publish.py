@@ -8,7 +8,7 @@ from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
-from ser_utils.training import runs
+from ser_utils.training import grid, runs
 
 
 def draw(results: Path, folder: Path) -> None:
@@ -22,14 +22,11 @@ def draw(results: Path, folder: Path) -> None:
     style.save_fig(figure, "table2", folder)
 
 
+@grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs, networks and references, to ``results/``."""
     configs = [*config.run_configs("full", "ravdess", seeds=range(10)), *reference.run_configs("full", "ravdess")]
-    try:
-        new = runs.publish(configs, RUNS, RESULTS)
-    except (runs.PublishError, runs.ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    new = runs.publish(configs, RUNS, RESULTS)
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     draw(RESULTS, FIGURES)
     return 0

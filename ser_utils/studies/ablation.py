@@ -339,6 +339,7 @@ def growth(results: Path | Places = RESULTS) -> pd.DataFrame:
     return pd.concat(lines, ignore_index=True)[columns] if lines else pd.DataFrame(columns=columns)
 
 
+@grid.command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.ablation STUDY``: train what is missing of a study, published runs aside."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.ablation", description=main.__doc__)
@@ -350,30 +351,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.set_defaults(protocols=["actors"], folds=[0])
     options = parser.parse_args(arguments)
     failed = False
-    with grid.interruptible():
-        try:
-            kind, path = grid.features_of(options.profile, options.features)
-            configs = run_configs(options.study, options.profile, kind, options.models, options.variants,
-                                  options.protocols, options.folds)
-            there = finished(options.study, configs, options.runs)
-            missing = [c for variant, own in configs.items() for c in own if place_of(c) not in there.get(variant, ())]
-            stores = {configuration.PROFILES[options.profile].features: path}
-            for settings in {c.features for c in missing} - set(stores):
-                recordings = corpora.find(kind)
-                spectral.extract(recordings, settings)
-                stores[settings] = spectral.store_path(recordings, settings)
-            try:
-                grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
-            except grid.GridError as error:  # what is finished is shown all the same
-                print(error, file=sys.stderr)
-                failed = True
-            found = table(options.study, finished(options.study, configs, options.runs))
-            print("No run of this study is finished." if found.empty else found.round(3).to_string(index=False))
-            if options.publish:
-                print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
-        except (ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 1
+    kind, path = grid.features_of(options.profile, options.features)
+    configs = run_configs(options.study, options.profile, kind, options.models, options.variants, options.protocols,
+                          options.folds)
+    there = finished(options.study, configs, options.runs)
+    missing = [c for variant, own in configs.items() for c in own if place_of(c) not in there.get(variant, ())]
+    stores = {configuration.PROFILES[options.profile].features: path}
+    for settings in {c.features for c in missing} - set(stores):
+        recordings = corpora.find(kind)
+        spectral.extract(recordings, settings)
+        stores[settings] = spectral.store_path(recordings, settings)
+    try:
+        grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
+    except grid.GridError as error:  # what is finished is shown all the same
+        print(error, file=sys.stderr)
+        failed = True
+    found = table(options.study, finished(options.study, configs, options.runs))
+    print("No run of this study is finished." if found.empty else found.round(3).to_string(index=False))
+    if options.publish:
+        print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
     return int(failed)
 
 

@@ -7,6 +7,7 @@ it. Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fol
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
@@ -181,18 +182,27 @@ def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.r
 
 
 class Watcher(fit.Checkpoint):
-    """Measure the test clips after every epoch, too; with ``chosen_on`` "test" it is they who choose the epoch."""
+    """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them.
 
-    def __init__(self, *arguments, x_test: np.ndarray, y_test: np.ndarray, chosen_on: str):
+    Test clips choose the epoch with ``chosen_on`` "test"; with ``statistics`` "all" they are normalised by, too.
+    """
+
+    def __init__(self, *arguments, plan: Shortcut, data: Data):
         super().__init__(*arguments)
-        self.x_test, self.y_test, self.chosen_on = x_test, y_test, chosen_on
+        self.plan, self.data = plan, data
+        self.x_test, self.y_test = data.logmel[data.rows["test"]], data.labels[data.rows["test"]]
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        if self.plan.statistics == "all":
+            model.get_layer("normalise").assign(*spectral.statistics(self.data.logmel))
 
     def consider(self, epoch: int, accuracy: float, loss: float, last: bool) -> None:
         predicted = fit.probabilities(self.model, self.x_test)
         test_accuracy = float((predicted.argmax(axis=1) == self.y_test).mean())
         test_loss = fit.cross_entropy(predicted, self.y_test)
         self.rows[-1] |= {"test_loss": round(test_loss, 6), "test_accuracy": round(test_accuracy, 6)}
-        if self.chosen_on == "test":
+        if self.plan.chosen_on == "test":
             accuracy, loss, last = test_accuracy, test_loss, False
         super().consider(epoch, accuracy, loss, last)
 
@@ -207,29 +217,12 @@ def run(config: LeakConfig, store: FeatureStore, root: Path = RUNS, progress: bo
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
     with fit.locked(config, root) as directory:
-        return _train(config, store, directory, on_epoch) if directory else Run(config.run_directory(root))
-
-
-def _train(config: LeakConfig, store: FeatureStore, directory: Path, on_epoch) -> Run:
-    plan, trained = config.plan, config.trained
-    keras.backend.clear_session()
-    data = leaky_data(config, store)
-    model = fit.compiled(trained, data)
-    if plan.statistics == "all":
-        model.get_layer("normalise").assign(*spectral.statistics(data.logmel))
-    x, y = ({part: values[rows] for part, rows in data.rows.items()} for values in (data.logmel, data.labels))
-    batches = fit.Batches(x["train"], y["train"], trained.batch_size, trained.seed, trained.mixup)
-    watcher = Watcher(trained, x["val"], y["val"], batches, directory / "state.npz",
-                      lambda watcher: on_epoch and on_epoch(watcher.rows[-1]),
-                      x_test=x["test"], y_test=y["test"], chosen_on=plan.chosen_on)
-    watcher.set_model(model)
-    model.stop_training = False
-    watcher.restore()
-    if len(watcher.rows) < trained.epochs and not model.stop_training:
-        model.fit(batches, epochs=trained.epochs, initial_epoch=len(watcher.rows), callbacks=[watcher], shuffle=False,
-                  verbose=0)
-    model.set_weights(watcher.best_weights)
-    return _sign(config, fit.finish(trained, data, model, watcher, directory))
+        if directory is None:
+            return Run(config.run_directory(root))
+        data = leaky_data(config, store)
+        watcher = functools.partial(Watcher, plan=config.plan, data=data)
+        model, checkpoint = fit.fit(config.trained, data, directory, on_epoch=on_epoch, kind=watcher)
+        return _sign(config, fit.finish(config.trained, data, model, checkpoint, directory))
 
 
 def _sign(config: LeakConfig, done: Run) -> Run:
@@ -320,6 +313,7 @@ def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RE
     return new + [place(c) for c in leaky if runs.copy(c.run_directory(root), Path(results) / place(c))]
 
 
+@grid.command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, print what it is worth."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
@@ -329,22 +323,16 @@ def main(arguments: list[str] | None = None) -> int:
                         help="copy finished runs to results/validity/<profile>, with the negative controls beside them")
     grid.add_options(parser)
     options = parser.parse_args(arguments)
-    with grid.interruptible():
-        try:
-            corpus, path = grid.features_of(options.profile, options.features)
-            configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds,
-                                              options.shortcuts) if c.protocol in (options.protocols or c.protocol)]
-            grid.train(configs, path, options.runs, options.jobs, options.budget, work=run,
-                       scheduler=options.scheduler)
-            if options.publish:
-                print(f"New: {', '.join(publish(configs, options.runs)) or 'none'}.")
-                probed = [Run(c.run_directory(options.runs)) for c in configs
-                          if c.shortcut == "random" and runs.is_finished(c, options.runs)]
-                table = controls.table(corpora.find(corpus), spectral.read(path), probed)
-                runs.write_csv(table, RESULTS / "validity" / options.profile / "controls.csv")
-        except (grid.GridError, ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 1
+    corpus, path = grid.features_of(options.profile, options.features)
+    configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds, options.shortcuts)
+               if c.protocol in (options.protocols or c.protocol)]
+    grid.train(configs, path, options.runs, options.jobs, options.budget, work=run, scheduler=options.scheduler)
+    if options.publish:
+        print(f"New: {', '.join(publish(configs, options.runs)) or 'none'}.")
+        probed = [Run(c.run_directory(options.runs)) for c in configs
+                  if c.shortcut == "random" and runs.is_finished(c, options.runs)]
+        table = controls.table(corpora.find(corpus), spectral.read(path), probed)
+        runs.write_csv(table, RESULTS / "validity" / options.profile / "controls.csv")
     done = [c.run_directory(options.runs) for c in configs if runs.is_finished(c, options.runs)]
     print(scores(load(done)).round(3).to_string(index=False))
     return 0

@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import datetime
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ import optuna
 import pandas as pd
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from tqdm import tqdm
 
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
@@ -29,7 +27,7 @@ from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RESULTS, RUNS, atomic_write
 from ser_utils.training import fit, grid
-from ser_utils.training.processes import Processes, TaskError
+from ser_utils.training.processes import Processes
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -207,6 +205,7 @@ def work(name: str, path: Path, configs: Sequence[RunConfig], features: Path, tr
                                     n_trials=trials, callbacks=[enough], catch=(FloatingPointError,))
 
 
+@grid.command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.search``: search a network's recipe on validation folds, then export the trials."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.search", description=main.__doc__)
@@ -222,47 +221,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, default=RUNS / "search.sqlite3")
     parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
     options = parser.parse_args(arguments)
-    with grid.interruptible():
-        try:
-            corpus, features = grid.features_of(options.profile, options.features)
-            configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
-                       for config in configuration.run_configs(options.profile, corpus, [options.model],
-                                                               options.protocols, options.folds)]
-            study = open_study(f"{options.model}-{options.profile}-{configs[0].epochs}", options.store)
-            published = options.results / f"{study.study_name}.csv"
-            if not study.trials and published.exists():
-                go_on_from(study, pd.read_csv(published))
-                print(f"Going on from the {len(study.trials)} trials in {published}.")
-            judged_by(study, [fold_name(config) for config in configs])
-            if not study.trials:
-                study.enqueue_trial({"learning_rate": configs[0].learning_rate,
-                                     "weight_decay": configs[0].weight_decay, "variation": 1.0})
-            _run(study, options, configs, features)
-        except (TaskError, ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 1
-    print(f"{len(table(study))} trials; table in {export(study, options.results)}")
-    return 0
-
-
-def _run(study: optuna.Study, options: argparse.Namespace, configs: list[RunConfig], features: Path) -> None:
-    """Search in processes until all trials are made or the budget is spent, and show the best so far."""
-    deadline = time.monotonic() + (options.budget or float("inf"))
-    with (Processes(options.jobs) as pool,
-          tqdm(total=options.trials, desc=study.study_name, unit="trial", file=sys.stdout) as bar):
+    corpus, features = grid.features_of(options.profile, options.features)
+    configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
+               for config in configuration.run_configs(options.profile, corpus, [options.model], options.protocols,
+                                                       options.folds)]
+    study = open_study(f"{options.model}-{options.profile}-{configs[0].epochs}", options.store)
+    published = options.results / f"{study.study_name}.csv"
+    if not study.trials and published.exists():
+        go_on_from(study, pd.read_csv(published))
+        print(f"Going on from the {len(study.trials)} trials in {published}.")
+    judged_by(study, [fold_name(config) for config in configs])
+    if not study.trials:
+        study.enqueue_trial({"learning_rate": configs[0].learning_rate, "weight_decay": configs[0].weight_decay,
+                             "variation": 1.0})
+    print(f"{study.study_name}: trials 1 to {options.trials}; to look on: optuna-dashboard sqlite:///{options.store}")
+    with Processes(options.jobs) as pool:
         workers = [pool.submit(work, study.study_name, options.store, configs, features, options.trials,
                                log=options.store.with_suffix(f".{number}.log")) for number in range(pool.jobs)]
-        while any(not worker.done() for worker in workers) and time.monotonic() < deadline:
-            concurrent.futures.wait(workers, 2)
-            trials = table(study)
-            bar.n = len(trials)
-            if len(trials) and trials.value.notna().any():
-                bar.set_postfix(best=f"{trials.value.max():.3f}")
-            bar.refresh()
-        for worker in workers:
-            if worker.done():
-                worker.result()  # a failure is an error here
+        ended, _ = concurrent.futures.wait(workers, options.budget, concurrent.futures.FIRST_EXCEPTION)
+        for worker in ended:
+            worker.result()  # a failure is an error here
         pool.shutdown(cancel=True)
+    print(f"{len(table(study))} trials; table in {export(study, options.results)}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -322,12 +322,12 @@ def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
         lock.release()
 
 
-def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None,
+def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None, kind=Checkpoint,
         ) -> tuple[keras.Model, Checkpoint]:
     """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
 
     Never looks at the test clips: the search for a recipe needs no more than this. Returns the model with the weights
-    of the epoch kept, and the checkpoint with the history (``rows``).
+    of the epoch kept, and the checkpoint, of a given ``kind``, with the history (``rows``).
     """
     keras.backend.clear_session()
     model = compiled(config, data)
@@ -341,7 +341,7 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
         if on_epoch:
             on_epoch(checkpoint.rows[-1])
 
-    checkpoint = Checkpoint(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
+    checkpoint = kind(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
     checkpoint.set_model(model)
     model.stop_training = False
     checkpoint.restore()

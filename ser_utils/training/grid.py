@@ -61,14 +61,11 @@ def train(configs: Sequence[RunConfig], stores: Stores, root: Path = RUNS, jobs:
           scheduler: str | None = None) -> None:
     """Train all runs that are not finished, each in a process of its own; a crash costs that run only.
 
-    Parameters
-    ----------
     configs : runs; of another kind too, if they have ``name``, ``epochs``, ``features``, ``hash``, ``run_directory``.
     stores : the file of features to train from (``spectral.store_path``), or one for each configuration of features.
     jobs : runs at a time (default: one a core).
     budget : seconds after which no run is begun and those under way are stopped; they go on another time.
-    work : trains one run: ``work(config, store, root, progress=False, on_epoch=...)``; a module-level function or its
-        name.
+    work : ``work(config, store, root, progress=False, on_epoch=...)`` trains one: a module-level function or its name.
     scheduler : address of a Dask scheduler (``tcp://host:port``) whose workers train instead of this machine.
 
     Raises GridError at the end, if any run failed; OSError where the scheduler can't be reached or has no worker.
@@ -255,6 +252,22 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def command(main: Callable) -> Callable[..., int]:
+    """A command line that can be stopped (:func:`interruptible`) and prints what goes wrong, with exit code 1."""
+
+    @functools.wraps(main)
+    def guarded(*arguments) -> int:
+        with interruptible():
+            try:
+                return main(*arguments)
+            except (GridError, TaskError, ValueError, OSError) as error:
+                print(error, file=sys.stderr)
+                return 1
+
+    return guarded
+
+
+@command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.training.grid``: train what is missing of a profile, then list all its runs."""
     parser = argparse.ArgumentParser(prog="ser_utils.training.grid", description=main.__doc__)
@@ -263,17 +276,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of each run (default: 0)")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
-    with interruptible():
-        try:
-            corpus, store = features_of(options.profile, options.features)
-            configs = configuration.run_configs(options.profile, corpus, options.models, options.protocols,
-                                                options.folds, options.seeds)
-            published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
-            train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
-                  scheduler=options.scheduler)
-        except (GridError, ValueError, OSError) as error:
-            print(error, file=sys.stderr)
-            return 1
+    corpus, store = features_of(options.profile, options.features)
+    configs = configuration.run_configs(options.profile, corpus, options.models, options.protocols, options.folds,
+                                        options.seeds)
+    published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
+    train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
+          scheduler=options.scheduler)
     table = pd.DataFrame([{"protocol": c.protocol, "model": c.model, "run": c.place.split("/")[-1],
                            "finished": c.name in published or runs.is_finished(c, options.runs)}
                           for c in order(configs)])

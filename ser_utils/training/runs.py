@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLDS, PROTOCOLS, machine
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, ResultsError, in_order, metrics
-from ser_utils.evaluation.predictions import AGAIN, check_predictions
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
+AGAIN = "Delete that folder and train the run again."
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
 RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
             "wall_seconds", "samples_per_second")
@@ -186,21 +186,61 @@ def _read_info(run_dir: Path) -> dict:
     return info
 
 
-def _read_predictions(run_dir: Path, info: dict) -> pd.DataFrame:
-    path = Path(run_dir) / "predictions.csv"
+def check_predictions(frame: pd.DataFrame, source: str | Path = "predictions", rows: int | None = None) -> None:
+    """Check a table of predictions for everything the results format promises.
+
+    ``source`` is the name used in messages; ``rows`` the number of rows expected (``FULL_ROWS`` for one fold
+    of the whole corpus), or None for any.
+
+    Raises ResultsError if columns are missing, the number of rows is wrong, a value is missing or no number, a label is
+    not 0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or probabilities
+    leave 0-1 or do not sum to 1 within 0.001.
+    """
+
+    def fail(problem):
+        raise ResultsError(f"{source}: {problem} {AGAIN}")
+
+    missing = [column for column in ["clip", "subset", "label", *PROBABILITIES] if column not in frame]
+    if missing:
+        fail(f"columns missing: {', '.join(missing)}.")
+    if len(frame) == 0:
+        fail("it holds no rows.")
+    if rows is not None and len(frame) != rows:
+        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {rows}.")
+    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    bad = ~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1).to_numpy()
+    if bad.any():
+        fail(f"row {int(bad.argmax()) + 1} holds NaN, an empty cell or a value that is no finite number.")
+    if not np.isin(numbers[:, 0], range(len(EMOTIONS))).all():
+        fail(f"labels must be 0 to {len(EMOTIONS) - 1}; found {np.unique(numbers[:, 0])[:10]}.")
+    if not frame.subset.isin(["val", "test"]).all():
+        fail(f"subset must be 'val' or 'test'; found {sorted(set(frame.subset) - {'val', 'test'})[:5]}.")
+    clips = frame["clip"].astype(str)
+    if clips.duplicated().any():
+        fail(f"clip {clips[clips.duplicated()].iloc[0]} occurs twice.")
+    probabilities = numbers[:, 1:]
+    wrong = (np.abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        fail(f"probabilities of clip {clips.iloc[row]} sum to {probabilities[row].sum():.4f} "
+             f"(smallest {probabilities[row].min():.4f}); they must be 0 to 1 and sum to 1.")
+    named = pd.to_numeric(clips.str[6:8], errors="coerce").to_numpy() - 1
+    if (named != numbers[:, 0]).any():
+        row = int((named != numbers[:, 0]).argmax())
+        fail(f"clip {clips.iloc[row]} is labelled {numbers[row, 0]:.0f}, which its name contradicts.")
+
+
+def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
+    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
+
+    ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
+    the file is missing or unreadable. A run of profile ``full`` must have 480 rows.
+    """
+    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
     check_predictions(frame, path, rows=FULL_ROWS if info["profile"] == "full" else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
-
-
-def read_predictions(run_dir: str | Path) -> pd.DataFrame:
-    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
-
-    Raises ResultsError as :func:`check_predictions`, also if the file is missing or unreadable. A run of profile
-    ``full`` must have 480 rows.
-    """
-    return _read_predictions(run_dir, _read_info(run_dir))
 
 
 def read_history(run_dir: str | Path) -> pd.DataFrame:
@@ -234,7 +274,7 @@ def read(run_dir: str | Path) -> dict:
 def _load(run_dir: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """``run.json``, history and predictions of a run, which must not contradict each other."""
     info, history = _read_info(run_dir), read_history(run_dir)
-    frame = _read_predictions(run_dir, info)
+    frame = read_predictions(run_dir, info)
     for subset in ("val", "test"):
         part, stated = frame[frame.subset == subset], info["metrics"][subset]["accuracy"]
         if part.empty:
@@ -351,6 +391,6 @@ def predictions(
         if path.parts[-2] in REFERENCE_NAMES and not (references or model):
             continue
         info = _read_info(path)
-        part = _read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
+        part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
         parts.append(part if subset is None else part[part.subset == subset])
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
