@@ -1,5 +1,6 @@
 """ser_utils.models: the networks against their published forms and equations."""
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -27,6 +28,9 @@ def small(name, shape=SHAPE, **options):
     return models.build(name, shape, width=0.125, **SMALL.get(name, {}), **options)
 
 
+untouched = functools.cache(small)  # for tests that leave the weights as they are
+
+
 def clips(frames=SHAPE[0], lengths=(48, 20)):
     """Random clips with padding after the given numbers of frames."""
     x = rng.normal(size=(len(lengths), frames, *SHAPE[1:])).astype("float32")
@@ -50,34 +54,27 @@ def trainable(model):
 
 @pytest.fixture
 def mixed_precision():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
+    keras.config.set_dtype_policy("mixed_bfloat16")  # taken back after each test, see conftest
 
 
 # The registry
 
-def test_names_are_those_of_the_paper():
-    assert models.names() == tuple(MODEL_NAMES)
-
-
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", MODEL_NAMES)
 def test_tailored_network(name, tmp_path):
     """Name, shape, probabilities, layers to look into, and the way to a file and back."""
-    model = small(name)
-    x = clips()
+    assert models.names() == tuple(MODEL_NAMES)
+    model, x = untouched(name), clips()
     y = run(model, x)
     assert model.name == name
     assert y.shape == (2, 8) and y.dtype == "float32"
-    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
     assert np.abs(y[0] - y[1]).max() > 1e-6
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(run(model, np.zeros_like(x)).sum(axis=1), 1, atol=1e-5)  # silence
     if name in CONVOLUTIONAL:
         frames = model.get_layer("last_conv").output.shape[1]
         assert attention_model(model).output.shape == (None, frames)
-    path = tmp_path / "model.keras"
-    model.save(path)
-    np.testing.assert_array_equal(run(keras.models.load_model(path), x), y)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(run(keras.models.load_model(tmp_path / "model.keras"), x), y)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -105,22 +102,15 @@ def test_gradients_reach_every_weight(name):
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single frame
 @pytest.mark.parametrize("name", models.names())
 @pytest.mark.parametrize("shape", [(33, 17, 2), (1, 1, 1)])
-def test_any_shape(name, shape):
+def test_any_shape(name, shape, blank_weights):
     assert small(name, shape).output.shape == (None, 8)
 
 
-def test_full_size_parameters():
+def test_full_size_parameters(blank_weights):
     """The size of the full networks; a change here changes the published results."""
     counts = {name: models.build(name, (160, 80, 1)).count_params() for name in models.names()}
-    assert counts == {
-        "alexnet": 4_175_208,
-        "resnet": 11_290_568,
-        "inceptionnet": 22_244_712,
-        "vgg16": 15_615_688,
-        "vgg19": 20_929_224,
-        "lstm": 3_618_952,
-        "transformer": 1_952_008,
-    }
+    assert counts == {"alexnet": 4_175_208, "resnet": 11_290_568, "inceptionnet": 22_244_712, "vgg16": 15_615_688,
+                      "vgg19": 20_929_224, "lstm": 3_618_952, "transformer": 1_952_008}
 
 
 @pytest.mark.parametrize(("arguments", "options", "message"), [
@@ -148,10 +138,12 @@ def test_errors_say_what_to_do(arguments, options, message):
         models.build(*arguments, **options)
 
 
-def test_options_lists_defaults():
+def test_options_lists_defaults_and_width_scales_channels():
     assert models.options("resnet")["depth"] == 18
     assert models.options("vgg19") == models.options("vgg16")
     assert "input_shape" not in models.options("lstm")
+    assert [common.scaled(channels, 0.25) for channels in (8, 16, 64, 100, 512)] == [8, 8, 16, 24, 128]
+    assert models.build("vgg16", SHAPE, width=0.5).get_layer("conv5_3").filters == 256
 
 
 # Against the published networks
@@ -189,16 +181,10 @@ def shaken(network):
 
 
 @pytest.mark.parametrize(("name", "options", "parameters"), [
-    ("alexnet", {}, 62_378_344),
-    ("alexnet", {"grouped": True}, 60_965_224),
-    ("resnet", {"depth": 18}, 11_689_512),
-    ("resnet", {"depth": 34}, 21_797_672),
-    ("resnet", {"depth": 50}, 25_583_592),
-    ("inceptionnet", {}, 23_817_352),
-    ("vgg16", {}, 138_357_544),
-    ("vgg19", {}, 143_667_240),
-])
-def test_canonical_parameters_are_the_published(name, options, parameters):
+    ("alexnet", {}, 62_378_344), ("alexnet", {"grouped": True}, 60_965_224), ("resnet", {"depth": 18}, 11_689_512),
+    ("resnet", {"depth": 34}, 21_797_672), ("resnet", {"depth": 50}, 25_583_592), ("inceptionnet", {}, 23_817_352),
+    ("vgg16", {}, 138_357_544), ("vgg19", {}, 143_667_240)])
+def test_canonical_parameters_are_the_published(name, options, parameters, blank_weights):
     """Trainable parameters at the published input size; for ResNet-18 and -34 torchvision's counts."""
     model = models.build(name, canonical=True, **options)
     assert model.output.shape == (None, 1000)
@@ -298,11 +284,6 @@ def test_normalisation_after_each_part():
         assert ("norm" in {layer.name for layer in model.layers}) is pre_norm
 
 
-def test_width_scales_channels():
-    assert [common.scaled(channels, 0.25) for channels in (8, 16, 64, 100, 512)] == [8, 8, 16, 24, 128]
-    assert models.build("vgg16", SHAPE, width=0.5).get_layer("conv5_3").filters == 256
-
-
 # Padding and attention over time
 
 def test_padding_mask():
@@ -315,16 +296,15 @@ def test_padding_mask():
     assert trailing.sum(axis=1).tolist() == [48, 20, 1] and trailing[2, 0]
 
 
-@pytest.mark.parametrize(("stride", "expected"), [
-    (1, [1, 0, 0, 1, 0]), (2, [1, 1, 0]), (3, [1, 1]), (8, [1])])
-def test_mask_pooling(stride, expected):
+def test_mask_pooling():
     mask = np.array([[True, False, False, True, False]])
-    assert run(common.MaskPooling(stride), mask).astype(int).tolist() == [expected]
+    for stride, expected in ((1, [1, 0, 0, 1, 0]), (2, [1, 1, 0]), (3, [1, 1]), (8, [1])):
+        assert run(common.MaskPooling(stride), mask).astype(int).tolist() == [expected]
 
 
 @pytest.mark.parametrize("name", models.names())
 def test_attention_ignores_padding(name):
-    weights = run(attention_model(small(name)), clips(lengths=(48, 16)))
+    weights = run(attention_model(untouched(name)), clips(lengths=(48, 16)))
     frames = weights.shape[1]
     sounding = -(-16 * frames // 48)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
@@ -355,27 +335,14 @@ def test_pooling_over_time(pooling):
     np.testing.assert_allclose(run(model, [frames, valid]), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_silence_gives_finite_probabilities(name):
-    y = run(small(name), np.zeros((2, *SHAPE), "float32"))
-    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
-
-
 @pytest.mark.parametrize(("name", "options", "frames"), [
-    ("lstm", {"stack": 1, "front": 0}, 28),
-    ("lstm", {"stack": 4}, 27),
-    ("lstm", {"bidirectional": False}, 27),
-    ("transformer", {"downsample": 1}, 28),
-    ("transformer", {"downsample": 2}, 27),
-    ("transformer", {"downsample": 4}, 27),
-    ("transformer", {"downsample": 4}, 28),
+    ("lstm", {"stack": 1, "front": 0}, 28), ("lstm", {"stack": 4}, 27), ("lstm", {"bidirectional": False}, 27),
+    ("lstm", {"front_2d": 8, "stack": 4}, 27), ("lstm", {"front_2d": 8, "stack": 1}, 28),
+    ("transformer", {"downsample": 1}, 28), ("transformer", {"downsample": 2}, 27),
+    ("transformer", {"downsample": 4}, 27), ("transformer", {"downsample": 4}, 28),
     ("transformer", {"downsample": 4, "stem": False}, 27),
     ("transformer", {"pre_norm": False, "positions": False}, 27),
-    ("transformer", {"front_2d": 8, "downsample": 4}, 27),
-    ("transformer", {"front_2d": 8, "downsample": 2}, 28),
-    ("lstm", {"front_2d": 8, "stack": 4}, 27),
-    ("lstm", {"front_2d": 8, "stack": 1}, 28),
-])
+    ("transformer", {"front_2d": 8, "downsample": 4}, 27), ("transformer", {"front_2d": 8, "downsample": 2}, 28)])
 def test_appended_padding_changes_nothing(name, options, frames):
     short, long = small(name, (frames, 24, 1), **options), small(name, (57, 24, 1), **options)
     for weight in short.weights:  # running averages that are not 0 and 1
@@ -390,13 +357,9 @@ def test_appended_padding_changes_nothing(name, options, frames):
 
 # Equations
 
-
-def test_frame_stack():
+def test_frame_stack_and_positional_encoding():
     x = np.arange(10, dtype="float32").reshape(1, 5, 2)
     assert run(models.FrameStack(2), x).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]]
-
-
-def test_positional_encoding():
     y = run(models.PositionalEncoding(), np.zeros((1, 4, 6), "float32"))[0]
     rates = 10000.0 ** (-np.arange(3) / 3)
     angles = np.arange(4)[:, None] * rates
