@@ -157,7 +157,8 @@ class LateFusion:
         answers = softmax(np.log(PRIOR) + added, axis=1)
         whole = ~np.isnan(evidence).any(axis=1)
         if self.stacking and whole.any():
-            answers[whole] = self.regression.predict_proba(evidence[whole])
+            answers[whole] = 0  # an emotion that no clip showed
+            answers[np.ix_(whole, self.regression.classes_)] = self.regression.predict_proba(evidence[whole])
         return answers
 
     def _evidence(self, clips, without=()) -> np.ndarray:

@@ -75,17 +75,17 @@ def test_a_shuffled_or_foreign_table_fails_loudly(table, tmp_path):
 
 def test_two_streams_know_more_than_one_and_a_missing_one_leaves_the_other():
     voice, face = answered("voice", 2, 1), answered("face", 2, 2)
-    face.table.iloc[:700, 3] = np.nan  # a hole in a row is a missing row
+    face.table.iloc[::2, 3] = np.nan  # a hole in a row is a missing row
     late = fusion.LateFusion([voice, face]).fit(CLIPS, LABELS)
     both = late.predict(CLIPS)
-    assert (both[:700].argmax(1) == voice.values(CLIPS)[:700].argmax(1)).all()
-    assert share_right(both[700:], LABELS[700:]) > share_right(voice.values(CLIPS)) + 0.08
+    assert (both[::2].argmax(1) == voice.values(CLIPS)[::2].argmax(1)).all()
+    assert share_right(both[1::2], LABELS[1::2]) > share_right(voice.values(CLIPS)) + 0.08
     np.testing.assert_allclose(both.sum(axis=1), 1)
     assert (late.predict(CLIPS, ["face"]).argmax(1) == voice.values(CLIPS).argmax(1)).all()
     np.testing.assert_allclose(late.predict(["03-01-01-01-01-01-01"], ["voice", "face"])[0], fusion.PRIOR)
     stacked = fusion.LateFusion([voice, face], stacking=True).fit(CLIPS, LABELS).predict(CLIPS)
-    np.testing.assert_allclose(stacked[:700], both[:700])
-    assert share_right(stacked[700:], LABELS[700:]) > share_right(voice.values(CLIPS)) + 0.05
+    np.testing.assert_allclose(stacked[::2], both[::2])
+    assert share_right(stacked[1::2], LABELS[1::2]) > share_right(voice.values(CLIPS)) + 0.05
 
 
 def test_temperatures_make_a_boaster_modest():
