@@ -125,7 +125,7 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
     return folder
 
 
-def fake_finished(root, config, accuracy=0.8, seed=None, **told) -> Path:
+def fake_finished(root, config, /, accuracy=0.8, seed=None, **told) -> Path:
     """A made-up run of a configuration, with weights, where it belongs in a folder of runs; its folder."""
     folder = fake_run(root, config.protocol, config.model, config.fold, accuracy, config.seed if seed is None else seed,
                       config.profile, config.corpus, folder=config.run_directory(root),

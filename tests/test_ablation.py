@@ -66,7 +66,7 @@ def test_a_change_keeps_the_other_settings():
 
 
 @pytest.mark.parametrize("model", MODEL_NAMES)
-def test_every_variant_is_another_network(model):
+def test_every_variant_is_another_network(model, blank_weights):
     """But for the seed: other layers, shapes or weights than the tailored network has."""
     assert list(ablation.study("canonical")) == list(MODEL_NAMES)
     changes = ablation.study("canonical")[model]
@@ -74,7 +74,7 @@ def test_every_variant_is_another_network(model):
     found = ablation.run_configs("canonical", "smoke", "synthetic", [model])
     networks = {}
     for variant, (config,) in found.items():
-        network = models.build(model, (20, 12, 1), **config.options)
+        network = models.build(model, (40, 20, 1), **config.options)
         networks[variant] = [(layer.name, type(layer), layer.count_params()) for layer in network.layers]
     assert set(networks) == {"baseline", *ablation.study("canonical")[model]} - {"modules"}
     base = networks.pop("baseline")
