@@ -191,7 +191,7 @@ def test_canonical_parameters_are_the_published(name, options, parameters, blank
     assert trainable(model) == parameters
 
 
-def test_alexnet_layer_by_layer():
+def test_alexnet_layer_by_layer(blank_weights):
     """Kernels, steps and map sizes of Krizhevsky et al. 2012, section 3.5."""
     model = models.build("alexnet", canonical=True)
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -213,7 +213,7 @@ def test_local_response_normalisation():
     np.testing.assert_allclose(run(LocalResponseNormalization(), a), expected, rtol=1e-5)
 
 
-def test_resnet_without_skip():
+def test_resnet_without_skip(blank_weights):
     plain, residual = small("resnet", skip=False), small("resnet")
     assert not any(isinstance(layer, keras.layers.Add) for layer in plain.layers)
     assert sum(isinstance(layer, keras.layers.Add) for layer in residual.layers) == 8
@@ -222,7 +222,7 @@ def test_resnet_without_skip():
         layer.count_params() + 4 * layer.filters for layer in shortcuts)
 
 
-def test_without_batch_normalisation():
+def test_without_batch_normalisation(blank_weights):
     """AlexNet and VGG go back to what their canonical networks have: biases, and AlexNet's normalisation."""
     for name, parameters, norms in (("alexnet", 3_747_200, 2), ("vgg16", 14_714_688, 0)):
         network = models.build(name, (64, 64, 3), batch_norm=False)
@@ -233,7 +233,7 @@ def test_without_batch_normalisation():
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_flattened_head(name):
+def test_flattened_head(name, blank_weights):
     """The whole map reaches the dense layers: no bands, no attention."""
     network = small(name, pooling="flatten")
     last = network.get_layer("last_conv").output
@@ -242,7 +242,7 @@ def test_flattened_head(name):
 
 
 @pytest.mark.parametrize(("name", "frames"), [("resnet", 5), ("inceptionnet", 5)])
-def test_published_stem_pooling_halves_the_map(name, frames):
+def test_published_stem_pooling_halves_the_map(name, frames, blank_weights):
     pooled, tailored = small(name, (160, 80, 1), stem_pool=True), small(name, (160, 80, 1))
     assert pooled.get_layer("last_conv").output.shape[1] == frames
     assert tailored.get_layer("last_conv").output.shape[1] == 2 * frames
