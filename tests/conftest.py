@@ -8,6 +8,7 @@ import pytest
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiling takes longer than what tests compute on JAX
 os.environ["SER_OFFLINE"] = "1"  # no test may start to download RAVDESS
 os.environ.pop("SER_CORPUS", None)
 
