@@ -42,15 +42,11 @@ def test_other_sample_rates_are_resampled(tmp_path, rate):
     assert len(got) == pytest.approx(16_000, abs=700)
     spectrum = np.abs(np.fft.rfft(got))
     assert np.fft.rfftfreq(len(got), 1 / 16_000)[spectrum.argmax()] == pytest.approx(440, abs=2)
+    np.testing.assert_allclose(audio.resample(speech(), rate, 16_000),
+                               librosa.resample(speech(), orig_sr=rate, target_sr=16_000, scale=False), atol=1e-6)
 
 
-def test_resample_is_librosas():
-    wave = speech()
-    np.testing.assert_allclose(audio.resample(wave, 48_000, 16_000),
-                               librosa.resample(wave, orig_sr=48_000, target_sr=16_000, scale=False), atol=1e-6)
-
-
-def test_trim_agrees_with_librosa_within_two_blocks():
+def test_trim_agrees_with_librosa_within_two_blocks_and_keeps_pauses_inside():
     rng = np.random.default_rng(0)
     wave = speech() + 1e-4 * rng.normal(size=len(speech())).astype(np.float32)
     block = 48_000 // 50
@@ -58,9 +54,6 @@ def test_trim_agrees_with_librosa_within_two_blocks():
     got = trim(wave, 48_000, 30)
     start = np.flatnonzero(wave == got[0])[0]
     assert abs(start - first) <= 2 * block and abs(start + len(got) - last) <= 2 * block
-
-
-def test_trim_keeps_pauses_inside():
     wave = np.concatenate([speech(lead=0), np.zeros(24_000, np.float32), speech(lead=0)])
     assert len(trim(wave, 48_000, 30)) == len(wave)
 
@@ -71,7 +64,12 @@ def spoilt(sample):
     return wave
 
 
+def noisy():
+    return (speech() + 0.01 * np.random.default_rng(0).normal(size=len(speech()))).astype(np.float32)
+
+
 DAMAGED = {
+    "flac": lambda path: path.write_bytes(write(path.with_suffix(".flac"), noisy()).read_bytes()[:30_000]),
     "empty": lambda path: path.touch(),
     "noise": lambda path: path.write_bytes(b"not audio at all" * 100),
     "truncated": lambda path: path.write_bytes(write(path, speech()).read_bytes()[:60_000]),
@@ -81,22 +79,14 @@ DAMAGED = {
     "infinite": lambda path: write(path, spoilt(np.inf), subtype="FLOAT")}
 
 
-@pytest.mark.parametrize("how, said", [("empty", "empty"), ("noise", "can't be decoded"), ("truncated", "cut short"),
-                                       ("silent", "silent"), ("short", "lasts 0.0"), ("nan", "NaN or infinite"),
-                                       ("infinite", "NaN or infinite")])
+@pytest.mark.parametrize("how, said", [
+    ("empty", "empty"), ("flac", "flac.wav"), ("noise", "can't be decoded"), ("truncated", "cut short"),
+    ("silent", "silent"), ("short", "lasts 0.0"), ("nan", "NaN or infinite"), ("infinite", "NaN or infinite")])
 def test_a_bad_recording_is_named_with_its_fault(tmp_path, how, said):
     DAMAGED[how](tmp_path / f"{how}.wav")
     with pytest.raises(audio.AudioError, match=said) as caught:
         audio.load(tmp_path / f"{how}.wav")
     assert f"{how}.wav" in str(caught.value)
-
-
-def test_truncated_flac_is_refused(tmp_path):
-    rng = np.random.default_rng(0)
-    path = write(tmp_path / "a.flac", (speech() + 0.01 * rng.normal(size=len(speech()))).astype(np.float32))
-    path.write_bytes(path.read_bytes()[:30_000])
-    with pytest.raises(audio.AudioError, match="a.flac"):
-        audio.load(path)
 
 
 # WAV headers: what recorders, editors and pipes write

@@ -59,22 +59,16 @@ def test_ravdess_dir_comes_first(tmp_path, monkeypatch, offline):
     assert found.banner is None
 
 
-@pytest.mark.parametrize("make", [False, True])
-@pytest.mark.parametrize("kind", ["auto", "ravdess"])
-def test_a_ravdess_dir_missing_or_empty_is_never_passed_over(tmp_path, monkeypatch, fetch, make, kind):
+def test_a_ravdess_dir_missing_empty_or_incomplete_is_never_passed_over(tmp_path, monkeypatch, fetch):
     write(tmp_path / "data" / "ravdess", NAMES)
-    if make:
-        (tmp_path / "mine").mkdir()
     monkeypatch.setenv("RAVDESS_DIR", str(tmp_path / "mine"))
-    with pytest.raises(FileNotFoundError, match="RAVDESS_DIR is set to .*mine"):
-        corpus.find(kind)
-    assert fetch == []
-
-
-def test_a_ravdess_dir_with_clips_missing_is_an_error(tmp_path, monkeypatch, fetch):
-    monkeypatch.setenv("RAVDESS_DIR", str(write(tmp_path / "mine", NAMES[5:])))
-    with pytest.raises(FileNotFoundError, match=f"RAVDESS_DIR.*5 of the 1,440.*{NAMES[0]}, {NAMES[1]}"):
-        corpus.find()
+    for names, said in ((None, "RAVDESS_DIR is set to .*mine"), ([], "RAVDESS_DIR is set to .*mine"),
+                        (NAMES[5:], f"RAVDESS_DIR.*5 of the 1,440.*{NAMES[0]}, {NAMES[1]}")):
+        if names is not None:
+            write(tmp_path / "mine", names)
+        for kind in ("auto", "ravdess"):
+            with pytest.raises(FileNotFoundError, match=said):
+                corpus.find(kind)
     assert fetch == []
 
 

@@ -148,18 +148,12 @@ def test_options_lists_defaults_and_width_scales_channels():
 
 # Against the published networks
 
-REFERENCES = {
-    "resnet": (applications.ResNet50, (64, 64, 3), {"depth": 50}),
-    "inceptionnet": (applications.InceptionV3, (75, 75, 3), {}),
-    "vgg16": (applications.VGG16, (32, 32, 3), {}),
-    "vgg19": (applications.VGG19, (32, 32, 3), {}),
-}
-
-
-@pytest.mark.parametrize("name", REFERENCES)
-def test_canonical_equals_keras_applications(name):
+@pytest.mark.parametrize("name, reference, shape, options", [
+    ("resnet", applications.ResNet50, (64, 64, 3), {"depth": 50}),
+    ("inceptionnet", applications.InceptionV3, (75, 75, 3), {}),
+    ("vgg16", applications.VGG16, (32, 32, 3), {}), ("vgg19", applications.VGG19, (32, 32, 3), {})])
+def test_canonical_equals_keras_applications(name, reference, shape, options):
     """With the weights of Keras's own network, ours computes the same, in every batch normalisation too."""
-    reference, shape, options = REFERENCES[name]
     theirs = reference(weights=None, input_shape=shape)
     ours = models.build(name, shape, canonical=True, **options)
     ours.set_weights(shaken(theirs).get_weights())
@@ -201,16 +195,6 @@ def test_alexnet_layer_by_layer(blank_weights):
     assert [layer.output.shape[1] for layer in convolutions] == [55, 27, 13, 13, 13]
     assert model.get_layer("conv5_pool").output.shape == (None, 6, 6, 256)
     assert [model.get_layer(name).units for name in ("fc6", "fc7", "predictions")] == [4096, 4096, 1000]
-
-
-def test_local_response_normalisation():
-    """Against the sum of section 3.3, channel by channel."""
-    a = rng.normal(0, 30, size=(1, 2, 2, 7)).astype("float32")
-    expected = np.empty_like(a)
-    for i in range(7):
-        total = sum(a[..., j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
-        expected[..., i] = a[..., i] / (2 + 1e-4 * total) ** 0.75
-    np.testing.assert_allclose(run(LocalResponseNormalization(), a), expected, rtol=1e-5)
 
 
 def test_resnet_without_skip(blank_weights):
@@ -286,7 +270,7 @@ def test_normalisation_after_each_part():
 
 # Padding and attention over time
 
-def test_padding_mask():
+def test_padding_mask_and_its_pooling():
     x = clips(lengths=(48, 20))
     x[0, 5] = 0
     mask = run(common.PaddingMask(), x)
@@ -294,9 +278,6 @@ def test_padding_mask():
     assert mask[1].tolist() == [True] * 20 + [False] * 28
     trailing = run(common.PaddingMask(trailing=True), np.concatenate([x, np.zeros_like(x[:1])]))
     assert trailing.sum(axis=1).tolist() == [48, 20, 1] and trailing[2, 0]
-
-
-def test_mask_pooling():
     mask = np.array([[True, False, False, True, False]])
     for stride, expected in ((1, [1, 0, 0, 1, 0]), (2, [1, 1, 0]), (3, [1, 1]), (8, [1])):
         assert run(common.MaskPooling(stride), mask).astype(int).tolist() == [expected]
@@ -356,6 +337,16 @@ def test_appended_padding_changes_nothing(name, options, frames):
 
 
 # Equations
+
+def test_local_response_normalisation():
+    """Against the sum of section 3.3, channel by channel."""
+    a = rng.normal(0, 30, size=(1, 2, 2, 7)).astype("float32")
+    expected = np.empty_like(a)
+    for i in range(7):
+        total = sum(a[..., j] ** 2 for j in range(max(0, i - 2), min(6, i + 2) + 1))
+        expected[..., i] = a[..., i] / (2 + 1e-4 * total) ** 0.75
+    np.testing.assert_allclose(run(LocalResponseNormalization(), a), expected, rtol=1e-5)
+
 
 def test_frame_stack_and_positional_encoding():
     x = np.arange(10, dtype="float32").reshape(1, 5, 2)

@@ -84,16 +84,14 @@ def test_extract_pads_and_keeps_each_clip(corpus, tmp_path):
     assert store.seconds()[0] == pytest.approx(store.lengths[0] * 0.02)
 
 
-def test_second_extraction_reads_the_store(corpus, tmp_path, monkeypatch):
+def test_second_extraction_reads_the_store_and_another_configuration_or_other_data_is_another(
+        corpus, tmp_path, monkeypatch):
     first = extract(corpus, tmp_path)
     monkeypatch.setattr(features, "log_mel", lambda *a, **k: pytest.fail("computed again"))
     second = extract(corpus, tmp_path)
     for name in ("logmel", "clips", "lengths", "mfcc"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert (second.corpus, second.config) == ("synthetic", CONFIG)
-
-
-def test_another_configuration_or_other_data_is_another_store(corpus, tmp_path):
     path = features.store_path(corpus, CONFIG, tmp_path)
     assert features.store_path(corpus, dataclasses.replace(CONFIG, n_mels=64), tmp_path) != path
     wave, rate = soundfile.read(corpus.index.path[0])
@@ -197,14 +195,11 @@ def test_a_store_keeps_padding_and_changes_by_a_step_at_most(corpus, tmp_path):
     np.testing.assert_array_equal(features.read(tmp_path / "again.npz").logmel, there.logmel)
 
 
-def test_a_file_that_is_no_store_is_named(tmp_path):
+def test_reading_needs_no_audio_library_and_no_tensorflow_but_a_store(corpus, tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     for name in ("text.npz", "none.npz"):
         with pytest.raises(ValueError, match=f"{name} can't be read"):
             features.read(tmp_path / name)
-
-
-def test_reading_needs_no_audio_library_and_no_tensorflow(corpus, tmp_path):
     extract(corpus, tmp_path)
     code = """if True:
         import sys
