@@ -1,0 +1,81 @@
+"""Numbers in the prose of notebooks/13_multimodal.ipynb."""
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import EMOTIONS, fusion
+from ser_utils.evaluation import metrics, statistics
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import RESULTS
+from ser_utils.training import runs
+
+FILE = "notebooks/13_multimodal.ipynb"
+
+
+@functools.cache
+def right():
+    """Right or wrong by clip (rows), of the voice, the face and the fusions (columns)."""
+    networks = runs.predictions(RESULTS, "actors")
+    voice = metrics.ensemble(networks[networks.model.isin(list(MODEL_NAMES))], "voice")
+    test = pd.concat([voice, *(runs.predictions(RESULTS, "actors", model) for model in fusion.MODELS)])
+    return test.assign(right=test.label == test.prediction).pivot(index="clip", columns="model", values="right")
+
+
+def accuracy(model):
+    return 100 * right()[model].mean()
+
+
+def gain(a, b):
+    """Points by which one is more accurate; the difference must hold over clips and over actors."""
+    actors = metrics.clip_facts(right().index).actor
+    p = [statistics.mcnemar(right()[a], right()[b])["p"], statistics.wilcoxon_actors(right()[a], right()[b], actors)["p"]]
+    assert max(p) < 0.001, p
+    return accuracy(a) - accuracy(b)
+
+
+def recall(model):
+    return right()[model].groupby(right().index.str[6:8]).mean().set_axis(list(EMOTIONS))
+
+
+def one_of_them():
+    return 100 * (right().voice | right().face).mean()
+
+
+def without_face():
+    infos = [json.loads((path / "run.json").read_text()) for path in runs.find(RESULTS)
+             if path.parts[-3:-1] == ("actors", "fusion_feature")]
+    return 100 * np.mean([info["missing"]["face"]["accuracy"] for info in infos])
+
+
+def wins():
+    """Nothing to fill in: who finds which emotions more often, and that sadness stays the hardest."""
+    ahead = recall("face") - recall("voice")
+    assert (ahead[["neutral", "happy", "disgust"]] > 0).all() and ahead.idxmax() == "neutral", ahead
+    assert (ahead[["surprised", "fearful", "angry", "sad"]] < 0).all(), ahead
+    assert recall("fusion_late").idxmin() == "sad" and recall("voice").idxmin() == "neutral"
+    return ()
+
+
+def gained(model):
+    """Nothing to fill in: with the face, normal intensity gains more than strong."""
+    strong = right().index.str[9:11] == "02"
+    gains = (right()[model].astype(float) - right().voice.astype(float)).groupby(strong).mean()
+    assert gains[False] > gains[True]
+    return ()
+
+
+CLAIMS = [
+    (FILE, "Together they recognise {:.1f} % of the clips, {:.1f} points more than the voice alone",
+     lambda: (accuracy("fusion_late"), gain("fusion_late", "voice"))),
+    (FILE, "The face alone recognises {:.1f} %, which is less than the voice's {:.1f} %.",
+     lambda: (accuracy("face"), accuracy("voice"))),
+    (FILE, "Joined they reach {:.1f} % by late and {:.1f} % by feature fusion.",
+     lambda: (accuracy("fusion_late"), gain("fusion_feature", "voice") + accuracy("voice"))),
+    (FILE, "The face sees happiness and disgust, and tells neutral from the rest, where the voice fails most.", wins),
+    (FILE, "One of the two is right on {:.1f} % of the clips", one_of_them),
+    (FILE, "The feature network gets {:.1f} % then", without_face),
+    (FILE, "so together normal intensity gains most", lambda: gained("fusion_late")),
+]
