@@ -24,6 +24,11 @@ REFERENCE_NAMES = {  # what the networks are held against (ser_utils.evaluation.
     "logistic": "Logistic regression",
     "svm": "SVM (RBF kernel)",
 }
+OTHER_NAMES = {  # trained or told otherwise than the seven: rows of their own
+    "face": "Face alone",
+    "fusion_late": "Voice and face, late fusion",
+    "fusion_feature": "Voice and face, feature fusion",
+}
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 
 
@@ -143,7 +148,8 @@ def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
 
 def model_name(model: str) -> str:
     """What a model is called in tables and figures."""
-    return (MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES).get(model, model.replace("_", " ").capitalize())
+    names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES | OTHER_NAMES
+    return names.get(model, model.replace("_", " ").capitalize())
 
 
 # --------------------------------------------------------------------------------------------- ensembles

@@ -25,14 +25,15 @@ PAGE = Path(__file__).parent / "results.md"  # the words of results/README.md
 # ------------------------------------------------------------------------------------------------ Table 2
 
 
-def table2(root: str | Path = RESULTS) -> pd.DataFrame:
+def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
     Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
     recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds (finished
     of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN. Groups, in this order:
     "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or more;
-    "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``.
+    "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``; with ``others`` also "other": what
+    is trained or told otherwise than the seven, see ``OTHER_NAMES``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
     the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
@@ -43,7 +44,7 @@ def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     """
     ran = runs.table(root, references=True, seeds=True)
     rows = []
-    for protocol, group, model, name, answers in _answers(root):
+    for protocol, group, model, name, answers in _answers(root, others):
         members = [model.rsplit("_x", 1)[0]] if group != "ensemble" else list(MODEL_NAMES)
         sources = ran[(ran.protocol == protocol) & ran.model.isin(members)]
         paper = TABLE2.get(members[0] if len(members) == 1 else "", (np.nan,) * len(METRICS))
@@ -58,29 +59,29 @@ def table2(root: str | Path = RESULTS) -> pd.DataFrame:
     return table
 
 
-def _answers(root: str | Path) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
+def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
     """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
     done = runs.predictions(root, subset=None, references=True, seeds=True)
-    others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())
+    others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ()) if others else []
     for protocol in in_order({*PROTOCOLS, *done.protocol}, PROTOCOLS):
         mine = done[done.protocol == protocol]
         test = mine[mine.subset == "test"]
         of = {model: test[test.model == model] for model in [*MODEL_NAMES, *others, *REFERENCE_NAMES]}
         joint, count = metrics.ensembles(mine)
         whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
-        for model in [*MODEL_NAMES, *others]:
-            if model in MODEL_NAMES or len(of[model]):
-                yield protocol, "network", model, model_name(model), of[model]
-        for model in [*MODEL_NAMES, *others]:
+        for model in MODEL_NAMES:
+            yield protocol, "network", model, model_name(model), of[model]
+        for model in MODEL_NAMES:
             if _same_seeds(of[model]):
                 count = of[model].seed.nunique()
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
         for model, name in metrics.ENSEMBLE_NAMES.items() if len(joint) else ():
             yield protocol, "ensemble", model, name.replace("Ensemble", whole), joint[joint.model == model]
-        for model in REFERENCE_NAMES:
-            if len(of[model]):
-                yield protocol, "reference", model, model_name(model), of[model]
+        for group, models in (("reference", REFERENCE_NAMES), ("other", others)):
+            for model in models:
+                if len(of[model]):
+                    yield protocol, group, model, model_name(model), of[model]
 
 
 def _same_seeds(predictions: pd.DataFrame) -> bool:
@@ -198,7 +199,7 @@ def results_readme(root: str | Path = RESULTS) -> str:
                         ("Protocol", "Model"))
 
     return PAGE.read_text(encoding="utf-8").format(
-        table2=table2_markdown(table2(root)),
+        table2=table2_markdown(table2(root, others=True)),
         by_emotion=shown(by_emotion(root), protocol="Protocol", name="Model",
                          **{emotion: emotion for emotion in EMOTIONS}),
         by_twin=shown(by_twin(root), name="Model", twin="Twin in training", alone="Twin elsewhere",
@@ -296,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not root.is_dir():
         print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
     try:
-        print(table2_markdown(table2(root)), end="")
+        print(table2_markdown(table2(root, others=True)), end="")
     except metrics.ResultsError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

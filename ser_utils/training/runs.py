@@ -18,13 +18,22 @@ import pandas as pd
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
-from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, ResultsError, in_order, metrics
+from ser_utils.evaluation.metrics import (
+    METRICS,
+    OTHER_NAMES,
+    PROBABILITIES,
+    REFERENCE_NAMES,
+    ResultsError,
+    in_order,
+    metrics,
+)
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
 AGAIN = "Delete that folder and train the run again."
+APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
 RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
             "wall_seconds", "samples_per_second")
@@ -357,11 +366,11 @@ def find(root: str | Path, seeds: bool = False) -> list[Path]:
 def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd.DataFrame:
     """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read`.
 
-    With ``references`` also those of ``REFERENCE_NAMES``, which are no networks; with ``seeds`` also further seeds.
+    With ``references`` also those of ``APART``, which are no networks; with ``seeds`` also further seeds.
 
     Raises ResultsError if a finished run's file is missing or damaged; the message names the file.
     """
-    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] not in REFERENCE_NAMES]
+    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] not in APART]
     columns = [key for key in RUN_KEYS if key != "metrics"]
     columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
     first = ["protocol", "model", "fold"]
@@ -374,7 +383,7 @@ def predictions(
 ) -> pd.DataFrame:
     """Predictions of all finished runs of networks under ``root`` in one long table.
 
-    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``REFERENCE_NAMES``,
+    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``APART``,
     which are no networks (one that is named as ``model`` is read in any case), with ``seeds`` also further seeds.
     ``subset`` is "test", "val" or None for both. Columns: protocol, model, fold, seed, clip, subset, label,
     prediction, p_neutral ... p_surprised. No rows if nothing is finished.
@@ -388,7 +397,7 @@ def predictions(
     for path in find(root, seeds):
         if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
             continue
-        if path.parts[-2] in REFERENCE_NAMES and not (references or model):
+        if path.parts[-2] in APART and not (references or model):
             continue
         info = _read_info(path)
         part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
