@@ -29,6 +29,7 @@ OTHER_NAMES = {  # trained or told otherwise than the seven: rows of their own
     "fusion_late": "Voice and face, late fusion",
     "fusion_feature": "Voice and face, feature fusion",
 }
+APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 
 

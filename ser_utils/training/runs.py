@@ -18,22 +18,13 @@ import pandas as pd
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
-from ser_utils.evaluation.metrics import (
-    METRICS,
-    OTHER_NAMES,
-    PROBABILITIES,
-    REFERENCE_NAMES,
-    ResultsError,
-    in_order,
-    metrics,
-)
+from ser_utils.evaluation.metrics import APART, METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
 AGAIN = "Delete that folder and train the run again."
-APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
 RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
             "wall_seconds", "samples_per_second")
