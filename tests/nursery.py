@@ -4,14 +4,12 @@
 
 - {"write": n, "bytes": b} kills the process group by SIGKILL while the n-th file is being written, as soon as it holds
   b bytes; {"replace": n} just before the n-th file is put in its place; {"seconds": s} after that time;
-- {"full": n}: from the n-th file on the disk is full;
 - {} lets it end, {"processes": 2} lets two of them train the same runs at the same time.
 
 It answers with a line of JSON: how each ended ("killed", "finished" or "failed"), and how many files were put in place.
 """
 
 import builtins
-import errno
 import io
 import json
 import multiprocessing
@@ -60,8 +58,6 @@ def watch(moment, root, counts):
         if not set(mode) & set("wx") or not path.startswith(root):
             return real(file, mode, *arguments, **options)
         number = count(0)
-        if number >= moment.get("full", float("inf")):
-            raise OSError(errno.ENOSPC, "No space left on device")
         if number != moment.get("write"):
             return real(file, mode, *arguments, **options)
         binary = io.BufferedRandom(DyingFile(path, moment["bytes"])) if "+" in mode else io.BufferedWriter(

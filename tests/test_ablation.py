@@ -181,14 +181,11 @@ def test_no_test_clip_is_read_by_the_table(trained):
     pd.testing.assert_frame_equal(ablation.table("canonical", places), before)
 
 
-def test_only_folds_that_both_have_are_compared(trained):
+def test_folds_of_one_alone_are_left_out_and_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
     configs = quick(folds=(0, 1))
     put(configs["baseline"][1], trained, 0.6)
     found = ablation.table("canonical", finished(trained, configs)).set_index("variant")
     assert found.folds.to_dict() == {"baseline": 1, "stem": 1, "norm": 1} and found.clips["baseline"] == 240
-
-
-def test_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
     config = dataclasses.replace(quick()["stem"][0], epochs=31)
     shutil.rmtree(config.run_directory(trained))
     put(config, trained)

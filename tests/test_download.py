@@ -153,6 +153,11 @@ def test_an_intact_archive_put_there_by_hand_is_used_and_kept(server, tmp_path, 
     assert server.requests == 0
     assert (tmp_path / name).read_bytes() == GOOD
     assert ravdess.index(tmp_path)["clip"].tolist() == CLIPS
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / name).write_bytes(b"no zip")  # as published by its hash, damaged nevertheless
+    with pytest.raises(ravdess.DownloadError, match="corrupt"):
+        get(server, tmp_path / "bad", md5=md5(b"no zip"))
+    assert (tmp_path / "bad" / name).read_bytes() == b"no zip" and server.requests == 0
 
 
 OTHER = make_zip({f"Actor_01/{CLIPS[0]}.wav": b"x"})
@@ -176,13 +181,6 @@ def test_another_archive_put_there_by_hand_is_never_touched(server, tmp_path, ca
     assert "md5 differs" in capsys.readouterr().err
     assert mine.read_bytes() == content and notes.read_text() == "mine"
     assert not (dest / ravdess.PARTIAL).exists()
-
-
-def test_an_archive_by_hand_with_a_damaged_zip_is_kept_too(server, tmp_path):
-    (tmp_path / download.ARCHIVE).write_bytes(b"no zip")
-    with pytest.raises(ravdess.DownloadError, match="corrupt"):
-        get(server, tmp_path, md5=md5(b"no zip"))
-    assert (tmp_path / download.ARCHIVE).read_bytes() == b"no zip" and server.requests == 0
 
 
 def test_a_full_disk_is_said_with_its_place(server, tmp_path, monkeypatch):

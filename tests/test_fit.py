@@ -123,7 +123,7 @@ def test_a_spoilt_state_means_training_afresh(made_up, tmp_path, capsys):
     assert "can't be read" in capsys.readouterr().out and len(run.history) == 4
 
 
-def test_a_full_disk_keeps_the_last_state(made_up, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_last_state_to_go_on_from(made_up, tmp_path, monkeypatch):
     real, calls = np.savez, []
 
     def full(file, **arrays):
@@ -133,13 +133,16 @@ def test_a_full_disk_keeps_the_last_state(made_up, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         real(file, **arrays)
 
-    monkeypatch.setattr(fit.np, "savez", full)
-    with pytest.raises(OSError, match="disk is full"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk is full"):
+        patch.setattr(fit.np, "savez", full)
         fit.run(PLAIN, made_up, root=tmp_path, progress=False)
     note, _ = fit.read_state(PLAIN.run_directory(tmp_path) / "state.npz")
     assert len(note["rows"]) == 1
     names = {path.name for path in PLAIN.run_directory(tmp_path).iterdir()}
     assert names <= {"state.npz", ".lock"}
+    run = fit.run(PLAIN, made_up, root=tmp_path, progress=False)
+    assert len(run.history) == 4
+    runs.check(run.dir)
 
 
 def test_a_run_of_other_settings_is_moved_aside(finished, made_up, tmp_path):

@@ -72,14 +72,11 @@ def test_tables_have_words_on_the_left_and_figures_on_the_right(session, shown):
     assert [f".col{number} " in rules for number in range(6)] == [True, False, False, False, False, True]
 
 
-def test_figures_are_kept_with_their_banner(session, shown, tmp_path):
+def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, shown, tmp_path):
     figure = style.plt.figure()
     session.show(figure, "some_figure")
     assert style.is_synthetic(figure)
     assert (tmp_path / "report/figures/synthetic-smoke/some_figure.png").read_bytes() == shown[-1].data
-
-
-def test_players_name_the_clip_and_refuse_unknown_ones(session, shown):
     clip = session.clip_where(emotion="angry", actor=3)
     session.play(clip)
     assert "angry, normal, actor 3 (male)" in html(shown[-2]) and shown[-1].data

@@ -55,7 +55,7 @@ def test_a_profile_has_every_reference_on_every_protocol_and_fold_and_the_publis
     assert all(c.strengths for c in configs)
 
 
-def test_the_runs_are_what_the_results_format_asks_for(finished):
+def test_the_runs_are_what_the_results_format_asks_for_and_learn_what_can_be_learnt(finished):
     _, folders = finished
     for name, folder in folders.items():
         row = runs.read(folder)  # raises where anything contradicts anything
@@ -65,9 +65,6 @@ def test_the_runs_are_what_the_results_format_asks_for(finished):
         assert len(runs.read_predictions(folder)) == 480
         assert len(runs.read_history(folder)) == 1
         assert {path.name for path in folder.iterdir()} == {"run.json", "history.csv", "predictions.csv"}
-
-
-def test_what_can_be_learnt_is_learnt(finished):
     scores = {name: runs.read(folder)["test_accuracy"] for name, folder in finished[1].items()}
     assert scores["majority"] == 32 / 240  # one emotion's clips
     assert scores["logistic"] > 0.8 and scores["svm"] > 0.8

@@ -107,9 +107,3 @@ def test_a_training_killed_ten_times_loses_no_epoch_and_ends_with_the_same_runs(
 def test_two_at_once_share_the_work_and_train_no_run_twice(nursery):
     assert nursery.train(processes=2) == (["finished", "finished"], 2 * FILES)
     assert nursery.results() == nursery.expected[1]
-
-
-def test_a_full_disk_stops_the_training_and_spoils_nothing(nursery):
-    ends, files = nursery.train(full=5)
-    assert ends == ["failed"] and files == 4 and sum(nursery.epochs().values()) == 4
-    assert nursery.train()[0] == ["finished"] and nursery.results() == nursery.expected[1]

@@ -76,7 +76,7 @@ def test_table2_text(published):
                                        f"{row.f1:.1f}", "78.4", f"{row.difference:+.1f}".replace("-", "−"), "6/6"]
 
 
-def test_unseen_speakers_are_ours_beside_other_studies(published):
+def test_unseen_speakers_are_ours_beside_other_studies_and_references_among_the_features_made_by_hand(published):
     table = published
     systems = tables.unseen_speakers(table)
     ours = systems[systems.group == "ours"].set_index("model")
@@ -87,10 +87,6 @@ def test_unseen_speakers_are_ours_beside_other_studies(published):
     assert len(others) == len(paper.UNSEEN) and others.url.str.startswith("https://").all()
     assert set(others[others.same_folds].source) == {"Ma et al. 2024 (EmoBox)"}
     assert tables.unseen_speakers(table[table.protocol == "random"]).empty
-
-
-def test_references_stand_among_the_features_made_by_hand(published):
-    table = published
     svm = table[(table.protocol == "actors") & (table.folds > 0)].head(1).assign(
         group="reference", model="svm", name="SVM (RBF kernel)", recall=44.0)
     systems = tables.unseen_speakers(pd.concat([table, svm, svm.assign(model="majority", name="Most frequent class")]))
@@ -124,20 +120,15 @@ def test_against_people(results):
     assert tables.against_people(uneven).model.tolist() == [MODELS[0]]
 
 
-def test_table2_warns_of_synthetic_and_reduced_runs(tmp_path):
-    fake_run(tmp_path, corpus="synthetic", profile="quick")
-    table = tables.table2(tmp_path)
-    text = tables.table2_markdown(table)
-    assert BANNER in text and "Profile quick" in text
-
-
 def test_command_line(results, published, tmp_path, capsys):
     assert tables.main([str(results)]) == 0
     assert capsys.readouterr().out == tables.table2_markdown(published)
     assert tables.main([str(tmp_path / "none")]) == 0
     captured = capsys.readouterr()
     assert "does not exist" in captured.err and captured.out.count("not run") == 21
-    folder = fake_run(tmp_path)
+    folder = fake_run(tmp_path, corpus="synthetic", profile="quick")
+    text = tables.table2_markdown(tables.table2(tmp_path))
+    assert BANNER in text and "Profile quick" in text
     (folder / "predictions.csv").unlink()
     assert tables.main([str(tmp_path)]) == 1
     assert "predictions.csv is missing" in capsys.readouterr().err
