@@ -31,7 +31,8 @@ def accuracy(model):
 def gain(a, b):
     """Points by which one is more accurate; the difference must hold over clips and over actors."""
     actors = metrics.clip_facts(right().index).actor
-    p = [statistics.mcnemar(right()[a], right()[b])["p"], statistics.wilcoxon_actors(right()[a], right()[b], actors)["p"]]
+    one, other = right()[a], right()[b]
+    p = [statistics.mcnemar(one, other)["p"], statistics.wilcoxon_actors(one, other, actors)["p"]]
     assert max(p) < 0.001, p
     return accuracy(a) - accuracy(b)
 
