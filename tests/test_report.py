@@ -376,19 +376,12 @@ def test_a_notebook_that_fails_or_is_too_large_stays_as_it_was(kept, monkeypatch
 
 # Parts
 
-@pytest.mark.parametrize("latex, part", [
-    (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"),
-    (r"\operatorname*{arg\,max}_k p_k", "arg&#x000A0;max"),
-    (r"\mathrm{mel}(f)", "<mtext>mel</mtext>"),
-    (r"\mathbb{1}[\hat y = y]", "𝟙"),
-    (r"\arg\max_k", "arg"),
-])
-def test_mathml(latex, part):
-    assert part in report.mathml(latex)
-    assert 'display="block"' in report.mathml(latex, block=True)
-
-
-def test_formula_that_cannot_be_converted_is_named_and_shown_as_source(capsys):
+def test_mathml_and_a_formula_that_cannot_be_converted_is_named_and_shown_as_source(capsys):
+    for latex, part in (
+            (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"), (r"\arg\max_k", "arg"),
+            (r"\operatorname*{arg\,max}_k p_k", "arg&#x000A0;max"), (r"\mathrm{mel}(f)", "<mtext>mel</mtext>"),
+            (r"\mathbb{1}[\hat y = y]", "𝟙")):
+        assert part in report.mathml(latex) and 'display="block"' in report.mathml(latex, block=True)
     for latex in (r"\unheardof{x}", r"\left( x"):
         with pytest.raises(ValueError, match=re.escape(repr(latex))):
             report.mathml(latex)

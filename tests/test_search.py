@@ -75,13 +75,6 @@ def test_a_search_finds_a_good_recipe_and_ends_the_others_early(searched):
     assert best.value == pytest.approx((best.val_random_fold0 + best.val_actors_fold0) / 2, abs=1e-4)
 
 
-def test_a_study_is_continued_and_its_table_exported(searched, tmp_path):
-    again = search.open_study("pretended", Path(searched.user_attrs["store"]))
-    assert len(again.trials) == 25
-    path = search.export(again, tmp_path / "results")
-    pd.testing.assert_series_equal(search.importances(pd.read_csv(path)), search.importances(search.table(searched)))
-
-
 def test_importances_name_what_matters(searched):
     with pytest.raises(ValueError, match="too few"):
         search.importances(search.table(searched).head(1))
@@ -108,8 +101,11 @@ def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
 
 
-def test_a_search_goes_on_from_a_table_on_another_machine(searched, tmp_path):
-    path = search.export(searched, tmp_path)
+def test_a_search_is_continued_here_and_goes_on_from_a_table_on_another_machine(searched, tmp_path):
+    again = search.open_study("pretended", Path(searched.user_attrs["store"]))
+    assert len(again.trials) == 25
+    path = search.export(again, tmp_path)
+    pd.testing.assert_series_equal(search.importances(pd.read_csv(path)), search.importances(search.table(searched)))
     study = search.open_study("pretended", tmp_path / "other.sqlite3", seed=2)
     search.go_on_from(study, pd.read_csv(path))
     pd.testing.assert_frame_equal(pd.read_csv(search.export(study, tmp_path / "again")), pd.read_csv(path))

@@ -50,13 +50,13 @@ def test_the_users_own_matplotlibrc_changes_no_figure(tmp_path):
     assert drawn(tmp_path / "own", MATPLOTLIBRC=str(settings)) == drawn(tmp_path / "none", MATPLOTLIBRC="")
 
 
-@pytest.mark.parametrize("setting", ["axes.grid", "text.usetex", "savefig.dpi", "image.origin"])
-def test_what_was_set_before_in_this_process_is_forgotten(setting):
-    values = {"axes.grid": False, "text.usetex": True, "savefig.dpi": 20, "image.origin": "lower"}
+@pytest.mark.parametrize("setting, value", [("axes.grid", False), ("text.usetex", True), ("savefig.dpi", 20),
+                                            ("image.origin", "lower")])
+def test_what_was_set_before_in_this_process_is_forgotten(setting, value):
     with mpl.rc_context():
         style.use_style()
         expected = mpl.rcParams[setting]
-        mpl.rcParams[setting] = values[setting]
+        mpl.rcParams[setting] = value
         style.use_style()
-        assert mpl.rcParams[setting] == expected != values[setting]
+        assert mpl.rcParams[setting] == expected != value
         assert mpl.get_backend().lower() == "agg"
