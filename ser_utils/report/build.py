@@ -338,7 +338,11 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Pa
                 reads.write_text("")
                 executed = Path(scratch) / source.name
                 failure = execute(source, executed)
-                text = nbformat.writes(committed(nbformat.read(executed, as_version=4), reads.read_text().splitlines()))
+                for colours in (256, 64):  # as many as there is room for
+                    made = nbformat.read(executed, as_version=4)
+                    text = nbformat.writes(committed(made, reads.read_text().splitlines(), colours=colours))
+                    if len(text) <= MOST_BYTES:
+                        break
                 if not failure and len(text) > MOST_BYTES:
                     failure = Failure(source.stem, None, f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
                 if failure:

@@ -161,7 +161,8 @@ def is_current(notebook: nbformat.NotebookNode, results: Path = RESULTS) -> bool
             and made.get("results") == results_digest(made.get("folders", []), results))
 
 
-def committed(notebook: nbformat.NotebookNode, reads: list[str], results: Path = RESULTS) -> nbformat.NotebookNode:
+def committed(notebook: nbformat.NotebookNode, reads: list[str], results: Path = RESULTS, colours: int = 256,
+              ) -> nbformat.NotebookNode:
     """An executed notebook as it is committed: figures small, no players, bars, times or paths of the machine.
 
     ``reads`` are the files of ``results/`` that it read: their folders are noted, two levels deep.
@@ -175,11 +176,11 @@ def committed(notebook: nbformat.NotebookNode, reads: list[str], results: Path =
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in ("tags",) if cell.metadata.get(key)})
         if cell.cell_type == "code":
-            cell.outputs = [_small(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_small(output, colours) for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
 
 
-def _small(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode:
     """One output without what differs from machine to machine or takes much room."""
     if "text" in output:
         output.text = _clean(output.text)
@@ -191,7 +192,7 @@ def _small(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for kind in data:
         if kind == "image/png":
             width = output.get("metadata", {}).get(kind, {}).get("width")
-            data[kind] = _palette(base64.b64decode(data[kind]), width)
+            data[kind] = _palette(base64.b64decode(data[kind]), width, colours)
         elif kind.startswith("text/"):
             data[kind] = _clean(data[kind])
     return output
@@ -205,11 +206,11 @@ def _clean(text: str) -> str:
     return text
 
 
-def _palette(png: bytes, width: int | None) -> str:
-    """A PNG in 256 colours, at most ``width`` pixels wide (100 dpi), base64."""
+def _palette(png: bytes, width: int | None, colours: int) -> str:
+    """A PNG in so many colours, at most ``width`` pixels wide (100 dpi), base64."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if width and image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    image.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()
