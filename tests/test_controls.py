@@ -49,7 +49,7 @@ def test_the_probe_finds_a_voice_and_nothing_in_noise(made_up):
 
 def test_controls_of_a_finished_run(made_up, tmp_path, monkeypatch):
     config = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
-                       frames=40, augment=None, options={"width": 0.125}, epochs=1)
+                       frames=40, augment=None, options={"width": 0.125}, epochs=1, share=0.25)
     run = fit.run(config, made_up, tmp_path, progress=False)
     made = pd.DataFrame(np.random.default_rng(1).normal(size=(1440, 7)), columns=controls.SURFACE)
     monkeypatch.setattr(controls, "surface", lambda corpus: made)
