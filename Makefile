@@ -28,7 +28,7 @@ WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROT
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 bench clean
+.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 fusion bench clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -103,6 +103,9 @@ publish: $(STAMP)  ## finished full runs to results/, its tables and the figures
 
 table2: $(STAMP)  ## print Table 2 from the published results
 	$(BIN)/python -m ser_utils.evaluation.tables
+
+fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FACES or data/ravdess_faces/)
+	$(BIN)/python -m ser_utils.fusion
 
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
