@@ -72,12 +72,14 @@ def test_the_network_learns_keeps_its_best_epoch_and_warms_up(finished):
     assert rates[0] == pytest.approx(CONFIG.learning_rate, rel=1e-3) and rates[3] == pytest.approx(0, abs=1e-5)
 
 
-def test_the_saved_model_gives_the_written_predictions(finished, made_up):
+def test_the_saved_model_gives_the_written_predictions_and_is_not_trained_again(finished, made_up, monkeypatch):
     run = finished[0]
     data = fit.prepare(CONFIG, made_up)
     predicted = fit.probabilities(frontend.load(run.dir), data.logmel[data.rows["test"]])
     written = run.predictions.query("subset == 'test'")[PROBABILITIES].to_numpy()
     np.testing.assert_allclose(predicted, written, atol=2e-3)
+    monkeypatch.setattr(fit, "compiled", lambda *a: pytest.fail("trained again"))
+    assert fit.run(CONFIG, made_up, root=finished[1], progress=False) == run
 
 
 def test_a_clip_is_judged_by_its_variants(made_up, tmp_path):
@@ -92,12 +94,6 @@ def test_a_clip_is_judged_by_its_variants(made_up, tmp_path):
     np.testing.assert_allclose(by_hand, written, atol=2e-3)
     np.testing.assert_allclose(fit.predict(model, clips, 2), written, atol=2e-3)
     assert np.abs(fit.probabilities(model, clips) - written).max() > 0.01
-
-
-def test_a_finished_run_is_not_trained_again(finished, made_up, monkeypatch):
-    run, root = finished
-    monkeypatch.setattr(fit, "compiled", lambda *a: pytest.fail("trained again"))
-    assert fit.run(CONFIG, made_up, root=root, progress=False) == run
 
 
 def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up, tmp_path):
@@ -161,18 +157,15 @@ def test_a_run_under_way_elsewhere_is_busy(made_up, tmp_path):
         fit.run(CONFIG, made_up, root=tmp_path, progress=False)
 
 
-def test_a_leaking_split_is_refused(made_up, monkeypatch):
+def test_a_leaking_split_and_features_of_other_settings_or_another_corpus_are_refused(made_up, monkeypatch):
+    for other in (dataclasses.replace(CONFIG, features=FeatureConfig()), dataclasses.replace(CONFIG, corpus="ravdess")):
+        with pytest.raises(ValueError, match="Extract them again"):
+            fit.prepare(other, made_up)
     rows = fit.split(made_up.index, "random", 0)
     leaking = rows | {"train": np.append(rows["train"], rows["test"][0])}
     monkeypatch.setattr(fit, "split", lambda *a: leaking)
     with pytest.raises(LeakError):
         fit.prepare(CONFIG, made_up)
-
-
-def test_features_of_other_settings_or_another_corpus_are_refused(made_up):
-    for other in (dataclasses.replace(CONFIG, features=FeatureConfig()), dataclasses.replace(CONFIG, corpus="ravdess")):
-        with pytest.raises(ValueError, match="Extract them again"):
-            fit.prepare(other, made_up)
 
 
 def test_a_share_of_the_training_clips_leaves_the_others_alone(made_up):

@@ -52,11 +52,20 @@ def honest_data(made_up):
 
 # the configurations
 
-def test_a_hash_covers_the_shortcut_and_the_settings():
+def test_the_rungs_of_a_profile_and_their_hashes():
     plain = [rung(name) for name in SHORTCUTS]
     assert len({c.hash for c in plain}) == len(SHORTCUTS)
     assert rung("random").hash == CONFIG.hash
     assert rung("copies").hash != rung("copies", epochs=4).hash
+    found = leakage.run_configs("quick", "ravdess", ["transformer"], [0])
+    assert {c.shortcut for c in found} == set(SHORTCUTS) - set(leakage.SLOW_TO_PAY)
+    assert all(c.protocol == c.plan.protocol for c in found)
+    full = leakage.run_configs("full", "ravdess", folds=[0, 1], shortcuts=["copies"])
+    assert [c.name for c in full] == [f"copies/{m}/fold{k}" for m in ("alexnet", "transformer") for k in (0, 1)]
+    assert 0 <= full[0].epochs - 3 * full[0].trained.epochs < 3  # three times the clips, as many steps
+    for profile, shortcuts, said in (("quick", ["luck"], "Unknown shortcut 'luck'"), ("huge", None, "Unknown profile")):
+        with pytest.raises(ValueError, match=said):
+            leakage.run_configs(profile, "ravdess", shortcuts=shortcuts)
 
 
 def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(ladder, made_up, monkeypatch):
@@ -69,18 +78,6 @@ def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(
     assert [path.parts[-3] for path in runs.find(home)] == ["random"]
     assert set(runs.table(home).protocol) == {"random"}
     assert set(runs.predictions(home).protocol) == {"random"}
-
-
-def test_the_rungs_of_a_profile():
-    found = leakage.run_configs("quick", "ravdess", ["transformer"], [0])
-    assert {c.shortcut for c in found} == set(SHORTCUTS) - set(leakage.SLOW_TO_PAY)
-    assert all(c.protocol == c.plan.protocol for c in found)
-    full = leakage.run_configs("full", "ravdess", folds=[0, 1], shortcuts=["copies"])
-    assert [c.name for c in full] == [f"copies/{m}/fold{k}" for m in ("alexnet", "transformer") for k in (0, 1)]
-    assert 0 <= full[0].epochs - 3 * full[0].trained.epochs < 3  # three times the clips, as many steps
-    for profile, shortcuts, said in (("quick", ["luck"], "Unknown shortcut 'luck'"), ("huge", None, "Unknown profile")):
-        with pytest.raises(ValueError, match=said):
-            leakage.run_configs(profile, "ravdess", shortcuts=shortcuts)
 
 
 def test_a_killed_rung_does_not_count_as_finished_and_goes_on(made_up, tmp_path, monkeypatch):
@@ -182,14 +179,11 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
                       for name, hits in (("random", 100), ("test_epoch", 102), ("everything", 200), ("actors", 80),
                                          ("by_speaker", 92))])
     table = leakage.scores(made).set_index("shortcut")
+    assert leakage.load([]).empty and leakage.scores(leakage.load([])).empty  # no runs, no rows
     assert table.gain["everything"] == pytest.approx(100 * 100 / 240)
     assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100) and table.p["test_epoch"] == pytest.approx(0.5)
     assert table.gain["actors"] == pytest.approx(-100 * 20 / 240)
     assert table.gain["by_speaker"] == pytest.approx(100 * 12 / 240)  # over unseen actors, its own protocol
-
-
-def test_no_runs_no_rows(tmp_path):
-    assert leakage.load([]).empty and leakage.scores(leakage.load([])).empty and leakage.load_published(tmp_path) == {}
 
 
 def test_rungs_train_in_processes_of_their_own(made_up_store, tmp_path):
@@ -274,8 +268,8 @@ def test_every_published_run_of_the_ladder_tells_one_story():
 # publication
 
 def test_the_ladder_is_published_without_weights(ladder, tmp_path):
-    root, results = tmp_path / "runs", tmp_path / "results"
-    wanted = []
+    root, results, wanted = tmp_path / "runs", tmp_path / "results", []
+    assert leakage.load_published(results) == {}
     for name in TRAINED:
         c = rung(name, corpus="ravdess", profile="quick")
         shutil.copytree(ladder[0][name].dir, c.run_directory(root))

@@ -20,13 +20,10 @@ def test_framework_names_every_part_and_no_words_lie_on_each_other():
     for wanted in (*paper.MODEL_NAMES.values(), "960 clips", "240 clips", "Augmentation", "Normalisation", "80 bands"):
         assert wanted in said
     assert "40 bands" in "\n".join(texts(data.framework(FeatureConfig(n_mels=40))))
-    frames = [text.get_window_extent() for text in fig.findobj(mpl.text.Text) if text.get_text()]
-    assert not [1 for i, a in enumerate(frames) for b in frames[i + 1:] if a.overlaps(b)]
-
-
-def test_framework_carries_the_banner_of_a_synthetic_corpus():
     with style.corpus_shown("synthetic"):
         assert style.is_synthetic(data.framework())
+    frames = [text.get_window_extent() for text in fig.findobj(mpl.text.Text) if text.get_text()]
+    assert not [1 for i, a in enumerate(frames) for b in frames[i + 1:] if a.overlaps(b)]
 
 
 def test_a_spectrogram_is_labelled_in_hertz_and_seconds():

@@ -38,9 +38,6 @@ def test_a_task_runs_elsewhere_and_its_result_comes_back(tmp_path):
         assert executor.submit(work.echo, [1, 2], log=tmp_path / "log").result() == [1, 2]
         assert executor.submit(os.getpid).result() != os.getpid()
     assert (tmp_path / "log").read_text().endswith("printed\n")
-
-
-def test_what_a_task_says_is_heard():
     heard = []
     with Processes(1) as executor:
         executor.submit(say, "half done", listen=heard.append).result()

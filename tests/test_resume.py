@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fit import CONFIG
+from test_fit import PLAIN
 
 from ser_utils.training import runs
 
@@ -24,7 +24,7 @@ class Nursery:
     """Tiny trainings that can be killed at chosen moments (see ``nursery.py``)."""
 
     def __init__(self, folder, store):
-        self.configs = [dataclasses.replace(CONFIG, epochs=EPOCHS, protocol=name) for name in ("random", "actors")]
+        self.configs = [dataclasses.replace(PLAIN, epochs=EPOCHS, protocol=name) for name in ("random", "actors")]
         self.root = folder / "runs"
         (folder / "task.pickle").write_bytes(pickle.dumps((self.configs, store, self.root)))
         self.process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py")),

@@ -51,18 +51,15 @@ def test_relative_root_works_and_an_empty_one(results, monkeypatch, tmp_path):
     assert runs.table(tmp_path / "none").empty and runs.predictions(tmp_path).empty
 
 
-def test_unfinished_run_is_left_out_but_named_when_asked_for(run):
-    (run / "run.json").unlink()
-    assert runs.table(run.parents[2]).empty
-    with pytest.raises(metrics.ResultsError, match=r"run\.json is missing.*not finished"):
-        runs.read(run)
-
-
-def test_smaller_runs_are_allowed_outside_full(tmp_path):
+def test_smaller_runs_are_allowed_outside_full_and_an_unfinished_one_is_named_when_asked_for(run, tmp_path):
     folder = fake_run(tmp_path, profile="quick")
     table = pd.read_csv(folder / "predictions.csv")
     table.groupby("subset").head(100).to_csv(folder / "predictions.csv", index=False)
     assert len(runs.read_predictions(folder)) == 200
+    (run / "run.json").unlink()
+    assert runs.table(run.parents[2]).empty
+    with pytest.raises(metrics.ResultsError, match=r"run\.json is missing.*not finished"):
+        runs.read(run)
 
 
 def of_table(change, name="predictions.csv"):
