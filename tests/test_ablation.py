@@ -241,7 +241,7 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
 
 # The paired interval
 
-def test_paired_interval_of_a_difference():
+def test_paired_interval_of_a_difference_where_pairs_of_one_voice_go_together():
     rng = np.random.default_rng(0)
     a = rng.random(1000) < 0.7
     b = np.where(rng.random(1000) < 0.8, a, rng.random(1000) < 0.5)
@@ -251,9 +251,6 @@ def test_paired_interval_of_a_difference():
     assert high - low == pytest.approx(2 * 1.96 * pairs.std() / np.sqrt(1000), rel=0.08)
     assert statistics.bootstrap_difference(a, a) == (0, 0)
     assert statistics.bootstrap_difference(b, a) == pytest.approx((-high, -low), abs=0.01)
-
-
-def test_pairs_of_one_voice_go_together():
     voices = np.repeat(np.arange(20), 50)
     better = np.repeat(np.arange(20) % 2 == 0, 50)
     by_clip = statistics.bootstrap_difference(better, ~better)

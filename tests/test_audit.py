@@ -29,15 +29,12 @@ def test_every_share_is_among_the_numerators_of_its_own_printed_figure(denominat
         assert k in audit.numerators(float(f"{100 * k / denominator:.1f}"), denominator)
 
 
-def test_recall_pairs_are_those_of_brute_force():
+def test_recall_pairs_are_those_of_brute_force_and_in_a_stratified_test_set_multiples_of_1_256():
     sizes = (2, 3, 4)
     pairs, denominator = audit.recall_pairs(sizes)
     expected = {(sum(ks), sum(Fraction(k, n) for k, n in zip(ks, sizes, strict=True)) / 3)
                 for ks in itertools.product(*(range(n + 1) for n in sizes))}
     assert {(hits, Fraction(total, denominator)) for hits, total in pairs} == expected
-
-
-def test_recall_of_a_stratified_test_set_is_a_multiple_of_1_256():
     pairs, denominator = audit.recall_pairs()
     assert {Fraction(total, denominator) for _, total in pairs} == {Fraction(m, 256) for m in range(257)}
     assert all(hits <= 256 * Fraction(total, denominator) <= hits + 16 for hits, total in pairs)

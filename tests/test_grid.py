@@ -155,9 +155,10 @@ def scheduler(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
-def test_a_cluster_trains_the_same_runs_even_if_a_worker_is_lost(scheduler, tiny_store, tmp_path):
+def test_a_cluster_trains_the_same_runs_even_if_a_worker_is_lost(scheduler, tiny_store, tmp_path, monkeypatch):
     address, workers = scheduler
     configs = [dataclasses.replace(c, fold=fold) for c in CONFIGS for fold in (0, 1)]
+    monkeypatch.setattr(grid, "RETRIES", 1)
     os.killpg(workers[0].pid, signal.SIGKILL)
     with pytest.raises(grid.GridError, match="1 runs failed(.|\n)*fails/random/alexnet/fold0(.|\n)*no such network"):
         grid.train([*configs, worse("fails")], tiny_store, tmp_path, work=work.run, progress=False, scheduler=address)

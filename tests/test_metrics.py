@@ -6,6 +6,7 @@ import pytest
 from fakes import clip_names, fake_probabilities, fake_results
 from sklearn import metrics as sk
 
+from ser_utils.data import ravdess
 from ser_utils.evaluation import metrics
 from ser_utils.training import runs
 
@@ -60,8 +61,6 @@ def test_calibration_by_hand():
 
 
 def test_clip_facts_agree_with_the_parser():
-    from ser_utils.data import ravdess
-
     facts = metrics.clip_facts(["03-01-05-02-01-02-12", "03-01-01-01-02-01-07"])
     assert facts.to_dict("list") == {"intensity": ["strong", "normal"], "actor": [12, 7], "gender": ["female", "male"]}
     parsed = ravdess.parse_name("03-01-05-02-01-02-12.wav")

@@ -38,7 +38,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, stop):
     assert os.listdir(tmp_path) == ["table.csv"]
 
 
-def test_a_full_disk_is_said_plainly(tmp_path):
+def test_a_full_disk_is_said_plainly_and_other_errors_pass_unchanged(tmp_path):
     target = tmp_path / "table.csv"
     with pytest.raises(OSError, match="disk is full.*table.csv") as caught:
         with paths.atomic_write(target) as temporary:
@@ -46,11 +46,11 @@ def test_a_full_disk_is_said_plainly(tmp_path):
             raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path) == []
-
-
-def test_other_errors_pass_unchanged_and_two_writers_share_no_temporary_file(tmp_path):
     with pytest.raises(PermissionError, match="^\\[Errno 13\\] no$"), paths.atomic_write(tmp_path / "x"):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_two_writers_share_no_temporary_file(tmp_path):
     target = tmp_path / "table.csv"
     with paths.atomic_write(target) as first, paths.atomic_write(target) as second:
         assert first != second

@@ -164,7 +164,7 @@ def test_executed_copies_hold_no_paths_of_the_machine_and_of_a_progress_bar_the_
     assert site.pages["03_third"].count("of it done") == 2  # the code's line, and one of output
 
 
-def test_selected_notebooks_keep_the_pages_of_the_others(tmp_path, corpora):
+def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_refused(tmp_path, corpora):
     for name in ("01_first", "02_second", "03_third"):
         write(tmp_path, name)
     output = tmp_path / "out"
@@ -176,12 +176,8 @@ def test_selected_notebooks_keep_the_pages_of_the_others(tmp_path, corpora):
     front = (output / "index.html").read_text()
     assert "01_first.html" in front and "02_second.html" in front and "03_third.html" not in front
     assert BANNER not in front
-
-
-def test_unknown_notebook_is_refused(tmp_path, corpora):
-    write(tmp_path, "01_first")
     with pytest.raises(report.ReportError, match="No notebook 07.*01_first"):
-        report.build(notebooks=["07"], output=tmp_path, corpus=corpora.ravdess, notebooks_dir=tmp_path)
+        report.build(notebooks=["07"], output=output, corpus=corpora.ravdess, notebooks_dir=tmp_path)
 
 
 # The command line

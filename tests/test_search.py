@@ -55,14 +55,11 @@ def test_parameters_replace_those_of_the_recipe():
     assert set(parameters) == set(search.SPACE)
 
 
-def test_every_corner_of_the_space_is_a_recipe():
+def test_every_corner_of_the_space_is_a_recipe_and_the_score_is_that_of_the_last_epochs_not_of_the_luckiest():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
         config = search.recipe(BASE, search.suggest(study.ask()))
         assert 0 <= config.augment.noise_probability <= 1 and isinstance(config.augment.shift, int)
-
-
-def test_the_score_is_that_of_the_last_epochs_not_of_the_luckiest():
     rows = [{"val_accuracy": 0.99}] + [{"val_accuracy": 0.5}] * 17 + [{"val_accuracy": 0.6}, {"val_accuracy": 0.7}]
     assert search.score(rows) == pytest.approx(0.65)
 

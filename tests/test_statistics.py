@@ -89,12 +89,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say(by_actor):
 def test_intervals_are_repeatable_and_check_their_input():
     labels, predictions = [0, 1, 2, 3] * 9, [0, 1, 2, 2] * 9
     assert statistics.bootstrap_interval(labels, predictions) == statistics.bootstrap_interval(labels, predictions)
-    with pytest.raises(ValueError, match="Unknown metric 'auc'"):
-        statistics.bootstrap_interval(labels, predictions, "auc")
-    with pytest.raises(ValueError, match="at least two groups"):
-        statistics.bootstrap_interval(labels, predictions, groups=[1] * 36)
-    with pytest.raises(ValueError, match="36 labels but 3 groups"):
-        statistics.bootstrap_interval(labels, predictions, groups=[1, 2, 3])
+    for options, said in (({"metric": "auc"}, "Unknown metric 'auc'"), ({"groups": [1] * 36}, "at least two groups"),
+                          ({"groups": [1, 2, 3]}, "36 labels but 3 groups")):
+        with pytest.raises(ValueError, match=said):
+            statistics.bootstrap_interval(labels, predictions, **options)
 
 
 def test_mcnemar_known_answer():
