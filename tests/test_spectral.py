@@ -1,5 +1,7 @@
 import dataclasses
 import errno
+import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from ser_utils import features as package
 from ser_utils.config import PAD_DB, FeatureConfig
 from ser_utils.data.corpus import Corpus
 from ser_utils.features import audio
@@ -220,3 +223,13 @@ def test_the_memory_of_a_long_recording_is_linear():
     assert features.mfcc(features.log_mel(wave, CONFIG), CONFIG).shape == (3001, 120)
     assert tracemalloc.get_traced_memory()[1] < 20 * wave.nbytes
     tracemalloc.stop()
+
+
+def test_without_a_writable_home_compiled_functions_are_cached_elsewhere(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(os, "access", lambda *a: False)
+    importlib.reload(package)
+    assert "numba" in os.environ["NUMBA_CACHE_DIR"]
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "mine")
+    importlib.reload(package)
+    assert os.environ["NUMBA_CACHE_DIR"] == "mine"
