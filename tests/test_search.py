@@ -127,9 +127,9 @@ def test_command_line(tiny_store, tmp_path, monkeypatch, capfd):
     lines = (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()
     assert len(lines) == 2 and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
     (tmp_path / "s.sqlite3").unlink()
-    code, out, _ = command(1)  # no more than there are
+    code, out, _ = command(2)
     assert code == 0 and "Going on from the 1 trials" in out
-    assert (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines() == lines
+    assert (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()[:2] == lines
     code, _, err = command(3, "--folds", "1")
     assert code == 1 and "was judged by val_random_fold0, not by val_random_fold1" in err
     monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", tmp_path / "gone.npz"))
