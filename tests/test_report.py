@@ -299,7 +299,7 @@ def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
 def keep_in(patch, results, corpora):
     """Have ``report.keep`` use these corpora and results."""
     patch.setattr(execute, "RESULTS", results)
-    patch.setattr(execute.committed, "__defaults__", (results,))
+    patch.setattr(execute.committed, "__defaults__", (results, 256))
     patch.setattr(execute.is_current, "__defaults__", (results,))
     patch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[]))
     patch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)
