@@ -43,9 +43,14 @@ def test_training_clips_differ_from_each_other_and_from_call_to_call(logmel):
     assert not np.allclose(varied[0], varied[1])
 
 
-def test_interpolation_reads_between_steps():
+def test_interpolation_reads_between_steps_and_warp_moves_a_peak_in_frequency_by_its_bound():
     row = values(interpolation(np.array([[0.0, 1.5, 3.0]], np.float32), 4))[0] @ np.array([0, 10, 20, 30.0])
     np.testing.assert_allclose(row, [0, 15, 30])
+    x = np.full((64, 4, 41), -60, np.float32)
+    x[:, :, 20] = 0
+    factors = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    peaks = values(Augment(AugmentConfig(warp=0.1)).warp(x, factors)).argmax(axis=2)[:, 0]
+    assert peaks.min() >= 18 and peaks.max() <= 23 and peaks.min() < 20 < peaks.max()
 
 
 def test_speed_changes_the_length_within_its_bounds(logmel):
@@ -93,14 +98,6 @@ def test_noise_touches_only_the_chosen_share(logmel):
     noisy = values(Augment(AugmentConfig(noise_probability=0.25)).add_noise(many, speech))
     changed = speech & (np.abs(noisy - many) > 0.01)
     assert np.mean(changed.any(axis=(1, 2))) == pytest.approx(0.25, abs=0.08)
-
-
-def test_warp_moves_a_peak_in_frequency_by_its_bound():
-    x = np.full((64, 4, 41), -60, np.float32)
-    x[:, :, 20] = 0
-    factors = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
-    peaks = values(Augment(AugmentConfig(warp=0.1)).warp(x, factors)).argmax(axis=2)[:, 0]
-    assert peaks.min() >= 18 and peaks.max() <= 23 and peaks.min() < 20 < peaks.max()
 
 
 def test_variants_are_the_middles_of_the_parts_of_the_training_range(logmel):

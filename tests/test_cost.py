@@ -45,14 +45,11 @@ def test_products_of_a_layer(kind, shape, expected):
     assert cost.macs(stack(kind, shape=shape)) == expected
 
 
-def test_products_of_attention():
+def test_products_of_attention_and_of_pooling_by_it():
     queries, others = keras.Input((10, 12)), keras.Input((30, 12))
     attended = layers.MultiHeadAttention(2, 5, value_dim=3)(queries, others)
     projections = 10 * 12 * 2 * 5 + 30 * 12 * 2 * 5 + 30 * 12 * 2 * 3 + 10 * 12 * 2 * 3
     assert cost.macs(keras.Model([queries, others], attended)) == projections + 10 * 30 * 2 * (5 + 3)
-
-
-def test_products_of_attention_pooling():
     frames = keras.Input((10, 6, 1))
     features = layers.Reshape((10, 6))(frames)
     weights = AttentionWeights(4)(features, PaddingMask()(frames))

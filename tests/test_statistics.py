@@ -158,21 +158,17 @@ def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
                                            ("copy", "perfect"): True}
 
 
-def test_comparisons_refuse_mixed_protocols_and_strangers(results):
+def test_actor_scores_and_comparisons_refuse_mixed_protocols_and_strangers(results):
     with pytest.raises(metrics.ResultsError, match="within one protocol"):
         statistics.compare_all(runs.predictions(results))
-    predictions = runs.predictions(results, "actors")
-    strangers = predictions[(predictions.model == "alexnet") == (predictions.fold == 0)]
-    with pytest.raises(metrics.ResultsError, match="no clip in common"):
-        statistics.compare_all(strangers)
-
-
-def test_actor_scores(results):
     predictions = runs.predictions(results, "actors")
     scores = statistics.actor_scores(predictions)
     assert scores.columns.tolist() == ["alexnet", "resnet"] and len(scores) == 8
     one = predictions[(predictions.model == "resnet") & predictions["clip"].str.endswith("-20")]
     assert scores.loc[20, "resnet"] == pytest.approx((one.label == one.prediction).mean())
+    strangers = predictions[(predictions.model == "alexnet") == (predictions.fold == 0)]
+    with pytest.raises(metrics.ResultsError, match="no clip in common"):
+        statistics.compare_all(strangers)
 
 
 @pytest.mark.parametrize("models, quantile", [(3, 2.343), (5, 2.728), (7, 2.949), (10, 3.164)])
