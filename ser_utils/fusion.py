@@ -41,7 +41,6 @@ class AlignmentError(ValueError):
     """A table whose rows are not those of the clips it names."""
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Modality:
     """A stream: ``table``, a row a clip (its index), a column a feature, or ``PROBABILITIES``; see :func:`modality`.
@@ -178,7 +177,6 @@ def _temperature(logs: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize(loss, [0.0]).x[0])) if len(known) else 1.0
 
 
-
 def network(streams: Sequence[Modality], members: int = 5, width: int = 64, dropout: float = 0.5):
     """An encoder a stream, their sum, eight probabilities: what is missing adds nothing. ``members`` of these abreast.
 
@@ -264,7 +262,6 @@ class FeatureFusion:
             found |= {stream.name: np.where(there, (v - mean) / deviation, 0).astype(np.float32),
                       f"{stream.name}_there": there.astype(np.float32)}
         return found
-
 
 
 @dataclasses.dataclass(frozen=True)
