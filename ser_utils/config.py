@@ -13,7 +13,9 @@ POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 
 # Defaults of settings that older runs know nothing of.
-_LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",)}
+_LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",),
+          "noise_around": False, "room_probability": 0.0, "room_frames": (10.0, 40.0), "band_probability": 0.0,
+          "band_width": 28}
 
 
 def _hash(config) -> str:
@@ -22,9 +24,11 @@ def _hash(config) -> str:
     ``variant`` says where a run lies and not how it is trained, so it doesn't count; the settings of ``_LATER``
     count if they depart from their defaults.
     """
-    values = {name: value for name, value in dataclasses.asdict(config).items()
-              if name != "variant" and (name not in _LATER or value != _LATER[name])}
-    text = json.dumps(values, sort_keys=True)
+    def counted(items: list[tuple]) -> dict:
+        return {name: value for name, value in items
+                if name != "variant" and (name not in _LATER or value != _LATER[name])}
+
+    text = json.dumps(dataclasses.asdict(config, dict_factory=counted), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -61,6 +65,11 @@ class AugmentConfig:
     frequency_width: int = 12  # bands
     time_masks: int = 1
     time_width: int = 16       # frames
+    noise_around: bool = False  # before and after the speech, too
+    room_probability: float = 0.0
+    room_frames: tuple[float, float] = (10.0, 40.0)  # reverberation time, until the tail has fallen by 60 dB
+    band_probability: float = 0.0
+    band_width: int = 28       # highest bands of which any number may be lost; 28 of 80 leave 0 to 2.8 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +137,8 @@ def from_dict(values: dict) -> RunConfig:
     """The configuration that ``dataclasses.asdict`` took apart (``run.json`` holds it so)."""
     augment = values["augment"]
     if augment:
-        augment = AugmentConfig(**augment | {"noise_snr_db": tuple(augment["noise_snr_db"])})
+        augment = AugmentConfig(**{name: tuple(value) if isinstance(value, list) else value
+                                   for name, value in augment.items()})
     channels = tuple(values.get("channels", _LATER["channels"]))
     return RunConfig(**values | {"features": FeatureConfig(**values["features"]), "augment": augment,
                                  "channels": channels})
@@ -177,6 +187,14 @@ PROFILES: dict[str, Profile] = {
         "actors": {"augment": AugmentConfig(warp=0.08)},
     }),
 }
+
+
+# As ``full`` under ``actors``, for recordings from outside the studio: another level, more noise, rooms, narrow bands.
+PROFILES["robust"] = dataclasses.replace(
+    PROFILES["full"], protocols=("actors",), common=PROFILES["full"].common | {"versions": 1},
+    by_protocol={"actors": {"augment": AugmentConfig(
+        warp=0.08, shift=24, gain_db=20.0, noise_probability=0.5, noise_snr_db=(0.0, 40.0), noise_around=True,
+        room_probability=0.4, band_probability=0.3)}})
 
 
 def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def test_level_changes_within_its_bound(logmel):
 def test_noise_has_the_wanted_signal_to_noise_ratio(logmel):
     layer = Augment(AugmentConfig(noise_probability=1, noise_snr_db=(0.0, 0.0)))
     speech = real(logmel)[:, :, None]
-    noisy = values(layer.add_noise(logmel, speech))
+    noisy = values(layer.add_noise(logmel, speech)[0])
     def power(x):
         return np.where(speech, 10 ** (x / 10), 0).sum(axis=(1, 2))
 
@@ -95,9 +97,34 @@ def test_noise_has_the_wanted_signal_to_noise_ratio(logmel):
 def test_noise_touches_only_the_chosen_share(logmel):
     many = np.repeat(logmel, 40, axis=0)
     speech = real(many)[:, :, None]
-    noisy = values(Augment(AugmentConfig(noise_probability=0.25)).add_noise(many, speech))
+    noisy = values(Augment(AugmentConfig(noise_probability=0.25)).add_noise(many, speech)[0])
     changed = speech & (np.abs(noisy - many) > 0.01)
     assert np.mean(changed.any(axis=(1, 2))) == pytest.approx(0.25, abs=0.08)
+
+
+@pytest.mark.parametrize("snr, heard", [(10.0, 8), (30.0, 0)])
+def test_loud_noise_is_heard_around_the_speech_where_asked_for(logmel, snr, heard):
+    layer = Augment(dataclasses.replace(OFF, noise_probability=1, noise_snr_db=(snr, snr), noise_around=True))
+    assert (real(values(layer(logmel, training=True))).all(axis=1)).sum() == heard
+
+
+def test_a_room_lets_a_click_decay_by_60_db_in_its_reverberation_time():
+    power = np.zeros((6, 48, 20), np.float32)
+    power[:, 4] = 1.0
+    layer = Augment(dataclasses.replace(OFF, room_probability=1, room_frames=(20.0, 20.0)))
+    heard = values(layer.add_room(power))
+    assert (heard[:, :4] == 0).all() and (heard[:, 4] == 1).all()
+    np.testing.assert_allclose(10 * np.log10(heard[:, 5] / heard[:, 25]), 60, atol=0.1)
+    tail = 10 * np.log10(heard[:, 5:].sum(axis=1))
+    assert tail.min() > -15.1 and tail.max() < 0.1 and np.ptp(tail) > 1
+
+
+def test_a_narrow_band_loses_its_edges_and_nothing_else(logmel):
+    layer = Augment(dataclasses.replace(OFF, band_probability=1, band_width=10))
+    loss = logmel - values(layer.narrow(logmel))
+    assert (loss[:, :, 2:10] == 0).all() and loss.min() >= 0 and loss.max() < 60.1
+    speech = loss[real(logmel)]
+    assert (speech[:, -1] > 0).mean() > 0.7 and speech[:, -10:].max() > 30
 
 
 def test_variants_are_the_middles_of_the_parts_of_the_training_range(logmel):

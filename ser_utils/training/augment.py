@@ -52,8 +52,8 @@ class Augment(_Random):
     """Vary how a clip is spoken and recorded: log-mel in dB (batch, frames, bands) in and out.
 
     Each clip of a batch gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp
-    (vocal-tract length perturbation, Jaitly and Hinton 2013), level, smooth filter and background noise. Frames
-    of padding (all bands at -100 dB) stay padding.
+    (vocal-tract length perturbation, Jaitly and Hinton 2013), level, smooth filter and background noise; where the
+    configuration asks for it, a room and a narrow band, too. Frames of padding (all bands at -100 dB) stay padding.
     """
 
     def call(self, logmel, training: bool = False):
@@ -62,8 +62,8 @@ class Augment(_Random):
         batch = ops.shape(logmel)[0]
         logmel = self.move_in_time(logmel, self.uniform((batch, 1)), self.uniform((batch, 1)))
         speech = ops.any(logmel > PAD_DB, axis=2, keepdims=True)
-        varied = self.add_noise(self.filter(self.warp(logmel, self.uniform((batch, 1)))), speech)
-        return ops.where(speech, varied, PAD_DB)
+        varied, noisy = self.add_noise(self.filter(self.warp(logmel, self.uniform((batch, 1)))), speech)
+        return ops.where(ops.logical_or(speech, noisy), self.narrow(varied), PAD_DB)
 
     def variants(self, logmel, count: int):
         """Test-time augmentation: the clips at ``count`` speeds, starts and warps each, count³ log-mels in turn.
@@ -110,18 +110,53 @@ class Augment(_Random):
     def add_noise(self, logmel, speech):
         """Add coloured noise, wavering by 2 dB, to some of the clips at a random signal-to-noise ratio.
 
-        Powers add. The noise is a product of its colour and its course, so that only one exponential and one
-        logarithm are taken of the whole spectrogram.
+        Returns the clips and where the noise is heard beyond the speech, (batch, 1, 1): with ``noise_around``, in
+        those so noisy (below 20 dB) that no silence would be cut from their ends. Powers add. The noise is a product
+        of its colour and its course, so that only one exponential and one logarithm are taken of the whole
+        spectrogram.
         """
         batch, frames, bands = ops.shape(logmel)[0], logmel.shape[1], logmel.shape[2]
-        power = ops.where(speech, ops.exp(logmel * _NEPER), 0.0)
+        power = self.add_room(ops.where(speech, ops.exp(logmel * _NEPER), 0.0))
         spoken = ops.sum(ops.cast(speech, "float32"), axis=(1, 2), keepdims=True) * bands
         mean = ops.sum(power, axis=(1, 2), keepdims=True) / ops.maximum(spoken, 1.0)
         snr = self.uniform((batch, 1, 1), *self.config.noise_snr_db)
         colour = ops.exp((10.0 * self.curve(batch, bands) - snr) * _NEPER)
         course = ops.exp(2.0 * _NEPER * keras.random.normal((batch, frames, 1), dtype="float32", seed=self.generator))
         chosen = ops.cast(self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.noise_probability, "float32")
-        return ops.log(ops.maximum(power + chosen * mean * colour * course, POWER_FLOOR)) / _NEPER
+        noisy = ops.logical_and(self.config.noise_around * chosen > 0, snr < 20.0)
+        return ops.log(ops.maximum(power + chosen * mean * colour * course, POWER_FLOOR)) / _NEPER, noisy
+
+    def add_room(self, power):
+        """Let some of the clips, powers (batch, frames, bands), sound in a room: a tail follows every frame.
+
+        Its power decays exponentially, by 60 dB in the reverberation time (Polack's model of a room's late response,
+        as in Lebart et al. 2001), and is as strong in all as 0 to -15 dB of the direct sound.
+        """
+        if not self.config.room_probability:
+            return power
+        batch, frames = ops.shape(power)[0], power.shape[1]
+        decay = 6 * math.log(10) / self.uniform((batch, 1, 1), *self.config.room_frames)
+        behind = ops.arange(frames, dtype="float32")[:, None] - ops.arange(frames, dtype="float32")
+        tail = ops.where(behind > 0, ops.exp(-decay * ops.maximum(behind, 0.0)), 0.0)
+        share = ops.exp(-self.uniform((batch, 1, 1), 0.0, 15.0) * _NEPER) * (ops.exp(decay) - 1.0)
+        chosen = ops.cast(self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.room_probability, "float32")
+        return power + chosen * share * ops.matmul(tail, power)
+
+    def narrow(self, logmel):
+        """Let some of the clips pass a narrow band, as of a telephone or a codec: bands beyond it fall by 10 dB each.
+
+        The upper edge lies anywhere in the highest ``band_width`` bands, the lower in a fifth as many lowest ones; no
+        band falls by more than 60 dB.
+        """
+        if not self.config.band_probability:
+            return logmel
+        batch, bands = ops.shape(logmel)[0], logmel.shape[2]
+        upper = bands - self.uniform((batch, 1, 1), 0.0, 1.0) * self.config.band_width
+        lower = self.uniform((batch, 1, 1), 0.0, 1.0) * self.config.band_width / 5
+        band = ops.arange(bands, dtype="float32")
+        beyond = ops.clip(10.0 * ops.maximum(band - upper, lower - band), 0.0, 60.0)
+        chosen = ops.cast(self.uniform((batch, 1, 1), 0.0, 1.0) < self.config.band_probability, "float32")
+        return ops.maximum(logmel - chosen * beyond, PAD_DB)
 
 
 @keras.saving.register_keras_serializable("ser_utils")
