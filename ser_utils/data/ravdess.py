@@ -1,10 +1,6 @@
 """RAVDESS as it is on disk: the index, the checksums, and the commands that get and check it.
 
-From a terminal::
-
-    python -m ser_utils.data.ravdess download [FOLDER]
-    python -m ser_utils.data.ravdess validate [FOLDER]
-    python -m ser_utils.data.ravdess index [FOLDER]
+From a terminal: ``python -m ser_utils.data.ravdess download [FOLDER]`` or ``validate [FOLDER]``.
 """
 
 import argparse
@@ -114,8 +110,8 @@ def _walk(folder: Path, depth: int, unreadable: list[Path]) -> Iterator[tuple[in
 def index(root: str | os.PathLike | Files) -> pd.DataFrame:
     """The audio-only speech clips in ``root`` (see :func:`files`), one row a clip, sorted by clip.
 
-    The columns of :func:`index_of` and path (str). Whether all 1,440 are there is not checked here: see
-    :func:`missing_clips`. Raises as :func:`files`, also where there is no speech clip.
+    The columns of :func:`index_of` and path (str). Whether all 1,440 are there is not checked here. Raises as
+    :func:`files`, also where there is no speech clip.
     """
     found = root if isinstance(root, Files) else files(root)
     if not found.clips:
@@ -131,12 +127,6 @@ def is_complete(root: str | os.PathLike) -> bool:
         return len(files(root).clips) == len(speech_names())
     except (FileNotFoundError, PermissionError):
         return False
-
-
-def missing_clips(table: pd.DataFrame) -> list[str]:
-    """Which of the 1,440 speech clips an index lacks, sorted."""
-    present = set(table["clip"])
-    return [clip for clip in speech_names() if clip not in present]
 
 
 def describe(path: str | os.PathLike) -> dict:
@@ -159,22 +149,8 @@ def describe(path: str | os.PathLike) -> dict:
             "sha256": hashlib.sha256((steps.astype("<i2") if whole else wave).tobytes()).hexdigest()}
 
 
-def _each(function, items: list, title: str) -> list:
-    with ThreadPoolExecutor() as pool:
-        return list(tqdm(pool.map(function, items), total=len(items), desc=title, unit="clip"))
-
-
-def build_index(root: str | os.PathLike) -> pd.DataFrame:
-    """Make the table of checksums from the audio in ``root``: clip, samples, rate, channels, sha256.
-
-    This made the versioned table ``ser_utils/data/ravdess_index.csv``. Errors as in `index` and `describe`.
-    """
-    table = index(root)
-    return pd.concat([table[["clip"]], pd.DataFrame(_each(describe, table["path"], "checksums"))], axis=1)
-
-
 def reference() -> pd.DataFrame:
-    """The versioned table of checksums: clip, samples, rate, channels, sha256."""
+    """The versioned table of checksums: clip, and what :func:`describe` says of the published WAV files."""
     return pd.read_csv(INDEX_FILE)
 
 
@@ -224,7 +200,9 @@ def validate(root: str | os.PathLike) -> Validation:
     """
     found, expected = files(root), reference().set_index("clip").to_dict("index")
     present = [clip for clip in found.clips if clip in expected]
-    faults = _each(lambda clip: _fault(found.clips[clip], expected[clip]), present, "validate")
+    with ThreadPoolExecutor() as pool:
+        work = pool.map(lambda clip: _fault(found.clips[clip], expected[clip]), present)
+        faults = list(tqdm(work, total=len(present), desc="validate", unit="clip"))
     return Validation([clip for clip in expected if clip not in found.clips],
                       [(clip, reason) for clip, reason in zip(present, faults, strict=True) if reason],
                       [str(path) for path in found.others], [str(path) for path in found.unreadable])
@@ -248,8 +226,8 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
     intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. For
     ``attempts`` and ``timeout`` see `fetch`. Returns ``dest``.
 
-    Raises DownloadError when the archive cannot be fetched, has the wrong md5, is corrupt or would write outside
-    ``dest``, and OSError when the disk is full.
+    Raises DownloadError when the archive cannot be fetched, has the wrong md5 or is corrupt, and OSError when the disk
+    is full.
     """
     dest = Path(dest).absolute()
     with alone(dest):
@@ -276,28 +254,17 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
     return dest
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("download", "fetch the speech archive (208 MB) from Zenodo if need be, and validate it"),
-                       ("validate", "check every clip against the versioned checksums"),
-                       ("index", "make the table of checksums from the audio")):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("folder", nargs="?", type=Path, help="the corpus; default: RAVDESS_DIR, else data/ravdess")
-        if name == "download":
-            command.add_argument("--url", default=ARCHIVE_URL, help="another place to fetch the archive from")
-            command.add_argument("--md5", default=ARCHIVE_MD5, help="the md5 it must have")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status (0: all well, 1: an error or a faulty corpus)."""
-    options = _options(arguments)
+    parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
+    parser.add_argument("command", choices=["download", "validate"], help="fetch the speech archive (208 MB) from "
+                        "Zenodo if need be, or not; check every clip against the versioned checksums")
+    parser.add_argument("folder", nargs="?", type=Path, help="the corpus; default: RAVDESS_DIR, else data/ravdess")
+    parser.add_argument("--url", default=ARCHIVE_URL, help="another place to fetch the archive from")
+    parser.add_argument("--md5", default=ARCHIVE_MD5, help="the md5 it must have")
+    options = parser.parse_args(arguments)
     root = options.folder or default_root()
     try:
-        if options.command == "index":
-            print(build_index(root).to_csv(index=False, lineterminator="\n"), end="")
-            return 0
         if options.command == "download" and is_complete(root):
             print(f"All 1,440 clips are in {root}: checking them instead of downloading.")
         elif options.command == "download":
