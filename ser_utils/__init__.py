@@ -16,7 +16,7 @@ _PLACES = {
     "train": "training.fit:run", "load_model": "training.frontend:load", "predict": "training.fit:predict",
     "Run": "training.runs:Run", "find_runs": "training.runs:find",
     "predictions": "training.runs:predictions", "metrics": "evaluation.metrics:metrics",
-    "table2": "evaluation.tables:table2",
+    "table2": "evaluation.tables:table2", "EmotionRecognizer": "predict:EmotionRecognizer",
 }
 __all__ = ["EMOTIONS", "FOLDS", "PROTOCOLS", *_PLACES]
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
@@ -24,7 +23,7 @@ from ser_utils import EMOTIONS, FOLDS
 from ser_utils.config import BaseConfig
 from ser_utils.data import names
 from ser_utils.data.folds import check_split
-from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics
+from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics, temperature
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import DATA, RESULTS, RUNS
 from ser_utils.training import runs
@@ -142,7 +141,7 @@ class LateFusion:
 
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "LateFusion":
         """Temperatures by the likelihood of each stream on these clips (Guo et al. 2017), then the regression."""
-        self.scales = [1 / _temperature(stream.values(clips), labels) for stream in self.streams]
+        self.scales = [1 / temperature(stream.values(clips), labels) for stream in self.streams]
         if self.stacking:
             evidence = self._evidence(clips)
             whole = ~np.isnan(evidence).any(axis=1)
@@ -165,16 +164,6 @@ class LateFusion:
         return np.hstack([log_softmax(scale * stream.values(clips), axis=1) - np.log(PRIOR)
                           + (np.nan if stream.name in without else 0)
                           for scale, stream in zip(self.scales, self.streams, strict=True)])
-
-
-def _temperature(logs: np.ndarray, labels: np.ndarray) -> float:
-    known = np.flatnonzero(~np.isnan(logs[:, 0]))
-
-    def loss(power):  # with a weak pull towards 1
-        scaled = log_softmax(np.exp(-power) * logs[known], axis=1)
-        return 0.01 * np.square(power).sum() - scaled[np.arange(len(known)), labels[known]].mean()
-
-    return float(np.exp(minimize(loss, [0.0]).x[0])) if len(known) else 1.0
 
 
 def network(streams: Sequence[Modality], members: int = 5, width: int = 64, dropout: float = 0.5):

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 
 from ser_utils import EMOTIONS
 from ser_utils.paper import MODEL_NAMES
@@ -120,6 +122,20 @@ def calibration_error(labels, probabilities, bins: int = 10) -> float:
     """Expected calibration error (Guo et al. 2017): gap of confidence and accuracy, weighted by clips; 0-1."""
     table = calibration(labels, probabilities, bins).dropna()
     return float(((table.confidence - table.accuracy).abs() * table.clips).sum() / table.clips.sum())
+
+
+def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature (Guo et al. 2017) that makes log-probabilities (n, classes) most likely for labels (n,).
+
+    With a weak pull towards 1, which is also what no rows give; rows of NaN are left out.
+    """
+    known = np.flatnonzero(~np.isnan(logs[:, 0]))
+
+    def loss(power):
+        scaled = log_softmax(np.exp(-power) * logs[known], axis=1)
+        return 0.01 * np.square(power).sum() - scaled[np.arange(len(known)), labels[known]].mean()
+
+    return float(np.exp(minimize(loss, [0.0]).x[0])) if len(known) else 1.0
 
 
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:

@@ -1,13 +1,15 @@
 """Decode a recording, mix it to mono, cut the silence around the speech, resample."""
 
+import contextlib
 import io
 import os
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -18,82 +20,159 @@ SILENCE_PEAK = 1e-4  # a clip whose peak stays below -80 dBFS holds no speech
 LOUDEST = 100.0      # a mean power above it (20 dB over full scale) is no recording
 SHORTEST_SECONDS = 0.1
 CANCELLED = 0.01     # a mix with less than this share of its loudest channel's power: opposite phases
+RATES = (8_000, 192_000)  # Hz, of recordings that are read
 UNKNOWN = 0x7FFF0000  # sizes from here on are what recorders and pipes write that do not know the length
+
+Source = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]  # a recording, see ``load``
 
 
 class AudioError(ValueError):
     """A recording that can't be used; the message names the file and says what to do."""
 
 
-def load(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Decode an audio file of any format libsndfile reads (WAV, FLAC, OGG, MP3 ...).
+def named(source: Source) -> str:
+    """What messages call a recording: its path, or "the recording" where there is none."""
+    name = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
+    return str(name) if isinstance(name, (str, os.PathLike)) else "The recording"
+
+
+def load(source: Source) -> tuple[np.ndarray, int]:
+    """Decode a recording of any format libsndfile reads (WAV, FLAC, OGG, Opus, MP3 ...): a path, the bytes of a file, a
+    file object, or samples with their rate, ``(array, rate)``: (samples,) or with channels on the shorter axis.
 
     Returns the waveform, float32 (samples,) in [-1, 1], and its sample rate in Hz. Channels are averaged; where they
     cancel each other (opposite phases) the loudest is taken. Raises FileNotFoundError where there is no such file, and
-    AudioError where it is unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s or holds NaN.
+    AudioError where it is unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s or holds NaN, or
+    its rate is not 8 to 192 kHz.
+    """
+    [(wave, rate)] = blocks(source)
+    check_waveform(wave, rate, named(source))
+    return wave, rate
+
+
+def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
+    """What :func:`load` decodes, in blocks of so many seconds, so that memory does not grow with the length.
+
+    Yields waveforms, float32 (samples,), and the rate, at least once; the last block is shorter. With None there is one
+    block. Raises as :func:`load` save for silence and shortness, what is cut short after the last block.
     """
     import soundfile
 
-    path = Path(path)
-    if not os.path.lexists(path):
-        raise FileNotFoundError(f"There is no audio file {path}.")
+    name, size = named(source), -1
+    if isinstance(source, tuple):
+        yield from _array_blocks(*source, name, seconds)
+        return
+    if isinstance(source, (str, os.PathLike)):
+        source = Path(source)
+        if not os.path.lexists(source):
+            raise FileNotFoundError(f"There is no audio file {source}.")
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        source = io.BytesIO(source)
     try:
-        source, cut_short = _wav_source(path)
-        with soundfile.SoundFile(source) as file:
-            rate, expected = file.samplerate, file.frames
-            wave = file.read(expected, dtype="float32", always_2d=True)
+        if not isinstance(source, Path) and not source.seekable():
+            source = io.BytesIO(source.read())
+        opened, size, cut_short = _wav_source(source)
+        with soundfile.SoundFile(opened) as file:
+            rate, expected, done = _checked_rate(file.samplerate, name), file.frames, 0
+            count = expected if seconds is None else round(seconds * rate)
+            while not done or done < expected or not file.seekable():
+                wave = file.read(count, dtype="float32", always_2d=True)
+                if done and not len(wave):
+                    break
+                done += len(wave)
+                yield _mono(wave), rate
+                if seconds is None or not len(wave):
+                    break
             sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)  # of AIFF, AU, W64
-            cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and len(wave) < expected
+            cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and done < expected
+    except AudioError:
+        raise
     except OSError as error:
-        raise AudioError(f"{path} can't be read ({error.strerror}).") from error
-    except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
-        said = str(getattr(error, "error_string", error)).strip() if path.stat().st_size else "it is empty, 0 bytes"
-        raise AudioError(f"{path} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
+        raise AudioError(f"{name} can't be read ({error.strerror}).") from error
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # soundfile's own are RuntimeErrors
+        said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
+        raise AudioError(f"{name} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
     if cut_short:
-        raise AudioError(f"{path} is cut short: its header promises more sound than it holds. Get it again.")
+        raise AudioError(f"{name} is cut short: its header promises more sound than it holds. Get it again.")
+
+
+def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    wave, rate = np.asarray(samples), _checked_rate(rate, name)
+    if wave.ndim not in (1, 2) or wave.dtype.kind not in "iuf":
+        raise AudioError(f"{name} is an array of shape {wave.shape} and type {wave.dtype}: give numbers (samples,) or "
+                         "(samples, channels).")
+    wave = wave[:, None] if wave.ndim == 1 else wave.T if wave.shape[0] < wave.shape[1] else wave
+    count = len(wave) if seconds is None else round(seconds * rate)
+    for start in range(0, max(len(wave), 1), max(count, 1)):
+        block = wave[start: start + count].astype(np.float32)
+        if wave.dtype.kind in "iu":  # whole numbers: full scale is that of their type
+            full = 2.0 ** (8 * wave.dtype.itemsize - 1)
+            block = (block - (full if wave.dtype.kind == "u" else 0)) / np.float32(full)
+        yield _mono(block), rate
+
+
+def _checked_rate(rate, name: str) -> int:
+    if not np.isscalar(rate) or isinstance(rate, str) or not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {RATES[0]:,} to {RATES[1]:,} Hz. Give the "
+                         "rate at which it was recorded.")
+    return round(rate)
+
+
+def _mono(wave: np.ndarray) -> np.ndarray:
+    """The mean of channels (samples, channels), or the loudest channel where they cancel each other."""
     mono, powers = wave.mean(axis=1), np.einsum("ij,ij->j", wave, wave)
     if np.dot(mono, mono) < CANCELLED * powers.max():
-        mono = np.ascontiguousarray(wave[:, powers.argmax()])
-    check_waveform(mono, rate, str(path))
-    return mono, rate
+        return np.ascontiguousarray(wave[:, powers.argmax()])
+    return mono
 
 
-def _wav_source(path: Path) -> tuple[Path | io.BytesIO, bool]:
-    """What soundfile is to open, and whether a WAV's header promises more bytes of sound than the file holds.
+def _wav_source(source: Path | BinaryIO) -> tuple[Path | BinaryIO, int, bool]:
+    """What soundfile is to open, its bytes, and whether a WAV's header promises more bytes of sound than it holds.
 
     A stream has a size of 0 or a huge one; libsndfile reads the latter to the end of the file, but not the former.
     """
-    with open(path, "rb") as raw:
-        form, long = raw.read(12), 0
+    with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
+        total, long = raw.seek(0, io.SEEK_END), 0
+        raw.seek(0)
+        form = raw.read(12)
         order = ">" if form.startswith(b"RIFX") else "<"
-        while form[8:] == b"WAVE" and len(head := raw.read(8)) == 8:
-            name, size = struct.unpack(f"{order}4sI", head)
-            start = raw.tell()
-            if name == b"data":
-                present = path.stat().st_size - start
-                if size == 0 < present:
-                    raw.seek(0)
-                    content = raw.read()
-                    return io.BytesIO(content[: start - 4] + b"\xff" * 4 + content[start:]), False
-                return path, (long > present if size == 0xFFFFFFFF else present < size < UNKNOWN)
-            if name == b"ds64":
-                long = int.from_bytes(raw.read(16)[8:], "little")
-            raw.seek(start + size + size % 2)
-    return path, False
+        try:
+            while form[8:] == b"WAVE" and len(head := raw.read(8)) == 8:
+                name, size = struct.unpack(f"{order}4sI", head)
+                start = raw.tell()
+                if name == b"data":
+                    present = total - start
+                    if size == 0 < present:
+                        raw.seek(0)
+                        content = raw.read()
+                        return io.BytesIO(content[: start - 4] + b"\xff" * 4 + content[start:]), total, False
+                    return source, total, (long > present if size == 0xFFFFFFFF else present < size < UNKNOWN)
+                if name == b"ds64":
+                    long = int.from_bytes(raw.read(16)[8:], "little")
+                raw.seek(start + size + size % 2)
+        finally:
+            raw.seek(0)
+    return source, total, False
 
 
 def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
     """Raise :class:`AudioError` where a mono waveform (samples,) at ``rate`` Hz holds no usable speech."""
     if len(wave) < SHORTEST_SECONDS * rate:
         raise AudioError(f"{name} lasts {len(wave) / rate:.3f} s; at least {SHORTEST_SECONDS} s are needed.")
+    energy = check_samples(wave, name)
+    if energy < len(wave) * SILENCE_PEAK**2 and (peak := np.abs(wave).max()) < SILENCE_PEAK:
+        raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). Check the microphone or the file.")
+
+
+def check_samples(wave: np.ndarray, name: str) -> float:
+    """The energy of samples (samples,); raises :class:`AudioError` for NaN, infinity and what no recorder writes."""
     energy = np.dot(wave, wave)  # NaN and infinity pass through the sum
     if not np.isfinite(energy):
         raise AudioError(f"{name} holds NaN or infinite samples. Export it again as 16-bit PCM.")
     if energy > len(wave) * LOUDEST:
         raise AudioError(f"{name} is far louder than full scale: whole numbers in a floating-point file? "
                          "Export it again as 16-bit PCM.")
-    if energy < len(wave) * SILENCE_PEAK**2 and (peak := np.abs(wave).max()) < SILENCE_PEAK:
-        raise AudioError(f"{name} is silent (its peak is {peak:.1e} of full scale). Check the microphone or the file.")
+    return energy
 
 
 def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]:
@@ -118,17 +197,62 @@ def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
     return wave if rate == target else soxr.resample(wave, rate, target, "HQ")
 
 
-def load_speech(path: str | os.PathLike, sample_rate: int, top_db: float) -> np.ndarray:
-    """The speech of one recording: decoded, mono, trimmed, resampled to ``sample_rate`` Hz, (samples,).
+def speech(wave: np.ndarray, rate: int, name: str, sample_rate: int, top_db: float) -> np.ndarray:
+    """The speech of a mono waveform: trimmed (:func:`speech_bounds`) and resampled to ``sample_rate`` Hz, (samples,).
 
-    Raises as :func:`load`, and AudioError where all but a click of 20 ms is silence.
+    Raises AudioError where all but a click of 20 ms is silence.
     """
-    wave, rate = load(path)
-    speech = wave[slice(*speech_bounds(wave, rate, top_db))]
-    if len(speech) < 2 * (rate // 50):
-        raise AudioError(f"{path} holds a click of {1000 * len(speech) / rate:.0f} ms and otherwise silence. "
+    found = wave[slice(*speech_bounds(wave, rate, top_db))]
+    if len(found) < 2 * (rate // 50):
+        raise AudioError(f"{name} holds a click of {1000 * len(found) / rate:.0f} ms and otherwise silence. "
                          "Cut the click out, or record again.")
-    return resample(speech, rate, sample_rate)
+    return resample(found, rate, sample_rate)
+
+
+def load_speech(source: Source, sample_rate: int, top_db: float) -> np.ndarray:
+    """The speech of one recording, decoded by :func:`load`, mono, trimmed, resampled: :func:`speech`."""
+    wave, rate = load(source)
+    return speech(wave, rate, named(source), sample_rate, top_db)
+
+
+def powers(source: Source, seconds: float = 30.0) -> tuple[np.ndarray, int]:
+    """Mean power of every 20 ms of a recording, (blocks,), float32, and its sample rate, decoded piece by piece.
+
+    Each has ``rate // 50`` samples. Raises as :func:`blocks`, and AudioError for NaN and what is far too loud.
+    """
+    found, rest = [], np.zeros(0, np.float32)
+    for piece, rate in blocks(source, seconds):
+        check_samples(piece, named(source))
+        piece = np.concatenate([rest, piece])
+        whole = len(piece) // (rate // 50) * (rate // 50)
+        cut, rest = piece[:whole].reshape(-1, rate // 50), piece[whole:]
+        found.append(np.einsum("ij,ij->i", cut, cut) / (rate // 50))
+    return np.concatenate(found), rate
+
+
+def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: float = 30.0) -> list[tuple[int, int]]:
+    """Where somebody speaks in a long recording: first and last block of 20 ms (exclusive) of each stretch.
+
+    ``power`` is that of :func:`powers`. A block counts within ``top_db`` dB of the loudest within 10 s around, and
+    ``top_db`` + 10 dB of the loudest of all. Stretches up to ``pause`` seconds apart are one; those below 0.1 s are
+    left out, and what lasts more than ``longest`` seconds is cut at its quietest block. In a recording of one utterance
+    this is :func:`speech_bounds`.
+    """
+    import scipy.ndimage
+
+    around = scipy.ndimage.maximum_filter1d(power, 1001) if len(power) else power
+    floor = max(SILENCE_PEAK**2, power.max(initial=0) * 10 ** (-top_db / 10 - 1))
+    loud = np.flatnonzero((power > around * 10 ** (-top_db / 10)) & (power > floor))
+    found, most = [], round(longest * 50)
+    for stretch in np.split(loud, np.flatnonzero(np.diff(loud) > pause * 50) + 1):
+        first, last = (stretch[0], stretch[-1] + 1) if len(stretch) else (0, 0)
+        while last - first > most:
+            cut = first + 2 * most // 3 + int(power[first + 2 * most // 3: first + most].argmin())
+            found.append((int(first), cut))
+            first = cut
+        if last - first >= 5:
+            found.append((int(first), int(last)))
+    return found
 
 
 def each(function: Callable, paths: Iterable[str], title: str, progress: bool = True) -> list:

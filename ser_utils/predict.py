@@ -1,0 +1,256 @@
+"""A trained network on any recording: one answer a clip, a table of many, a timeline of a long one.
+
+The front end is that of training: speech within 30 dB of the loudest moment, 16 kHz, log-mel. The network hears
+windows of one length (2.56 s); shorter speech is padded, of longer speech windows are spread evenly and averaged.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+from threadpoolctl import ThreadpoolController
+from tqdm import tqdm
+
+from ser_utils import EMOTIONS, shipped
+from ser_utils.config import RunConfig, from_dict
+from ser_utils.evaluation.metrics import PROBABILITIES
+from ser_utils.features import audio, spectral
+from ser_utils.features.audio import AudioError, Source
+from ser_utils.training import fit
+
+LONG = 10.0     # seconds; a recording up to here is one utterance, a longer one is a timeline
+HOP = 0.25      # of a window: from one to the next
+BATCH = 120     # recordings or windows judged together
+CLIPPED = 0.01  # a share of samples at the limit that is worth a note; 30 times as many make a recording useless
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network hears in a recording.
+
+    ``label``: the most probable emotion; ``confidence``: its probability, 0-1. ``probabilities``: emotion -> 0-1, with
+    the temperature that made them honest on validation clips. ``seconds`` and ``speech``: length of the recording and
+    of the speech in it. ``notes``: sentences on what makes the answer doubtful. ``wave`` (samples,), the speech at the
+    network's rate, and ``windows`` (n, frames, bands), log-mels in dB that were judged: of recordings up to 10 s.
+    """
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    seconds: float
+    speech: float
+    notes: tuple[str, ...] = ()
+    wave: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    windows: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+
+
+class EmotionRecognizer:
+    """A trained network with its front end: ``EmotionRecognizer.load("ser-small").predict("recording.wav")``.
+
+    ``model`` is the Keras model, log-mel in dB (batch, frames, bands) in, eight probabilities out; ``config`` its
+    settings; ``about`` what its file says of it.
+    """
+
+    def __init__(self, model: keras.Model, config: RunConfig, temperature: float = 1.0, about: dict | None = None):
+        self.model, self.config, self.temperature, self.about = model, config, temperature, about or {}
+        self.hop_seconds = config.features.hop_length / config.features.sample_rate  # from frame to frame
+        self.threads = ThreadpoolController()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "EmotionRecognizer":
+        """Weights that ship, by name ("ser-small"; ``shipped.names()`` lists them), such a file, or a run's folder.
+
+        Raises WeightsError, whose sentence says what is wrong with them.
+        """
+        path = Path(name_or_path)
+        if path.is_dir():
+            model, about = shipped.from_run(path)
+        else:
+            named = shipped.FOLDER / f"{name_or_path}.npz"
+            model, about = shipped.read(path if path.exists() or path.suffix == ".npz" else named)
+        return cls(model, from_dict(about["config"]), about["temperature"], about)
+
+    # ------------------------------------------------------------------------------------------- one recording
+
+    def predict(self, recording: Source, versions: int = 1) -> Prediction:
+        """The emotion of a recording: a path, the bytes of a file, a file object, or ``(samples, rate)``.
+
+        Up to 10 s it is one utterance, as the clips of RAVDESS are; a longer one is answered by the mean of its
+        :meth:`timeline`. ``versions`` 3 averages 27 variants of each window (test-time augmentation), as the published
+        predictions do. Raises AudioError or FileNotFoundError, one sentence each.
+        """
+        heard = self._hear(recording)
+        if heard is None:
+            return self._predict_long(recording)
+        return self._answer(heard, self.judge(heard["windows"], versions).mean(axis=0))
+
+    def judge(self, windows: np.ndarray, versions: int = 1) -> np.ndarray:
+        """The network's own probabilities (n, 8) of log-mels in dB (n, frames, bands), without temperature."""
+        return fit.predict(self.model, windows, versions)
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (..., 8) with the temperature."""
+        return softmax(np.log(np.maximum(probabilities, 1e-7)) / self.temperature, axis=-1)
+
+    def _hear(self, recording: Source) -> dict | None:
+        """A short recording's speech and windows, and its lengths; None for a long one."""
+        features, name = self.config.features, audio.named(recording)
+        stream = audio.blocks(recording, LONG)
+        wave, rate = next(stream)
+        if next(stream, None) is not None:
+            return None
+        audio.check_waveform(wave, rate, name)
+        speech = audio.speech(wave, rate, name, features.sample_rate, features.top_db)
+        with self.threads.limit(limits=1):  # matrices this small wait for each other longer than they compute
+            windows = self._windows(speech)[1]
+        return {"wave": speech, "windows": windows, "seconds": len(wave) / rate,
+                "speech": len(speech) / features.sample_rate, "notes": _notes(wave, rate, name)}
+
+    def _windows(self, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Starts (n,) in frames of the windows over an utterance, the windows (n, frames, bands), and its frames."""
+        logmel, frames = spectral.log_mel(speech, self.config.features), self.config.frames
+        excess = max(len(logmel) - frames, 0)
+        starts = np.linspace(0, excess, int(np.ceil(excess / (HOP * frames))) + 1).round().astype(int)
+        parts = logmel[None] if not excess else np.stack([logmel[start: start + frames] for start in starts])
+        return starts, spectral.fit_length(parts, [parts.shape[1]] * len(parts), frames), len(logmel)
+
+    def _answer(self, heard: dict, probabilities: np.ndarray) -> Prediction:
+        honest = self.calibrated(probabilities)
+        return Prediction(EMOTIONS[honest.argmax()], float(honest.max()),
+                          {name: float(value) for name, value in zip(EMOTIONS, honest, strict=True)}, **heard)
+
+    def _predict_long(self, recording: Source) -> Prediction:
+        table = self.timeline(recording)
+        lengths = (table.end - table.start).to_numpy()
+        mean = lengths @ table[PROBABILITIES].to_numpy() / lengths.sum()
+        return Prediction(EMOTIONS[mean.argmax()], float(mean.max()), dict(zip(EMOTIONS, mean.tolist(), strict=True)),
+                          table.attrs["seconds"], float(lengths.sum()), ("It is long: the mean of its timeline.",))
+
+    # ------------------------------------------------------------------------------------------ many recordings
+
+    def predict_many(self, recordings: Iterable[Source], versions: int = 1, progress: bool = True) -> pd.DataFrame:
+        """A row a recording, in order: file, label, confidence, seconds, speech, the eight probabilities, notes, error.
+
+        They are decoded in as many threads as there are cores and judged in batches. A recording that can't be used
+        leaves its row empty but for the sentence in ``error``.
+        """
+        import librosa.feature  # noqa: F401  before the threads start
+
+        recordings, rows = list(recordings), []
+        with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
+            for start in range(0, len(recordings), BATCH):
+                batch = recordings[start: start + BATCH]
+                heard = audio.each(self._hear_or_error, batch, "", progress=False)
+                short = [found for found in heard if isinstance(found, dict)]
+                counts = np.cumsum([len(found["windows"]) for found in short])[:-1]
+                judged = iter(np.split(self.judge(np.concatenate([found["windows"] for found in short]), versions),
+                                       counts) if short else ())
+                for recording, found in zip(batch, heard, strict=True):
+                    try:
+                        if isinstance(found, dict):
+                            found = self._answer(found, next(judged).mean(axis=0))
+                        elif found is None:
+                            found = self._predict_long(recording)
+                    except (AudioError, OSError) as error:
+                        found = str(error)
+                    rows.append(_row(audio.named(recording), found))
+                    bar.update()
+        return pd.DataFrame(rows, columns=["file", "label", "confidence", "seconds", "speech", *PROBABILITIES, "notes",
+                                           "error"])
+
+    def _hear_or_error(self, recording: Source) -> dict | None | str:
+        try:
+            return self._hear(recording)
+        except (AudioError, OSError) as error:
+            return str(error)
+
+    # ------------------------------------------------------------------------------------------ long recordings
+
+    def timeline(self, recording: Source) -> pd.DataFrame:
+        """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
+
+        Stretches of speech (``audio.utterances``) are taken apart into steps of a quarter window; each step has the
+        mean of all windows that reach over its middle. One row a step: start, end (seconds), label, confidence,
+        p_neutral ... p_surprised. ``attrs["seconds"]`` is the recording's length. Raises as :meth:`predict`.
+        """
+        name = audio.named(recording)
+        power, rate = audio.powers(recording)
+        stretches = audio.utterances(power, self.config.features.top_db)
+        if not stretches:
+            raise AudioError(f"{name} holds no speech: nothing in it is louder than {audio.SILENCE_PEAK:.0e} of full "
+                             "scale for 0.1 s. Check the microphone or the file.")
+        block, tables = rate // 50, []
+        for places, windows in _batches(self._pieces(recording, stretches, block)):
+            judged = self.judge(windows)
+            tables += [self._steps(offset * block / rate, starts, judged[first: first + len(starts)], frames)
+                       for offset, starts, first, frames in places]
+        table = pd.concat(tables, ignore_index=True)
+        honest = self.calibrated(table[PROBABILITIES].to_numpy())
+        table[PROBABILITIES] = honest
+        table.insert(2, "label", np.array(EMOTIONS)[honest.argmax(axis=1)])
+        table.insert(3, "confidence", honest.max(axis=1))
+        table.attrs["seconds"] = len(power) * block / rate
+        return table
+
+    def _pieces(self, recording: Source, stretches: list, block: int) -> Iterator[tuple]:
+        """(first block, starts, windows, frames) of every stretch, from a second decoding."""
+        features, waiting, kept, at = self.config.features, list(stretches), np.zeros(0, np.float32), 0
+        for wave, rate in audio.blocks(recording, 30.0):
+            kept = np.concatenate([kept, wave])
+            while waiting and waiting[0][1] * block <= at + len(kept):
+                first, last = waiting.pop(0)
+                speech = audio.resample(kept[first * block - at: last * block - at], rate, features.sample_rate)
+                yield first, *self._windows(speech)
+            used = min(waiting[0][0] * block - at, len(kept)) if waiting else len(kept)
+            kept, at = kept[max(used, 0):], at + max(used, 0)
+
+    def _steps(self, offset: float, starts: np.ndarray, judged: np.ndarray, frames: int) -> pd.DataFrame:
+        """The rows of one stretch that begins at ``offset`` seconds and has so many frames."""
+        window = self.config.frames
+        count = int(np.ceil(frames / (HOP * window))) if len(starts) > 1 else 1
+        edges = np.linspace(0, frames, count + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        reach = ((starts <= middles[:, None]) & (middles[:, None] < starts + window)).astype(float)
+        table = pd.DataFrame(reach @ judged / reach.sum(axis=1, keepdims=True), columns=PROBABILITIES)
+        table.insert(0, "start", (offset + edges[:-1] * self.hop_seconds).round(3))
+        table.insert(1, "end", (offset + edges[1:] * self.hop_seconds).round(3))
+        return table
+
+
+def _batches(pieces: Iterator[tuple]) -> Iterator[tuple[list, np.ndarray]]:
+    """Pieces gathered until they have ``BATCH`` windows: their places with the first window's number, the windows."""
+    places, gathered, count = [], [], 0
+    for offset, starts, windows, frames in pieces:
+        places.append((offset, starts, count, frames))
+        gathered.append(windows)
+        count += len(windows)
+        if count >= BATCH:
+            yield places, np.concatenate(gathered)
+            places, gathered, count = [], [], 0
+    if count:
+        yield places, np.concatenate(gathered)
+
+
+def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
+    """What makes an answer doubtful; raises AudioError where clipping has left no sound to judge."""
+    loudest = np.abs(wave).max()
+    clipped = float((np.abs(wave) >= 0.999 * loudest).mean())
+    if clipped > 30 * CLIPPED:
+        raise AudioError(f"{name} is clipped: {100 * clipped:.0f} % of its samples stand at the limit. Record it again "
+                         "at a lower level.")
+    notes = [f"{100 * clipped:.0f} % of its samples are clipped."] if clipped > CLIPPED else []
+    if rate < 16_000:
+        notes.append(f"It was sampled at {rate:,} Hz: the network was trained on sounds up to 8 kHz.")
+    return tuple(notes)
+
+
+def _row(name: str, found: Prediction | str) -> dict:
+    if isinstance(found, str):
+        return {"file": name, "notes": "", "error": found}
+    values = dict(zip(PROBABILITIES, found.probabilities.values(), strict=True))
+    return {"file": name, "label": found.label, "confidence": found.confidence, "seconds": found.seconds,
+            "speech": found.speech, "notes": " ".join(found.notes), "error": ""} | values

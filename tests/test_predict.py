@@ -1,0 +1,143 @@
+"""ser_utils.predict: one recording, many, long ones; whatever kind of file or array they come as."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_utils import EMOTIONS, config, shipped
+from ser_utils.evaluation.metrics import PROBABILITIES
+from ser_utils.features import audio, spectral
+from ser_utils.predict import EmotionRecognizer
+from ser_utils.training import fit
+
+RATE = 16_000
+
+
+def babble(seconds=1.5, rate=RATE, lead=0.3, seed=0):
+    """Syllables of a made-up voice between two stretches of silence."""
+    time, rng = np.arange(round(seconds * rate)) / rate, np.random.default_rng(seed)
+    pitch = np.cumsum(140 + 40 * np.sin(2 * np.pi * 0.7 * time + rng.uniform(0, 6))) / rate
+    voice = sum(np.sin(2 * np.pi * k * pitch) / k for k in range(1, 12))
+    silence = np.zeros(round(lead * rate))
+    return np.concatenate([silence, 0.1 * voice * (1.1 + np.sin(2 * np.pi * 4 * time)), silence]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run whose network was never trained, but for what an answer needs."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    settings = config.run_configs("quick", "ravdess", ["lstm"], ["actors"], [0])[0]
+    settings = dataclasses.replace(settings, frames=64)
+    folder = tmp_path_factory.mktemp("run")
+    model = shipped.build(settings)
+    model.get_layer("normalise").assign(np.full(80, -45.0), np.full(80, 12.0))
+    model.save(folder / "model.keras")
+    (folder / "run.json").write_text(json.dumps({"config": dataclasses.asdict(settings)}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recognizer(run):
+    return EmotionRecognizer.load(run)
+
+
+def test_a_clip_is_judged_as_training_would_have_it(recognizer, tmp_path):
+    soundfile.write(tmp_path / "a.wav", babble(), RATE)
+    found = recognizer.predict(tmp_path / "a.wav")
+    features = recognizer.config.features
+    logmel = spectral.log_mel(audio.load_speech(tmp_path / "a.wav", RATE, features.top_db), features)
+    expected = fit.predict(recognizer.model, spectral.fit_length(logmel[None, :64], [64], 64))
+    first = recognizer.judge(found.windows[:1])
+    np.testing.assert_allclose(first, expected, atol=1e-5)
+    assert len(logmel) == 76 and len(found.windows) == 2  # one that begins with the speech, one that ends with it
+    np.testing.assert_array_equal(found.windows[1], logmel[12:])
+    assert found.seconds == pytest.approx(2.1, abs=0.01) and found.speech == pytest.approx(1.5, abs=0.05)
+    assert list(found.probabilities) == list(EMOTIONS) and sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.confidence == found.probabilities[found.label] == max(found.probabilities.values())
+
+
+def test_a_temperature_moves_the_confidence_and_not_the_answer(recognizer):
+    hot = EmotionRecognizer(recognizer.model, recognizer.config, 3.0)
+    one, other = recognizer.predict((babble(), RATE)), hot.predict((babble(), RATE))
+    assert one.label == other.label and other.confidence < one.confidence
+    logs = np.log(list(one.probabilities.values()))
+    np.testing.assert_allclose(list(other.probabilities.values()), np.exp(logs / 3) / np.exp(logs / 3).sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "file", "pipe", "int16", "channels first", "stereo"])
+def test_a_recording_may_come_in_any_of_these_ways(recognizer, tmp_path, kind):
+    wave, path = np.round(babble() * 32_767).astype(np.int16), tmp_path / "a.wav"
+    soundfile.write(path, wave, RATE)
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+    given = {"path": path, "text": str(path), "bytes": path.read_bytes(), "file": io.BytesIO(path.read_bytes()),
+             "pipe": Pipe(path.read_bytes()), "int16": (wave, RATE), "channels first": (np.stack([wave, wave]), RATE),
+             "stereo": (np.stack([wave, wave], axis=1), float(RATE))}[kind]
+    found, expected = recognizer.predict(given), recognizer.predict((wave / np.float32(32_768), RATE))
+    np.testing.assert_allclose(list(found.probabilities.values()), list(expected.probabilities.values()), atol=1e-4)
+
+
+@pytest.mark.parametrize("form, subtype, rate", [("WAV", "PCM_24", 192_000), ("FLAC", "PCM_16", 96_000),
+                                                 ("OGG", "VORBIS", 44_100), ("OGG", "OPUS", 48_000),
+                                                 ("MP3", "MPEG_LAYER_III", 22_050), ("WAV", "ULAW", 8_000)])
+def test_any_format_rate_and_number_of_channels(recognizer, form, subtype, rate):
+    file = io.BytesIO()
+    soundfile.write(file, np.stack([babble(rate=rate)] * 2, axis=1), rate, format=form, subtype=subtype)
+    found = recognizer.predict(file.getvalue())
+    assert found.seconds == pytest.approx(2.1, abs=0.1) and found.speech == pytest.approx(1.5, abs=0.1)
+    assert ("8,000 Hz" in " ".join(found.notes)) == (rate == 8_000)
+
+
+def test_one_bad_file_does_not_stop_the_others(recognizer, tmp_path, capsys):
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", babble(1 + number, seed=number), RATE)
+    (tmp_path / "bad.wav").write_text("no sound")
+    soundfile.write(tmp_path / "long.wav", np.concatenate([babble(4, seed=number) for number in range(3)]), RATE)
+    files = [tmp_path / name for name in ("0.wav", "bad.wav", "1.wav", "gone.wav", "long.wav", "2.wav")]
+    table = recognizer.predict_many(files)
+    assert list(table.file) == list(map(str, files)) and list(table.error != "") == [0, 1, 0, 1, 0, 0]
+    assert "can't be decoded" in table.error[1] and "There is no audio file" in table.error[3]
+    assert table.loc[1, PROBABILITIES].isna().all() and table.label.notna().sum() == 4
+    for row in (0, 2, 4, 5):
+        alone = recognizer.predict(files[row])
+        assert table.label[row] == alone.label and table.confidence[row] == pytest.approx(alone.confidence, abs=1e-4)
+    assert "6/6" in capsys.readouterr().err and recognizer.predict_many([], progress=False).empty
+
+
+def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):
+    silence = np.zeros(RATE, np.float32)
+    parts = [babble(1.0, lead=0), silence, silence, silence, babble(5.0, lead=0, seed=1), silence]
+    soundfile.write(tmp_path / "long.flac", np.concatenate(parts), RATE)
+    table = recognizer.timeline(tmp_path / "long.flac")
+    assert table.attrs["seconds"] == pytest.approx(10)
+    assert table.start.iloc[0] == pytest.approx(0, abs=0.05) and table.end.iloc[0] == pytest.approx(1, abs=0.05)
+    rest = table[1:]
+    assert rest.start.iloc[0] == pytest.approx(4, abs=0.05) and rest.end.iloc[-1] == pytest.approx(9, abs=0.05)
+    assert len(rest) == 16 and np.allclose(rest.end[:-1], rest.start[1:])  # 251 frames in steps of 16
+    alone = recognizer.predict((parts[0], RATE))
+    assert table.label[0] == alone.label and table.confidence[0] == pytest.approx(alone.confidence, abs=0.01)
+    np.testing.assert_allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+    whole = recognizer.predict((np.concatenate(parts + parts), RATE))
+    twice = recognizer.timeline((np.concatenate(parts + parts), RATE))
+    lengths = twice.end - twice.start
+    assert whole.confidence == pytest.approx((lengths @ twice[f"p_{whole.label}"]) / lengths.sum())
+
+
+def test_what_is_not_a_run_is_said(tmp_path, run):
+    with pytest.raises(shipped.WeightsError, match="no run.json"):
+        EmotionRecognizer.load(tmp_path)
+    (tmp_path / "run.json").write_bytes((run / "run.json").read_bytes())
+    with pytest.raises(shipped.WeightsError, match="no model.keras"):
+        EmotionRecognizer.load(tmp_path)
+    (tmp_path / "model.keras").write_bytes((run / "model.keras").read_bytes()[:999])
+    with pytest.raises(shipped.WeightsError, match="can't be loaded"):
+        EmotionRecognizer.load(tmp_path)
