@@ -28,7 +28,7 @@ WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROT
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 fusion bench clean
+.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 fusion bench ship verify clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -109,6 +109,12 @@ fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FA
 
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+
+ship: $(STAMP)  ## weights of fold 0 of actors into the package, of networks whose runs are published
+	$(BIN)/python -m ser_utils.shipped fold0
+
+verify: $(STAMP)  ## hold the shipped networks against the published predictions, from audio (RAVDESS, 2 minutes)
+	$(BIN)/python -m ser_utils.shipped verify
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies
 	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/cache data/synthetic* \

@@ -76,21 +76,21 @@ class EmotionRecognizer:
 
     # ------------------------------------------------------------------------------------------- one recording
 
-    def predict(self, recording: Source, versions: int = 1) -> Prediction:
+    def predict(self, recording: Source, versions: int | None = None) -> Prediction:
         """The emotion of a recording: a path, the bytes of a file, a file object, or ``(samples, rate)``.
 
         Up to 10 s it is one utterance, as the clips of RAVDESS are; a longer one is answered by the mean of its
-        :meth:`timeline`. ``versions`` 3 averages 27 variants of each window (test-time augmentation), as the published
-        predictions do. Raises AudioError or FileNotFoundError, one sentence each.
+        :meth:`timeline`. ``versions``: of test-time augmentation, left out as in the network's published predictions;
+        3 averages 27 variants of each window, 1 takes it as it is. Raises AudioError or FileNotFoundError.
         """
         heard = self._hear(recording)
         if heard is None:
             return self._predict_long(recording)
         return self._answer(heard, self.judge(heard["windows"], versions).mean(axis=0))
 
-    def judge(self, windows: np.ndarray, versions: int = 1) -> np.ndarray:
+    def judge(self, windows: np.ndarray, versions: int | None = None) -> np.ndarray:
         """The network's own probabilities (n, 8) of log-mels in dB (n, frames, bands), without temperature."""
-        return fit.predict(self.model, windows, versions)
+        return fit.predict(self.model, windows, versions or self.config.versions)
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities (..., 8) with the temperature."""
@@ -132,7 +132,8 @@ class EmotionRecognizer:
 
     # ------------------------------------------------------------------------------------------ many recordings
 
-    def predict_many(self, recordings: Iterable[Source], versions: int = 1, progress: bool = True) -> pd.DataFrame:
+    def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
+                     ) -> pd.DataFrame:
         """A row a recording, in order: file, label, confidence, seconds, speech, the eight probabilities, notes, error.
 
         They are decoded in as many threads as there are cores and judged in batches. A recording that can't be used
@@ -174,8 +175,8 @@ class EmotionRecognizer:
         """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
 
         Stretches of speech (``audio.utterances``) are taken apart into steps of a quarter window; each step has the
-        mean of all windows that reach over its middle. One row a step: start, end (seconds), label, confidence,
-        p_neutral ... p_surprised. ``attrs["seconds"]`` is the recording's length. Raises as :meth:`predict`.
+        mean of all windows that reach over its middle, as they are. One row a step: start, end (seconds), label,
+        confidence, p_neutral ... p_surprised. ``attrs["seconds"]`` is the recording's length. Raises as :meth:`predict`.
         """
         name = audio.named(recording)
         power, rate = audio.powers(recording)
@@ -185,7 +186,7 @@ class EmotionRecognizer:
                              "scale for 0.1 s. Check the microphone or the file.")
         block, tables = rate // 50, []
         for places, windows in _batches(self._pieces(recording, stretches, block)):
-            judged = self.judge(windows)
+            judged = self.judge(windows, versions=1)
             tables += [self._steps(offset * block / rate, starts, judged[first: first + len(starts)], frames)
                        for offset, starts, first, frames in places]
         table = pd.concat(tables, ignore_index=True)

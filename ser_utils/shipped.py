@@ -4,20 +4,29 @@ A file ``<name>.npz`` holds the network's arrays, those of two axes in float16, 
 configuration, from which the network is built again, the temperature, and the facts of the model card beside it.
 """
 
+import argparse
 import dataclasses
 import json
+import sys
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from ser_utils.config import RunConfig, from_dict
-from ser_utils.evaluation.metrics import PROBABILITIES, temperature
-from ser_utils.paths import atomic_write
-from ser_utils.training import frontend, runs
+from ser_utils.config import RunConfig, from_dict, run_configs
+from ser_utils.data import corpus, folds
+from ser_utils.evaluation import tables
+from ser_utils.evaluation.metrics import PROBABILITIES, calibration_error, model_name, temperature
+from ser_utils.features import spectral
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import RESULTS, RUNS, atomic_write
+from ser_utils.training import fit, frontend, grid, runs
 
 FOLDER = Path(__file__).parent / "weights"
 FORMAT = "ser_utils weights 1"
@@ -60,12 +69,12 @@ def from_run(directory: str | Path) -> tuple[keras.Model, dict]:
         config = from_dict(json.loads((directory / "run.json").read_text())["config"])
         model = build(config)
         model.load_weights(directory / runs.WEIGHTS)
+        found = directory / "predictions.csv"
+        scale = _fitted(pd.read_csv(found)) if found.exists() else 1.0
     except BROKEN as error:
         raise WeightsError(f"The run {directory} can't be loaded ({_first_line(error)}). Train it again.") from error
-    found = directory / "predictions.csv"
-    answers = pd.read_csv(found) if found.exists() else pd.DataFrame(columns=["subset", "label", *PROBABILITIES])
     return model, {"name": config.place, "config": dataclasses.asdict(config), "config_hash": config.hash,
-                   "temperature": _fitted(answers)}
+                   "temperature": scale}
 
 
 def _fitted(answers: pd.DataFrame) -> float:
@@ -117,3 +126,109 @@ def read(path: str | Path) -> tuple[keras.Model, dict]:
         raise WeightsError(f"{path} is no file of weights of this project, or it is damaged ({_first_line(wrong)}). "
                            "Get it again.") from wrong
     return model, about
+
+
+# ------------------------------------------------------------------------------------------ making and checking them
+
+
+def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: Path = FOLDER) -> Path:
+    """Write ``<name>.npz`` and its model card ``<name>.md`` from a run's folder with weights; the file's path.
+
+    ``judged``: the runs whose predictions tell its accuracy and, on validation clips, its temperature; usually the run
+    itself, but for a network trained on all actors those of the same settings that were each tested on other actors.
+    Raises WeightsError, ResultsError or ValueError where a run can't be used.
+    """
+    model, about = from_run(run)
+    settings = from_dict(about["config"])
+    answers = pd.concat([runs.read_predictions(path).assign(fold=runs.Run(Path(path)).info["fold"], seed=0)
+                         for path in judged or [run]], ignore_index=True)
+    scale, test = _fitted(answers), answers[answers.subset == "test"]
+    honest = softmax(np.log(np.maximum(test[PROBABILITIES].to_numpy(), 1e-5)) / scale, axis=1)
+    scores = {key: round(value, 1) for key, value in tables.figures(test, settings.protocol).items()}
+    about |= {"name": name, "temperature": scale, "parameters": model.get_layer(settings.model).count_params(),
+              "protocol": settings.protocol, "clips": len(test), "scores": scores,
+              "calibration_error": round(100 * calibration_error(test.label, honest), 1),
+              "trained_on": f"All 24 actors were in training; the accuracy is that of {len(judged)} networks trained "
+              "alike and tested on actors they never heard." if judged else
+              f"It was trained on the training clips of fold {settings.fold} of `{settings.protocol}`."}
+    write(folder / f"{name}.npz", model, about)
+    with atomic_write(folder / f"{name}.md") as temporary:
+        temporary.write_text(card(about), encoding="utf-8")
+    return folder / f"{name}.npz"
+
+
+def card(about: dict) -> str:
+    """The model card, in Markdown, of what :func:`read` says about a file."""
+    return (FOLDER / "card.txt").read_text(encoding="utf-8").format(
+        title=model_name(about["config"]["model"]), **about | about["scores"])
+
+
+def verify(found: corpus.Corpus, folder: Path = FOLDER, results: Path = RESULTS) -> pd.DataFrame:
+    """The shipped networks of fold 0 of ``actors`` on that fold's test clips, against the published predictions.
+
+    The clips are decoded anew and judged as the published ones were. One row a network: network, labels (how many
+    differ), probability (largest difference), verdict ("equal", "differs", "missing", "another recipe").
+    """
+    rows, clips = [], found.index.iloc[folds.split(found.index, "actors", 0)["test"]]
+    with tempfile.TemporaryDirectory() as cache:
+        for name in MODEL_NAMES:
+            path, published = folder / f"{fold0(name)}.npz", results / "actors" / name / "fold0"
+            rows.append({"network": model_name(name), "verdict": "missing"})
+            if not path.exists():
+                continue
+            model, about = read(path)
+            settings = from_dict(about["config"])
+            if not runs.holds(published, settings):
+                rows[-1]["verdict"] = "another recipe"
+                continue
+            store = spectral.extract(dataclasses.replace(found, index=clips), settings.features, Path(cache), False)
+            mine = fit.predict(model, spectral.fit_length(store.logmel, store.lengths, settings.frames),
+                               settings.versions)
+            theirs = runs.read_predictions(published).set_index("clip").loc[store.clips, PROBABILITIES].to_numpy()
+            differ = int((mine.argmax(axis=1) != theirs.argmax(axis=1)).sum())
+            rows[-1] |= {"labels": differ, "probability": float(np.abs(mine - theirs).max()),
+                         "verdict": "equal" if differ <= DIFFER else "differs"}
+    return pd.DataFrame(rows, columns=["network", "labels", "probability", "verdict"])
+
+
+def fold0(model: str) -> str:
+    """The name under which a network of fold 0 of ``actors`` ships."""
+    return f"{model}-actors-fold0"
+
+
+@grid.command
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m ser_utils.shipped``: make the files of weights, or hold them against the published predictions."""
+    parser = argparse.ArgumentParser(prog="ser_utils.shipped", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("write", help="a file from a run's folder")
+    one.add_argument("run", type=Path)
+    one.add_argument("--name", required=True)
+    one.add_argument("--judged", type=Path, nargs="+", default=[], help="runs that tell its accuracy and temperature")
+    seven = commands.add_parser("fold0", help="the networks of fold 0 of actors whose runs are published")
+    seven.add_argument("--runs", type=Path, default=RUNS)
+    commands.add_parser("verify", help="hold the networks of fold 0 of actors against results/")
+    options = parser.parse_args(arguments)
+    if options.command == "write":
+        made = [ship(options.run, options.name, options.judged)]
+    elif options.command == "fold0":
+        ready = [config for config in run_configs("full", "ravdess", None, ["actors"], [0])
+                 if runs.is_finished(config, options.runs) and runs.holds(RESULTS / config.place, config)]
+        made = [ship(config.run_directory(options.runs), fold0(config.model)) for config in ready]
+    else:
+        table = verify(corpus.find("ravdess"))
+        print(table.to_string(index=False, na_rep="–", float_format="{:.4f}".format))
+        bad, missing = (table[table.verdict.isin(words)].network.tolist()
+                        for words in (["differs", "another recipe"], ["missing"]))
+        print(f"equal: at most {DIFFER} of 240 labels differ, by rounding to float16 and another processor's sums.",
+              f"Not shipped yet: {', '.join(missing)}." if missing else "",
+              f"The published run is of another recipe than the shipped weights, or too many labels differ: "
+              f"{', '.join(bad)}." if bad else "", sep="\n")
+        return 1 if bad or len(missing) == len(table) else 0
+    print(*(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in made), sep="\n")
+    print(f"{len(names())} files, {sum(path.stat().st_size for path in FOLDER.glob('*.npz')) / 1e6:.1f} MB in all.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

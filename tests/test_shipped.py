@@ -1,0 +1,121 @@
+"""ser_utils.shipped: files of weights go round, foreign and damaged ones are refused, published runs are checked."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes import clip_names, fake_finished, fold_of
+
+from ser_utils import config, shipped
+from ser_utils.data.corpus import Corpus
+from ser_utils.evaluation.metrics import PROBABILITIES
+from ser_utils.features import spectral
+from ser_utils.predict import EmotionRecognizer
+from ser_utils.training import fit, runs
+
+SETTINGS = config.run_configs("full", "ravdess", ["lstm"], ["actors"], [0])[0]
+SETTINGS = dataclasses.replace(SETTINGS, pool=4, options={"units": 4, "stack": 8}, versions=1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a made-up run, its weights and the file that ships them."""
+    root = tmp_path_factory.mktemp("shipped")
+    run = fake_finished(root, SETTINGS, config=dataclasses.asdict(SETTINGS))
+    model = shipped.build(SETTINGS)
+    model.get_layer("normalise").assign(np.full(80, -45.0), np.full(80, 12.0))
+    model.save(run / "model.keras")
+    return root, run, shipped.ship(run, "lstm-actors-fold0", folder=root)
+
+
+def test_a_file_goes_round_within_what_float16_rounds(made):
+    root, run, path = made
+    sent, got = EmotionRecognizer.load(run), EmotionRecognizer.load(path)
+    x = np.random.default_rng(0).normal(-45, 12, (3, 128, 80)).astype(np.float32)
+    np.testing.assert_allclose(got.judge(x), sent.judge(x), atol=1e-3)
+    assert got.config == sent.config and got.temperature == sent.temperature != 1
+    assert np.load(path, allow_pickle=False)["001"].dtype == np.float16 and path.stat().st_size < 200_000
+    val = runs.read_predictions(run).query("subset == 'val'")
+    likelihood = [np.log(EmotionRecognizer(None, SETTINGS, factor * got.temperature).calibrated(
+        val[PROBABILITIES].to_numpy())[np.arange(len(val)), val.label]).mean() for factor in (0.8, 1, 1.25)]
+    assert likelihood[1] == max(likelihood)
+    words = (root / "lstm-actors-fold0.md").read_text()
+    test = runs.read_predictions(run).query("subset == 'test'")
+    assert f"{100 * (test.label == test.prediction).mean():.1f} % (95 %" in words and "CC BY-NC-SA 4.0" in words
+
+
+@pytest.mark.parametrize("name", shipped.names() or [pytest.param("", marks=pytest.mark.skip("none is shipped yet"))])
+def test_what_ships_is_small_loads_and_has_its_card(name):
+    found, path = EmotionRecognizer.load(name), shipped.FOLDER / f"{name}.npz"
+    assert path.stat().st_size < 5e6 and sum(each.stat().st_size for each in shipped.FOLDER.glob("*fold0.npz")) < 16e6
+    assert found.about["name"] == name
+    assert (shipped.FOLDER / f"{name}.md").read_text() == shipped.card(found.about)
+
+
+def altered(path, **changes):
+    """The arrays of a file, some of them changed, written again."""
+    arrays = dict(np.load(path, allow_pickle=False))
+    about = json.loads(str(arrays["about"]))
+    arrays |= changes if "about" not in changes else {"about": json.dumps(about | changes["about"])}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+@pytest.mark.parametrize("how", ["missing", "text", "cut", "spoilt", "pickle", "foreign", "format", "settings", "layer",
+                                 "lacking", "shape", "nan", "bomb", "keras"])
+def test_a_damaged_or_foreign_file_is_refused_with_a_sentence(made, tmp_path, how, monkeypatch):
+    _, run, good = made
+    path, content = tmp_path / "a.npz", good.read_bytes()
+    settings = json.loads(str(np.load(good)["about"]))["config"]
+    if how in ("text", "cut", "spoilt", "keras"):
+        middle = len(content) // 2
+        path.write_bytes({"text": b"hello", "cut": content[:middle], "keras": (run / "model.keras").read_bytes(),
+                          "spoilt": content[:middle] + bytes(99) + content[middle + 99:]}[how])
+    elif how != "missing":
+        arrays = {"pickle": lambda: {"about": np.array({"format": print}, dtype=object)},
+                  "foreign": lambda: {"weight": np.zeros(3)},
+                  "format": lambda: altered(good, about={"format": "another"}),
+                  "settings": lambda: altered(good, about={"config": settings | {"epochs": 1}}),
+                  "layer": lambda: altered(good, about={"config": settings | {"lambda": "print()"}}),
+                  "lacking": lambda: altered(good, **{"003": None}),
+                  "shape": lambda: altered(good, **{"001": np.zeros((2, 2), np.float16)}),
+                  "nan": lambda: altered(good, **{"002": np.full_like(np.load(good)["002"], np.nan)}),
+                  "bomb": lambda: {"000": np.zeros(2**25)}}[how]()
+        np.savez_compressed(path, **arrays)
+    with pytest.raises(shipped.WeightsError, match=r"a\.npz") as caught:
+        EmotionRecognizer.load(path)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_verify_tells_equal_from_different_missing_and_another_recipe(made, tmp_path, monkeypatch):
+    root, run, path = made
+    clips = clip_names()
+    clips = clips[fold_of(clips, "actors") == 0].reset_index(drop=True).assign(label=lambda t: t.label)
+    rng = np.random.default_rng(0)
+    logmel = rng.normal(-45, 12, (240, 128, 80)).astype(np.float32)
+    store = spectral.FeatureStore(SETTINGS.features, "ravdess", clips["clip"].to_numpy(), np.full(240, 128), logmel)
+    monkeypatch.setattr(spectral, "extract", lambda found, *rest: store if len(found.index) == 240 else None)
+    published = tmp_path / "actors" / "lstm" / "fold0"
+    shutil.copytree(run, published)
+
+    def verdict():
+        whole = Corpus(root, "ravdess", clip_names())
+        return shipped.verify(whole, root, tmp_path).set_index("network").loc["LSTM"]
+
+    answers = pd.read_csv(published / "predictions.csv")
+    answers.loc[answers.subset == "test", PROBABILITIES] = pd.DataFrame(
+        fit.predict(shipped.read(path)[0], logmel), index=clips["clip"]).loc[
+            answers["clip"][answers.subset == "test"]].round(5).to_numpy()
+    for wrong, expected in ((0, "equal"), (3, "equal"), (4, "differs")):
+        changed = answers.copy()
+        rows = changed.index[changed.subset == "test"][:wrong]
+        changed.loc[rows, PROBABILITIES] = changed.loc[rows, PROBABILITIES].to_numpy()[:, ::-1]
+        changed.to_csv(published / "predictions.csv", index=False)
+        found = verdict()
+        assert (found.verdict, found.labels) == (expected, wrong)
+    info = json.loads((published / "run.json").read_text())
+    (published / "run.json").write_text(json.dumps(info | {"config_hash": "another"}))
+    assert verdict().verdict == "another recipe"
+    assert set(shipped.verify(Corpus(root, "ravdess", clip_names()), tmp_path, tmp_path).verdict) == {"missing"}
