@@ -176,7 +176,7 @@ class EmotionRecognizer:
 
         Stretches of speech (``audio.utterances``) are taken apart into steps of a quarter window; each step has the
         mean of all windows that reach over its middle, as they are. One row a step: start, end (seconds), label,
-        confidence, p_neutral ... p_surprised. ``attrs["seconds"]`` is the recording's length. Raises as :meth:`predict`.
+        confidence, p_neutral ... p_surprised. ``attrs["seconds"]`` is the whole length. Raises as :meth:`predict`.
         """
         name = audio.named(recording)
         power, rate = audio.powers(recording)
