@@ -17,6 +17,7 @@ STUDY     ?= canonical
 MODEL     ?= transformer
 TRIALS    ?= 40
 EPOCHS    ?=
+RUNS      ?=
 
 export TF_CPP_MIN_LOG_LEVEL  ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 1
@@ -28,7 +29,7 @@ WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROT
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity publish table2 fusion bench ship verify clean
+.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity robustness publish table2 fusion bench ship verify clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -97,6 +98,9 @@ study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default),
 validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth
 	$(BIN)/python -m ser_utils.studies.leakage --profile $(PROFILE) \
 	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
+
+robustness: $(STAMP)  ## test clips of fold 0 degraded, judged by networks trained by make grid (RUNS=folder) for notebook 12
+	$(BIN)/python -m ser_utils.studies.robustness $(if $(RUNS),--runs $(RUNS))
 
 publish: $(STAMP)  ## finished full runs to results/, its tables and the figures made anew
 	$(BIN)/python -m ser_utils.report.publish

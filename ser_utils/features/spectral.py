@@ -76,8 +76,8 @@ def mfcc(logmel: np.ndarray, config: FeatureConfig) -> np.ndarray:
     return np.concatenate([static, *deltas]).T
 
 
-def _padded(config: FeatureConfig, kind: str, clips: np.ndarray, lengths: np.ndarray, speech: np.ndarray
-            ) -> FeatureStore:
+def padded(config: FeatureConfig, kind: str, clips: np.ndarray, lengths: np.ndarray, speech: np.ndarray
+           ) -> FeatureStore:
     """A store made of the speech of all clips on end, (sum of lengths, n_mels), in whole steps of ``STEP_DB``."""
     logmel = np.full((len(lengths), lengths.max(), speech.shape[1]), PAD_DB, np.float32)
     logmel[np.arange(lengths.max()) < lengths[:, None]] = PAD_DB + np.float32(STEP_DB) * _levels(speech)
@@ -116,7 +116,7 @@ def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = 
     found = audio.each(lambda clip: log_mel(audio.load_speech(clip, config.sample_rate, config.top_db), config),
                        corpus.index["path"], "Features", progress)
     lengths = np.array([len(logmel) for logmel in found])
-    store = _padded(config, corpus.kind, np.array(corpus.index["clip"], dtype=str), lengths, np.concatenate(found))
+    store = padded(config, corpus.kind, np.array(corpus.index["clip"], dtype=str), lengths, np.concatenate(found))
     write(store, path)
     return store
 
@@ -139,7 +139,7 @@ def read(path: str | os.PathLike) -> FeatureStore:
         levels = arrays["low"] + arrays["high"].astype(np.uint16) * 256
         if arrays["step_db"] != STEP_DB or arrays["lengths"].sum() != len(levels):
             raise ValueError("another format")
-        return _padded(FeatureConfig(**json.loads(str(arrays["config"]))), str(arrays["corpus"]), arrays["clips"],
+        return padded(FeatureConfig(**json.loads(str(arrays["config"]))), str(arrays["corpus"]), arrays["clips"],
                        arrays["lengths"], (PAD_DB + np.float32(STEP_DB) * levels))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"The features {path} can't be read ({error}).") from error
