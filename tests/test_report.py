@@ -47,9 +47,9 @@ def write(folder, name, *cells):
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """Corpora as far as the report looks at them: kind, folder, number of clips."""
-    table = pd.DataFrame({"clip": ["a", "b"]})
+    """Corpora as far as the report looks at them: kind, folder, files."""
     root = tmp_path_factory.mktemp("audio")
+    table = pd.DataFrame({"clip": ["a", "b"], "path": [root, root]})
     return SimpleNamespace(**{kind: Corpus(root, kind, table) for kind in ("ravdess", "synthetic")})
 
 
@@ -164,7 +164,8 @@ def test_executed_copies_hold_no_paths_of_the_machine_and_of_a_progress_bar_the_
     assert site.pages["03_third"].count("of it done") == 2  # the code's line, and one of output
 
 
-def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_refused(tmp_path, corpora):
+def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_refused(
+        tmp_path, corpora, monkeypatch, capsys):
     for name in ("01_first", "02_second", "03_third"):
         write(tmp_path, name)
     output = tmp_path / "out"
@@ -176,6 +177,14 @@ def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_re
     front = (output / "index.html").read_text()
     assert "01_first.html" in front and "02_second.html" in front and "03_third.html" not in front
     assert BANNER not in front
+    before = report.inputs("quick", corpora.ravdess, tmp_path / "runs")
+    fake_run(tmp_path / "runs", "random", "lstm")
+    assert report.inputs("quick", corpora.ravdess, tmp_path / "runs") != before
+    monkeypatch.setattr(report, "inputs", lambda *_: before)
+    monkeypatch.setattr(execute.Processes, "submit", lambda *_: pytest.fail("executed again"))
+    assert not report.build(notebooks=["01"], output=output, corpus=corpora.ravdess, notebooks_dir=tmp_path,
+                            train=False, run_root=tmp_path / "runs")
+    assert "01_first                 unchanged" in capsys.readouterr().out
     with pytest.raises(report.ReportError, match="No notebook 07.*01_first"):
         report.build(notebooks=["07"], output=output, corpus=corpora.ravdess, notebooks_dir=tmp_path)
 
@@ -225,13 +234,12 @@ def stages(monkeypatch):
 
 
 def test_training_follows_the_features_and_a_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
-    walls = {}
-    assert report.train_missing("smoke", corpora.synthetic, walls) is None
-    assert stages == ["features", "smoke"] and list(walls) == ["features", "training"]
+    assert report.train_missing("smoke", corpora.synthetic) is None
+    assert stages == ["features", "smoke"]
     damaged = report.audio.AudioError("a.wav is damaged")
     monkeypatch.setattr(report.spectral, "extract", lambda *_: (_ for _ in ()).throw(damaged))
     with pytest.raises(report.ReportError, match="a.wav"):
-        report.train_missing("smoke", corpora.synthetic, {})
+        report.train_missing("smoke", corpora.synthetic)
 
 
 def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, monkeypatch, tmp_path):
@@ -252,7 +260,7 @@ from ser_utils.data.corpus import Corpus
 from ser_utils.report import build
 folder = pathlib.Path({str(tmp_path)!r})
 build.build = lambda *_, make=build.build: make("smoke", output=folder / "out", notebooks_dir=folder, train=False,
-    corpus=Corpus(folder, "synthetic", pandas.DataFrame({{"clip": ["a"]}})), run_root=folder)
+    corpus=Corpus(folder, "synthetic", pandas.DataFrame({{"clip": ["a"], "path": [folder]}})), run_root=folder)
 sys.exit(build.main([]))"""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -299,7 +307,7 @@ def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
 def keep_in(patch, results, corpora):
     """Have ``report.keep`` use these corpora and results."""
     patch.setattr(execute, "RESULTS", results)
-    patch.setattr(execute.committed, "__defaults__", (results, 256))
+    patch.setattr(execute.results_digest, "__defaults__", (results,))
     patch.setattr(execute.is_current, "__defaults__", (results,))
     patch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[]))
     patch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)

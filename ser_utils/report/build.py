@@ -8,6 +8,7 @@ formula is fetched when they are read. With ``--keep`` it runs changed notebooks
 import argparse
 import dataclasses
 import datetime
+import hashlib
 import html
 import os
 import re
@@ -32,7 +33,7 @@ from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
 from ser_utils.features import audio, spectral
 from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
-from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, is_current, own_settings
+from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, execute_all, is_current, own_settings
 from ser_utils.training import grid, runs
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -241,26 +242,20 @@ def altered(corpus: corpora.Corpus) -> list[str]:
             f"re-encoded): {few}. What this report trains and shows on this machine is not of RAVDESS as published."]
 
 
-def train_missing(profile: str, corpus: corpora.Corpus, walls: dict[str, float]) -> Failure | None:
+def train_missing(profile: str, corpus: corpora.Corpus) -> Failure | None:
     """Extract the features and train the profile's runs, both only as far as they are not there yet.
 
-    The seconds taken are added to ``walls``. Runs that fail are returned as a failure, for the report can be made of
-    the others. Raises ReportError if a recording is damaged.
+    Runs that fail are returned as a failure, for the report can be made of the others. Raises ReportError if a
+    recording is damaged.
     """
-    start = time.perf_counter()
     features = config.PROFILES[profile].features
     try:
         spectral.extract(corpus, features)
+        grid.train(config.run_configs(profile, corpus.kind), spectral.store_path(corpus, features))
     except audio.AudioError as error:
         raise ReportError(str(error)) from error
-    walls["features"] = time.perf_counter() - start
-    start = time.perf_counter()
-    try:
-        grid.train(config.run_configs(profile, corpus.kind), spectral.store_path(corpus, features))
     except grid.GridError as error:
         return Failure("training", None, str(error))
-    finally:
-        walls["training"] = time.perf_counter() - start
 
 
 def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
@@ -273,6 +268,14 @@ def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
         raise ReportError(f"No notebook {', '.join(missing)}; there are {', '.join(sorted(by_key))}.")
     chosen = {by_key[name.removesuffix(".ipynb")] for name in wanted}
     return [source for source in sources if source in chosen]
+
+
+def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
+    """Hexadecimal digits that change with what pages are made from: recordings, code, results and own runs."""
+    digest = hashlib.sha256(f"{profile} {spectral.store_path(corpus, config.PROFILES[profile].features)}".encode())
+    for path in sorted([*(ROOT / "ser_utils").rglob("*.*"), *RESULTS.rglob("*.*"), *runs.find(run_root)]):
+        digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None,
@@ -288,6 +291,7 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
     sources = sorted(Path(notebooks_dir).resolve().glob("[0-9][0-9]_*.ipynb"))
     selected = select(sources, notebooks)
     corpus = corpus or find_corpus(profile)
+    run_root = run_root or RUNS / f"{corpus.kind}-{profile}"
     print(f"Corpus: {corpus.kind}, {len(corpus.index):,} clips in {corpus.root}. Profile: {profile}.")
     notes = altered(corpus)
     for note in notes:
@@ -295,26 +299,24 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
     (output / "notebooks").mkdir(parents=True, exist_ok=True)
     log = output / "notebooks" / "kernels.log"
     log.unlink(missing_ok=True)
-    walls = {}
+    start = time.perf_counter()
     with own_settings(log, SER_CORPUS=corpus.kind):
-        training_failure = train_missing(profile, corpus, walls) if train else None
+        failures = [train_missing(profile, corpus)] if train else []
+        trained = time.perf_counter()
         pages = make_pages(sources, output, selected)
         site = Site(profile, corpus.kind, [*filter(None, [corpus.banner]), *notes],
                     datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"), pages)
-        start = time.perf_counter()
-        with tqdm(selected, desc="Notebooks", unit="notebook", disable=None) as bar:  # no bar outside a terminal
-            for source in bar:
-                begun = time.perf_counter()
-                page = next(page for page in pages if page.name == source.stem)
-                executed = output / "notebooks" / source.name
-                page.failure = execute(source, executed, {} if profile == "quick" else {"PROFILE": profile})
-                export_page(executed, page, site, output, source.parent)
-                state = f"STOPPED at cell {page.failure.cell}" if page.failure else "done"
-                tqdm.write(f"  {source.stem:24s} {state} in {duration(time.perf_counter() - begun)}")
-    walls["notebooks"] = time.perf_counter() - start
-    failures = [failure for failure in (training_failure, *(page.failure for page in pages)) if failure]
-    write_front_page(site, failures, provenance(corpus, profile, walls),
-                     run_root or RUNS / f"{corpus.kind}-{profile}", output)
+        work = execute_all(selected, output / "notebooks", {} if profile == "quick" else {"PROFILE": profile},
+                           inputs(profile, corpus, run_root))
+        for source, failure, state in tqdm(work, "Notebooks", len(selected), unit="notebook", disable=None):
+            page = next(page for page in pages if page.name == source.stem)
+            page.failure = failure
+            if not failure or failure.cell:
+                export_page(output / "notebooks" / source.name, page, site, output, source.parent)
+            tqdm.write(f"  {source.stem:24s} {state}")
+    walls = {"features and training": trained - start, "notebooks": time.perf_counter() - trained}
+    failures = [failure for failure in (*failures, *(page.failure for page in pages)) if failure]
+    write_front_page(site, failures, provenance(corpus, profile, walls), run_root, output)
     print(f"Report: {output / 'index.html'}")
     return failures
 
@@ -329,18 +331,17 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Pa
         raise ReportError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
     failures = []
     with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
-        with own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess") as reads:
-            failures += filter(None, [train_missing("quick", corpus, {})])
+        with own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess"):
+            failures += filter(None, [train_missing("quick", corpus)])
             for source in select(sorted(folder.glob("[0-9][0-9]_*.ipynb")), notebooks):
                 if not force and is_current(nbformat.read(source, as_version=4)):
                     print(f"  {source.stem:24s} is current")
                     continue
-                reads.write_text("")
                 executed = Path(scratch) / source.name
                 failure = execute(source, executed)
                 for colours in (256, 64):  # as many as there is room for
                     made = nbformat.read(executed, as_version=4)
-                    text = nbformat.writes(committed(made, reads.read_text().splitlines(), colours=colours))
+                    text = nbformat.writes(committed(made, colours))
                     if len(text) <= MOST_BYTES:
                         break
                 if not failure and len(text) > MOST_BYTES:

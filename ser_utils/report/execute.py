@@ -1,6 +1,7 @@
 """Notebooks executed by papermill in a kernel with settings of its own, and the form in which they are committed."""
 
 import base64
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -10,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -20,8 +21,11 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
 from traitlets.config import Config
 
+from ser_utils import machine
 from ser_utils.paths import DATA, RESULTS, ROOT, atomic_write
+from ser_utils.training.processes import Processes
 
+MOST_AT_A_TIME = 4  # notebooks; each takes up to 2 GB of memory
 MOST_BYTES = 1_200_000  # of a committed notebook
 PLAYER = "<i>(Audio player: run the notebook to listen.)</i>"
 NOISE = (  # what differs from one execution to the next
@@ -30,15 +34,15 @@ NOISE = (  # what differs from one execution to the next
     (r"(\d+/\d+) (?:━+ |- )\d+m?s(?: \d+m?s/(?:step|epoch))?", r"\1"),  # Keras's bar and times
     (r" - \d+m?s/(?:step|epoch)", ""),
 )
-# Runs a kernel. What compiled libraries print goes to a log, and the files it reads in results/ to another.
+# Runs a kernel. What compiled libraries print goes to a log, and the files it reads in results/ to SER_READS.
 KERNEL = """
 import os, sys
-log, reads, results = sys.argv[1:4]
-del sys.argv[1:4]
+log, results = sys.argv[1:3]
+del sys.argv[1:3]
 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 def hook(name, values):
     if name == "open" and str(values[0]).startswith(results):
-        with os.fdopen(os.open(reads, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as file:
+        with os.fdopen(os.open(os.environ["SER_READS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as file:
             file.write(str(values[0])[len(results) + 1:] + chr(10))
 sys.addaudithook(hook)
 from ipykernel.kernelapp import launch_new_instance
@@ -59,22 +63,21 @@ class Failure:
 
 
 @contextlib.contextmanager
-def own_settings(log: Path, **environment: str) -> Iterator[Path]:
+def own_settings(log: Path, **environment: str) -> Iterator[None]:
     """While inside, this process's children run on the report's settings and not on the user's.
 
     Keras, matplotlib, IPython and Jupyter read no configuration of the user, caches lie in ``data/cache``, and the
     kernel named ``python3`` is this very interpreter. What compiled libraries print in it, TensorFlow's start-up
     messages above all, goes to the file ``log`` and not into the notebooks; what Python prints is there as ever.
-    ``environment`` is added. Yields the file to which kernels write what they read in ``results/``.
+    ``environment`` is added.
     """
     cache = DATA / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ser-") as name:
         folder = Path(name)
         (folder / "matplotlibrc").touch()
-        reads = folder / "reads"
         spec = get_kernel_dict()
-        spec["argv"] = [sys.executable, "-c", KERNEL, str(log), str(reads), str(RESULTS), *spec["argv"][-2:],
+        spec["argv"] = [sys.executable, "-c", KERNEL, str(log), str(RESULTS), *spec["argv"][-2:],
                         "--IPKernelApp.capture_fd_output=False"]
         kernel = folder / "kernels" / "python3" / "kernel.json"
         kernel.parent.mkdir(parents=True)
@@ -85,55 +88,74 @@ def own_settings(log: Path, **environment: str) -> Iterator[Path]:
             "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
             "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | environment
-        before = {name: os.environ.get(name) for name in values}
-        os.environ.update({name: str(value) for name, value in values.items()})
-        try:
-            yield reads
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        with machine.environ({name: str(value) for name, value in values.items()}):
+            yield
 
 
-def execute(source: Path, target: Path, parameters: dict | None = None) -> Failure | None:
+def execute(source: Path, target: Path, parameters: dict | None = None, inputs: str = "") -> Failure | None:
     """Run a notebook in a kernel of its own, in the source's folder; the source is not changed.
 
     The executed copy goes to ``target``, also when a cell fails: then it holds the error, and the failure is
-    returned rather than raised.
+    returned rather than raised. Its metadata say what it was made from: ``inputs`` (not if it failed), its code, and
+    the folders of ``results/`` that it read, two levels deep.
     """
-    failure = None
-    with atomic_write(target) as temporary:
+    error = None
+    with tempfile.TemporaryDirectory(prefix="ser-") as scratch, atomic_write(target) as temporary:
+        reads = Path(scratch, "reads")
+        reads.touch()
         try:
-            papermill.execute_notebook(source, temporary, parameters=parameters, kernel_name="python3",
-                                       cwd=source.parent, progress_bar=False,
-                                       config=Config({"KernelManager": {"transport_encryption": "auto"}}))
-        except papermill.PapermillExecutionError as error:
-            failure = Failure(source.stem, 0, f"{error.ename}: {error.evalue}".rstrip(": "))
-        except (RuntimeError, TimeoutError) as error:  # the kernel died, or did not start
-            failure = Failure(source.stem, 0, f"{type(error).__name__}: {error}")
+            with machine.environ({"SER_READS": str(reads)}):
+                papermill.execute_notebook(source, temporary, parameters=parameters, kernel_name="python3",
+                                           cwd=source.parent, progress_bar=False,
+                                           config=Config({"KernelManager": {"transport_encryption": "auto"}}))
+        except papermill.PapermillExecutionError as stopped:
+            error = f"{stopped.ename}: {stopped.evalue}".rstrip(": ")
+        except (RuntimeError, TimeoutError) as died:  # the kernel died, or did not start
+            error = f"{type(died).__name__}: {died}"
         notebook = nbformat.read(temporary, as_version=4)
         notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)  # no machine's paths
-        if failure:
-            failure.cell = failed_cell(notebook, failure.error)
+        folders = sorted({"/".join(Path(name).parts[:2]) for name in reads.read_text().splitlines()})
+        notebook.metadata.made_from = nbformat.from_dict({
+            "inputs": "" if error else inputs, "code": code_digest(nbformat.read(source, as_version=4)),
+            "folders": folders, "results": results_digest(folders)})
+        failure = Failure(source.stem, mark_failed(notebook, error), error) if error else None
         nbformat.write(notebook, temporary)
     return failure
 
 
-def failed_cell(notebook: nbformat.NotebookNode, error: str) -> int:
-    """The number of the cell that stopped, counted from 1 without the cells that papermill added.
+def execute_all(sources: Sequence[Path], folder: Path, parameters: dict, inputs: str
+                ) -> Iterator[tuple[Path, Failure | None, str]]:
+    """Execute notebooks into a folder, some at a time; yields the source, what failed and a word on it as each is done.
+
+    A copy in the folder that was made of the same source, parameters and ``inputs`` stands.
+    """
+    with Processes(min(machine.cores(), MOST_AT_A_TIME)) as pool:
+        work = {}
+        for source in sources:
+            target, digest = folder / source.name, hashlib.sha256(f"{inputs} {parameters}".encode())
+            digest.update(source.read_bytes())
+            made = nbformat.read(target, as_version=4).metadata.get("made_from", {}) if target.exists() else {}
+            if made.get("inputs") == digest.hexdigest():
+                yield source, None, "unchanged"
+            else:
+                work[pool.submit(execute, source, target, parameters, digest.hexdigest())] = source
+        for done in concurrent.futures.as_completed(work):
+            failure = Failure(work[done].stem, None, str(done.exception())) if done.exception() else done.result()
+            yield work[done], failure, f"STOPPED at cell {failure.cell}" if failure else "done"
+
+
+def mark_failed(notebook: nbformat.NotebookNode, error: str) -> int:
+    """Mark the cell that stopped, the last one begun; its number from 1 without the cells that papermill added.
 
     A cell during which the kernel died has no error of its own; it is given ``error`` as output.
     """
     added = {"injected-parameters", "papermill-error-cell-tag"}
     cells = [cell for cell in notebook.cells if not added & set(cell.metadata.get("tags", []))]
-    for number, cell in enumerate(cells, 1):
-        if cell.metadata.papermill.get("exception") or cell.metadata.papermill.get("status") == "running":
-            return number
-    died = [number for number, cell in enumerate(cells, 1) if cell.metadata.papermill.get("start_time")]
-    number = died[-1] if died else 1
+    number = max((n for n, cell in enumerate(cells, 1) if cell.metadata.papermill.get("start_time")), default=1)
     cell = cells[number - 1]
-    cell.metadata.papermill["exception"] = True
-    if cell.cell_type == "code":
+    if cell.cell_type == "code" and not cell.metadata.papermill.get("exception"):
         cell.outputs.append(nbformat.v4.new_output("error", ename="Stopped", evalue=error, traceback=[error]))
+    cell.metadata.papermill["exception"] = True
     return number
 
 
@@ -161,18 +183,14 @@ def is_current(notebook: nbformat.NotebookNode, results: Path = RESULTS) -> bool
             and made.get("results") == results_digest(made.get("folders", []), results))
 
 
-def committed(notebook: nbformat.NotebookNode, reads: list[str], results: Path = RESULTS, colours: int = 256,
-              ) -> nbformat.NotebookNode:
-    """An executed notebook as it is committed: figures small, no players, bars, times or paths of the machine.
-
-    ``reads`` are the files of ``results/`` that it read: their folders are noted, two levels deep.
-    """
+def committed(notebook: nbformat.NotebookNode, colours: int = 256) -> nbformat.NotebookNode:
+    """An executed notebook as it is committed: figures small, no players, bars, times or paths of the machine."""
     notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
-    folders = sorted({"/".join(Path(name).parts[:2]) for name in reads})
+    made_from = {key: notebook.metadata.made_from[key] for key in ("code", "folders", "results")}
     notebook.metadata = nbformat.from_dict({
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
-        "made_from": {"code": code_digest(notebook), "folders": folders, "results": results_digest(folders, results)}})
+        "made_from": made_from})
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in ("tags",) if cell.metadata.get(key)})
         if cell.cell_type == "code":

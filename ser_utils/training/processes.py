@@ -60,8 +60,9 @@ class Processes:
         ``log`` is the file for all that it prints; ``listen`` is called with what it passes to :func:`say`, in a
         thread of its own. The future holds its result, or a :class:`TaskError` with the end of the log.
         """
-        main = getattr(sys.modules["__main__"].__spec__, "name", None)  # of python -m NAME
-        task = pickle.dumps(main) + pickle.dumps((function, args, kwargs))
+        task = pickle.dumps((function, args, kwargs))
+        main = sys.modules["__main__"].__spec__ if b"__main__" in task else None  # of python -m NAME
+        task = pickle.dumps(main and main.name) + task
         return self._pool.submit(self._run, task, log, listen)
 
     def _run(self, task: bytes, log: Path | None, listen):
