@@ -62,7 +62,7 @@ def as_wav(found: corpus.Corpus, folder: str) -> corpus.Corpus:
     for path in found.index.path:
         wave, rate = soundfile.read(path, dtype="int16")
         soundfile.write(Path(folder) / f"{Path(path).stem}.wav", wave, rate)
-    return corpus.at(folder, found.kind)
+    return corpus.Corpus(Path(folder), found.kind, ravdess.index(folder))
 
 
 def main() -> None:

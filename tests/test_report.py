@@ -185,7 +185,7 @@ def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_re
     assert not report.build(notebooks=["01"], output=output, corpus=corpora.ravdess, notebooks_dir=tmp_path,
                             train=False, run_root=tmp_path / "runs")
     assert "01_first                 unchanged" in capsys.readouterr().out
-    with pytest.raises(report.ReportError, match="No notebook 07.*01_first"):
+    with pytest.raises(ValueError, match="No notebook 07.*01_first"):
         report.build(notebooks=["07"], output=output, corpus=corpora.ravdess, notebooks_dir=tmp_path)
 
 
@@ -194,7 +194,7 @@ def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_re
 @pytest.mark.parametrize("outcome, code, said", [
     ([], 0, ""),
     ([report.Failure("02_second", 4, "NameError: x")], 1, "FAILED 02_second, cell 4: NameError: x"),
-    (report.ReportError("No RAVDESS: run `make data`."), 2, "run `make data`"),
+    (ValueError("No RAVDESS: run `make data`."), 2, "run `make data`"),
     (OSError(28, "The disk is full: could not write a/b.csv"), 2, "could not write a/b.csv"),
 ])
 def test_exit_codes(monkeypatch, capsys, outcome, code, said):
@@ -209,14 +209,7 @@ def test_exit_codes(monkeypatch, capsys, outcome, code, said):
     assert said in capsys.readouterr().err
 
 
-def test_an_unusable_corpus_is_a_report_error_and_altered_recordings_are_said(corpora, monkeypatch):
-    def find(kind, small):
-        assert (kind, small) == ("ravdess", False)
-        raise FileNotFoundError("nothing there")
-
-    monkeypatch.setattr("ser_utils.data.corpus.find", find)
-    with pytest.raises(report.ReportError, match="nothing there"):
-        report.find_corpus("full")
+def test_altered_recordings_are_said(corpora, monkeypatch):
     assert report.altered(corpora.synthetic) == report.altered(corpora.ravdess) == []
     monkeypatch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[("03-01", "differ")] * 4))
     (said,) = report.altered(corpora.ravdess)
@@ -233,13 +226,9 @@ def stages(monkeypatch):
     return calls
 
 
-def test_training_follows_the_features_and_a_damaged_recording_is_a_report_error(stages, corpora, monkeypatch):
+def test_training_follows_the_features(stages, corpora):
     assert report.train_missing("smoke", corpora.synthetic) is None
     assert stages == ["features", "smoke"]
-    damaged = report.audio.AudioError("a.wav is damaged")
-    monkeypatch.setattr(report.spectral, "extract", lambda *_: (_ for _ in ()).throw(damaged))
-    with pytest.raises(report.ReportError, match="a.wav"):
-        report.train_missing("smoke", corpora.synthetic)
 
 
 def test_failed_runs_are_reported_and_do_not_stop_the_report(stages, corpora, monkeypatch, tmp_path):
@@ -310,7 +299,7 @@ def keep_in(patch, results, corpora):
     patch.setattr(execute.results_digest, "__defaults__", (results,))
     patch.setattr(execute.is_current, "__defaults__", (results,))
     patch.setattr(report.ravdess, "validate", lambda root: SimpleNamespace(corrupt=[]))
-    patch.setattr(report, "find_corpus", lambda profile: corpora.ravdess)
+    patch.setattr(report.corpora, "for_profile", lambda profile: corpora.ravdess)
     patch.setattr(report, "train_missing", lambda *_: None)
 
 

@@ -59,11 +59,6 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
         return _synthetic(small)
 
 
-def at(root: str | os.PathLike, kind: str) -> Corpus:
-    """The corpus in a folder whose kind is known. Raises as `ravdess.index`."""
-    return Corpus(Path(root), kind, ravdess.index(root))
-
-
 def for_profile(profile: str) -> Corpus:
     """The corpus of a profile: smoke takes the small synthetic one, full only RAVDESS, quick what there is.
 

@@ -31,7 +31,7 @@ from ser_utils import config, machine
 from ser_utils.data import corpus as corpora
 from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
-from ser_utils.features import audio, spectral
+from ser_utils.features import spectral
 from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
 from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, execute_all, is_current, own_settings
 from ser_utils.training import grid, runs
@@ -39,10 +39,6 @@ from ser_utils.training import grid, runs
 TEMPLATES = Path(__file__).parent / "templates"
 GROUPS = {"Data": range(1, 3), "Architectures": range(3, 10), "Findings": range(10, 14), "Decisions": range(14, 15),
           "Use": range(15, 100)}
-
-
-class ReportError(Exception):
-    """Something outside the code keeps the report from being made; the message says what to do."""
 
 
 # --- Markdown ----------------------------------------------------------------------------------------------
@@ -224,14 +220,6 @@ def provenance(corpus: corpora.Corpus, profile: str, walls: dict[str, float]) ->
 # --- The whole ---------------------------------------------------------------------------------------------
 
 
-def find_corpus(profile: str) -> corpora.Corpus:
-    """The corpus of a profile; raises ReportError if there is none or it is incomplete (see `corpus.for_profile`)."""
-    try:
-        return corpora.for_profile(profile)
-    except (FileNotFoundError, ValueError) as error:
-        raise ReportError(str(error)) from error
-
-
 def altered(corpus: corpora.Corpus) -> list[str]:
     """What a reader must know of recordings under RAVDESS's names that are not RAVDESS's: a sentence, or none."""
     faults = [] if corpus.banner else ravdess.validate(corpus.root).corrupt
@@ -245,27 +233,24 @@ def altered(corpus: corpora.Corpus) -> list[str]:
 def train_missing(profile: str, corpus: corpora.Corpus) -> Failure | None:
     """Extract the features and train the profile's runs, both only as far as they are not there yet.
 
-    Runs that fail are returned as a failure, for the report can be made of the others. Raises ReportError if a
-    recording is damaged.
+    Runs that fail are returned as a failure, for the report can be made of the others. Raises as `spectral.extract`.
     """
     features = config.PROFILES[profile].features
+    spectral.extract(corpus, features)
     try:
-        spectral.extract(corpus, features)
         grid.train(config.run_configs(profile, corpus.kind), spectral.store_path(corpus, features))
-    except audio.AudioError as error:
-        raise ReportError(str(error)) from error
     except grid.GridError as error:
         return Failure("training", None, str(error))
 
 
 def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
-    """The notebooks whose number or name is in ``wanted``, or all; raises ReportError if one does not exist."""
+    """The notebooks whose number or name is in ``wanted``, or all; raises ValueError if one does not exist."""
     if not wanted:
         return list(sources)
     by_key = {key: source for source in sources for key in (source.stem[:2], source.stem)}
     missing = [name for name in wanted if name.removesuffix(".ipynb") not in by_key]
     if missing:
-        raise ReportError(f"No notebook {', '.join(missing)}; there are {', '.join(sorted(by_key))}.")
+        raise ValueError(f"No notebook {', '.join(missing)}; there are {', '.join(sorted(by_key))}.")
     chosen = {by_key[name.removesuffix(".ipynb")] for name in wanted}
     return [source for source in sources if source in chosen]
 
@@ -286,11 +271,13 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
     ``notebooks``: numbers or names of those to run, by default all (pages of the others are kept); each gets the
     profile as its parameter ``PROFILE``. ``output``: the site's folder, by default ``report`` or ``report/smoke``.
     ``train``: whether missing features and runs are made first. ``run_root``: the runs that the front page shows.
+
+    Raises as `corpus.for_profile` and `spectral.extract`; ValueError for an unknown notebook.
     """
     output = Path(output or (REPORT / "smoke" if profile == "smoke" else REPORT)).resolve()
     sources = sorted(Path(notebooks_dir).resolve().glob("[0-9][0-9]_*.ipynb"))
     selected = select(sources, notebooks)
-    corpus = corpus or find_corpus(profile)
+    corpus = corpus or corpora.for_profile(profile)
     run_root = run_root or RUNS / f"{corpus.kind}-{profile}"
     print(f"Corpus: {corpus.kind}, {len(corpus.index):,} clips in {corpus.root}. Profile: {profile}.")
     notes = altered(corpus)
@@ -326,9 +313,9 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Pa
 
     Those whose code and results are unchanged are left out, unless ``force``.
     """
-    corpus = find_corpus("quick")
+    corpus = corpora.for_profile("quick")
     if corpus.banner or altered(corpus):
-        raise ReportError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
+        raise ValueError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
     failures = []
     with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
         with own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess"):
@@ -368,7 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             failures = (keep(options.notebooks, options.force) if options.keep else
                         build(options.profile, options.notebooks, options.output))
-        except (ReportError, OSError) as error:
+        except (ValueError, OSError) as error:
             print(f"The report could not be made: {error}", file=sys.stderr)
             return 2
     for failure in failures:

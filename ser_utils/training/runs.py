@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS, machine
+from ser_utils import FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import APART, METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
@@ -174,11 +174,12 @@ def _read_info(run_dir: Path) -> dict:
     missing = [key for key in RUN_KEYS if not isinstance(info, dict) or key not in info]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}. {AGAIN}")
-    scores = info["metrics"] if isinstance(info["metrics"], dict) else {}
-    for subset in ("val", "test"):
-        values = [(scores.get(subset) or {}).get(name) for name in METRICS]
-        if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in values):
-            raise ResultsError(f"{path}: metrics of {subset} must be the finite numbers {', '.join(METRICS)}.")
+    try:
+        scores = [float(info["metrics"][subset][name]) for subset in ("val", "test") for name in METRICS]
+    except (KeyError, TypeError, ValueError):
+        scores = [np.nan]
+    if not np.isfinite(scores).all():
+        raise ResultsError(f"{path}: metrics of val and test must be the finite numbers {', '.join(METRICS)}. {AGAIN}")
     place = (Path(run_dir).resolve().parts)[-3:]
     stated = (str(info["protocol"]), str(info["model"]), f"fold{info['fold']}")
     if place not in (stated, (*stated[:2], f"{stated[2]}-seed{info['seed']}")):
@@ -186,59 +187,39 @@ def _read_info(run_dir: Path) -> dict:
     return info
 
 
-def check_predictions(frame: pd.DataFrame, source: str | Path = "predictions", rows: int | None = None) -> None:
-    """Check a table of predictions for everything the results format promises.
+def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
+    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
-    ``source`` is the name used in messages; ``rows`` the number of rows expected (``FULL_ROWS`` for one fold
-    of the whole corpus), or None for any.
-
-    Raises ResultsError if columns are missing, the number of rows is wrong, a value is missing or no number, a label is
-    not 0-7 or not the one in the clip's name, a subset is neither val nor test, a clip occurs twice, or probabilities
-    leave 0-1 or do not sum to 1 within 0.001.
+    ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing or unreadable,
+    columns are missing, a run of profile ``full`` has not 480 rows, a value is missing or no number, a label is not the
+    one in the clip's name, a subset is neither val nor test, a clip occurs twice, or probabilities leave 0-1 or do not
+    sum to 1 within 0.001.
     """
+    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
+    frame = _read_csv(path)
 
     def fail(problem):
-        raise ResultsError(f"{source}: {problem} {AGAIN}")
+        raise ResultsError(f"{path}: {problem} {AGAIN}")
 
     missing = [column for column in ["clip", "subset", "label", *PROBABILITIES] if column not in frame]
     if missing:
         fail(f"columns missing: {', '.join(missing)}.")
-    if len(frame) == 0:
-        fail("it holds no rows.")
-    if rows is not None and len(frame) != rows:
-        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {rows}.")
-    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    bad = ~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1).to_numpy()
-    if bad.any():
-        fail(f"row {int(bad.argmax()) + 1} holds NaN, an empty cell or a value that is no finite number.")
-    if not np.isin(numbers[:, 0], range(len(EMOTIONS))).all():
-        fail(f"labels must be 0 to {len(EMOTIONS) - 1}; found {np.unique(numbers[:, 0])[:10]}.")
-    if not frame.subset.isin(["val", "test"]).all():
-        fail(f"subset must be 'val' or 'test'; found {sorted(set(frame.subset) - {'val', 'test'})[:5]}.")
+    if frame.empty or info["profile"] == "full" and len(frame) != FULL_ROWS:
+        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {FULL_ROWS}.")
+    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce")
+    labels, probabilities = numbers.label, numbers[PROBABILITIES]
     clips = frame["clip"].astype(str)
-    if clips.duplicated().any():
-        fail(f"clip {clips[clips.duplicated()].iloc[0]} occurs twice.")
-    probabilities = numbers[:, 1:]
-    wrong = (np.abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1)
-    if wrong.any():
-        row = int(wrong.argmax())
-        fail(f"probabilities of clip {clips.iloc[row]} sum to {probabilities[row].sum():.4f} "
-             f"(smallest {probabilities[row].min():.4f}); they must be 0 to 1 and sum to 1.")
-    named = pd.to_numeric(clips.str[6:8], errors="coerce").to_numpy() - 1
-    if (named != numbers[:, 0]).any():
-        row = int((named != numbers[:, 0]).argmax())
-        fail(f"clip {clips.iloc[row]} is labelled {numbers[row, 0]:.0f}, which its name contradicts.")
-
-
-def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
-    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
-
-    ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
-    the file is missing or unreadable. A run of profile ``full`` must have 480 rows.
-    """
-    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
-    frame = _read_csv(path)
-    check_predictions(frame, path, rows=FULL_ROWS if info["profile"] == "full" else None)
+    for bad, problem in (
+            (~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1),
+             "holds NaN, an empty cell or a value that is no finite number"),
+            (~frame.subset.isin(["val", "test"]), "is of a subset that is neither val nor test"),
+            (clips.duplicated(), "holds a clip that occurs twice"),
+            ((abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1),
+             "holds probabilities that are not 0 to 1 or do not sum to 1"),
+            (pd.to_numeric(clips.str[6:8], errors="coerce") != labels + 1, "has a label that its name contradicts")):
+        if bad.any():
+            row = int(bad.to_numpy().argmax())
+            fail(f"row {row + 1} ({clips.iloc[row]}) {problem}.")
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
 
@@ -265,7 +246,7 @@ def read(run_dir: str | Path) -> dict:
 
     Raises ResultsError if a file is missing, damaged or contradicts another.
     """
-    info, _, frame = _load(Path(run_dir))
+    info = _load(Path(run_dir))[0]
     row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
     row |= {f"{subset}_{name}": info["metrics"][subset][name] for subset in ("val", "test") for name in METRICS}
     return row | {"dir": Path(run_dir)}
