@@ -15,7 +15,7 @@ from pathlib import Path
 import librosa
 import soundfile
 
-from ser_utils.data import corpus
+from ser_utils.data import corpus, ravdess
 from ser_utils.features import spectral
 
 

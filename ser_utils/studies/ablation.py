@@ -166,7 +166,8 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> vari
     "clips": dict.fromkeys(MODEL_NAMES, {variant: _fewer(variant, share) for variant, share in SHARES.items()}),
 }
 # (profile, protocol) -> settings that the studies start from where the profile has moved on, partly by their findings.
-START = {("full", "actors"): {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}}}
+START = {("full", "actors"): {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}},
+         ("quick", "actors"): {"epochs": 30}}
 
 
 def study(name: str) -> dict[str, dict[str, Change]]:
