@@ -91,9 +91,8 @@ search: $(STAMP)  ## search a recipe on validation folds (MODEL, TRIALS, EPOCHS,
 	$(BIN)/python -m ser_utils.studies.search --model $(MODEL) --profile $(PROFILE) --trials $(TRIALS) \
 	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BUDGET),--budget $(BUDGET))
 
-study: $(STAMP)  ## train the variants of a study (STUDY, canonical by default), print what each change is worth
-	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) --profile $(PROFILE) $(WHICH) \
-	  $(if $(BUDGET),--budget $(BUDGET))
+study: $(STAMP)  ## train the variants of a study (STUDY=canonical, recipe or clips), print what each change is worth
+	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) $(WHICH) $(if $(BUDGET),--budget $(BUDGET))
 
 validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth
 	$(BIN)/python -m ser_utils.studies.leakage --profile $(PROFILE) \

@@ -7,10 +7,11 @@ import signal
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_finished, fake_results
+from fakes import edit, fake_finished, fake_results
 
 from ser_utils import models
 from ser_utils.config import AugmentConfig, RunConfig
@@ -24,31 +25,28 @@ PLACE = "actors/alexnet/fold0"
 
 
 def quick(chosen=("alexnet",), **narrowed):
-    return ablation.run_configs("canonical", "quick", "ravdess", list(chosen), **narrowed)
+    return ablation.run_configs("canonical", list(chosen), **narrowed)
 
 
-def put(config, root, accuracy=0.5, seed=0):
-    """A finished made-up run of a configuration; its folder."""
-    return fake_finished(root, config, accuracy, seed, config=dataclasses.asdict(config))
-
-
-def put_study(configs, root, accuracies):
-    """Runs of some variants of a study, trained in ``root``."""
+def put(configs, root, accuracies):
+    """Finished made-up runs of some variants of a study, trained in ``root``; the root."""
     for number, (variant, accuracy) in enumerate(accuracies.items()):
-        for c in configs[variant]:
-            put(c, root, accuracy, seed=number)
-
-
-def finished(root, configs=None):
-    """The finished runs of the study ``canonical`` in a folder."""
-    return ablation.finished("canonical", configs or quick(), root, root / "nowhere")
+        for c in configs.get(variant, ()):
+            fake_finished(root, c, accuracy, number, config=dataclasses.asdict(c))
+    return root
 
 
 @pytest.fixture
 def trained(tmp_path):
     """Made-up quick runs of AlexNet: the baseline and two variants of the study ``canonical``."""
-    put_study(quick(), tmp_path / "runs", {"baseline": 0.6, "stem": 0.3, "norm": 0.65})
-    return tmp_path / "runs"
+    return put(quick(), tmp_path / "runs", {"baseline": 0.6, "stem": 0.3, "norm": 0.65})
+
+
+@pytest.fixture
+def results(trained, tmp_path):
+    """The same, published."""
+    ablation.publish("canonical", quick(), trained, tmp_path / "results")
+    return tmp_path / "results"
 
 
 # Changes
@@ -71,23 +69,23 @@ def test_every_variant_is_another_network(model, blank_weights):
     assert list(ablation.study("canonical")) == list(MODEL_NAMES)
     changes = ablation.study("canonical")[model]
     assert "seed" in changes and len({change.what for change in changes.values()}) == len(changes) >= 3
-    found = ablation.run_configs("canonical", "smoke", "synthetic", [model])
     networks = {}
-    for variant, (config,) in found.items():
-        network = models.build(model, (40, 20, 1), **config.options)
-        networks[variant] = [(layer.name, type(layer), layer.count_params()) for layer in network.layers]
-    assert set(networks) == {"baseline", *ablation.study("canonical")[model]} - {"modules"}
-    base = networks.pop("baseline")
-    networks.pop("seed")
-    assert all(layers != base for layers in networks.values())
+    for variant, (config,) in quick([model]).items():
+        network = models.build(model, (80, 40, 1), **config.options | {"width": 0.125})
+        networks[variant] = [
+            (layer.name, type(layer), layer.count_params(), keras.tree.flatten(layer.output)[0].shape)
+            for layer in network.layers]
+    assert set(networks) == {"baseline", *changes}
+    base = networks["baseline"]
+    assert all(networks[variant] != base for variant in changes if variant != "seed")
 
 
 @pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
     ("lstm", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
     ("resnet", {"epochs": 240, "learning_rate": 0.001, "ema": 0.0}),
     ("transformer", {"epochs": 240, "learning_rate": 0.002, "ema": 0.995})])
-def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
-    found = ablation.run_configs("recipe", "full", "ravdess", [model])
+def test_the_recipe_is_varied_one_setting_at_a_time(model, named):
+    found = ablation.run_configs("recipe", [model])
     hashes = {variant: configs[0].hash for variant, configs in found.items()}
     assert len(found) == 1 + len(ablation.study("recipe")[model]) and hashes.pop("again") == hashes["baseline"]
     assert len(set(hashes.values())) == len(hashes)
@@ -97,18 +95,17 @@ def test_the_recipe_is_varied_in_the_full_profile_alone(model, named):
     for variant, (config,) in found.items():
         differing = {name for name, value in vars(config).items() if value != getattr(base, name)} - {"variant"}
         assert differing == set(ablation.study("recipe")[model][variant].settings), variant
-    assert list(ablation.run_configs("recipe", "quick", "ravdess", [model])) == ["baseline"]
 
 
 def test_where_the_profile_moved_on_a_study_keeps_its_start_and_a_baseline_of_its_own():
-    found = ablation.run_configs("recipe", "full", "ravdess", ["lstm"], ["level"], ["random", "actors"])
+    found = ablation.run_configs("recipe", ["lstm"], ["level"], ["random", "actors"])
     random, actors = found["baseline"]
     assert random.variant == "" and actors.variant == "studies/recipe/baseline"
     assert random.augment == actors.augment == AugmentConfig(gain_db=0.0, tilt_db=0.0)
 
 
 def test_the_searched_recipe_is_one_of_the_search():
-    found = ablation.run_configs("recipe", "full", "ravdess", ["resnet"], ["searched"], ["random"])
+    found = ablation.run_configs("recipe", ["resnet"], ["searched"], ["random"])
     (base,), (config,) = found.values()
     trials = pd.read_csv(ablation.RESULTS / "search" / "resnet-full-60.csv")
     best = search.recipe(base, trials.loc[trials.value.idxmax()].to_dict())
@@ -117,27 +114,22 @@ def test_the_searched_recipe_is_one_of_the_search():
     assert (config.augment, config.options) == (best.augment, best.options) != (base.augment, base.options)
 
 
-def test_studies_are_narrowed_down_and_a_variant_that_changes_nothing_is_left_out():
+def test_studies_are_narrowed_down():
     found = quick(["lstm", "resnet"], variants=["average", "skip"], folds=(0, 3))
     both = [("lstm", 0), ("lstm", 3), ("resnet", 0), ("resnet", 3)]
     assert {variant: [(c.model, c.fold) for c in configs] for variant, configs in found.items()} == {
         "baseline": both, "average": both, "skip": both[2:]}
     assert found["average"][0].options == found["baseline"][0].options | {"pooling": "average"}
-    assert {"modules", "stem"} < set(quick(["alexnet", "inceptionnet"]))
-    full = ablation.run_configs("canonical", "full", "ravdess", ["alexnet", "resnet", "inceptionnet"])
-    assert not {"modules", "stem"} & set(full) and "bands" in full
 
 
 @pytest.mark.parametrize(("name", "narrowed", "message"), [
     ("canon", {}, "Unknown study 'canon'; choose from canonical, recipe, clips"),
-    ("canonical", {"models": ["gru"]}, "no network 'gru'; it has alexnet"),
+    ("canonical", {"models": ["gru"]}, "Unknown model 'gru'; choose from alexnet"),
     ("canonical", {"variants": ["bigger"]}, "no variant 'bigger'; it has stem"),
-    ("canonical", {"protocols": ["none"]}, "Unknown protocol 'none'"),
-    ("canonical", {"folds": [6]}, "Unknown fold 6"),
 ])
 def test_unknown_names_are_listed(name, narrowed, message):
     with pytest.raises(ValueError, match=message):
-        ablation.run_configs(name, "quick", "ravdess", **narrowed)
+        ablation.run_configs(name, **narrowed)
 
 
 def test_a_variant_lies_apart_and_is_hashed_by_its_settings_alone():
@@ -155,10 +147,10 @@ def validation(folder):
     return table[metrics.PROBABILITIES].to_numpy().argmax(axis=1) == table.label, table
 
 
-def test_the_table_compares_validation_clips(trained):
-    places = finished(trained)
-    found = ablation.table("canonical", places).set_index("variant")
+def test_the_table_compares_validation_clips_and_reads_no_test_clip(results):
+    found = ablation.table("canonical", results).set_index("variant")
     assert found.index.tolist() == ["baseline", "stem", "norm"]
+    places = ablation.published("canonical", results)
     base, _ = validation(places["baseline"][PLACE])
     stem, table = validation(places["stem"][PLACE])
     assert found.accuracy["stem"] == pytest.approx(100 * stem.mean())
@@ -168,53 +160,46 @@ def test_the_table_compares_validation_clips(trained):
     assert found.low["stem"] < found.difference["stem"] < found.high["stem"] < 0 and found.p["stem"] < 0.01
     assert found.p["stem"] == statistics.mcnemar(stem, base[stem.index])["p"]
     assert (found.clips == 240).all() and (found.profile == "quick").all() and np.isnan(found.p["baseline"])
-
-
-def test_no_test_clip_is_read_by_the_table(trained):
-    places = finished(trained)
-    before = ablation.table("canonical", places)
-    for path in trained.rglob("predictions.csv"):
+    for path in results.rglob("predictions.csv"):
         table = pd.read_csv(path)
-        test = table.subset == "test"
-        table.loc[test, metrics.PROBABILITIES] = 0.125
+        table.loc[table.subset == "test", metrics.PROBABILITIES] = 0.125
         table.to_csv(path, index=False)
-    pd.testing.assert_frame_equal(ablation.table("canonical", places), before)
+    pd.testing.assert_frame_equal(ablation.table("canonical", results).set_index("variant"), found)
 
 
-def test_folds_of_one_alone_are_left_out_and_a_variant_with_other_settings_than_its_baseline_is_refused(trained):
-    configs = quick(folds=(0, 1))
-    put(configs["baseline"][1], trained, 0.6)
-    found = ablation.table("canonical", finished(trained, configs)).set_index("variant")
+def test_folds_of_one_alone_are_left_out_and_a_variant_with_other_settings_than_its_baseline_is_refused(results):
+    (other,) = quick(folds=[1])["baseline"]
+    shutil.copytree(results / ablation.place("canonical", quick()["baseline"][0]),
+                    results / ablation.place("canonical", other))
+    edit(results / ablation.place("canonical", other) / "run.json", fold=1)
+    found = ablation.table("canonical", results).set_index("variant")
     assert found.folds.to_dict() == {"baseline": 1, "stem": 1, "norm": 1} and found.clips["baseline"] == 240
-    config = dataclasses.replace(quick()["stem"][0], epochs=31)
-    shutil.rmtree(config.run_directory(trained))
-    put(config, trained)
-    assert list(ablation.table("canonical", finished(trained)).variant) == ["baseline", "norm"]
-    places = finished(trained) | {"stem": {PLACE: config.run_directory(trained)}}
+    (stem,) = quick()["stem"]
+    edit(results / ablation.place("canonical", stem) / "run.json",
+         config=dataclasses.asdict(dataclasses.replace(stem, epochs=31)))
     with pytest.raises(metrics.ResultsError, match="stem.*more than its change.*stem_stride"):
-        ablation.table("canonical", places)
+        ablation.table("canonical", results)
 
 
 def test_another_seed_is_compared_with_the_first_and_without_runs_the_table_is_empty(tmp_path):
-    configs = quick(variants=["seed"])
-    put_study(configs, tmp_path / "runs", {"baseline": 0.8, "seed": 0.7})
-    assert configs["seed"][0].run_directory(tmp_path / "runs").name == "fold0-seed1"
-    assert ablation.table("canonical", finished(tmp_path / "runs")).variant.tolist() == ["baseline", "seed"]
     empty = ablation.table("canonical", tmp_path / "results")
     assert empty.empty and "difference" in empty and ablation.growth(tmp_path / "results").empty
+    configs = quick(variants=["seed"])
+    put(configs, tmp_path / "runs", {"baseline": 0.8, "seed": 0.7})
+    assert configs["seed"][0].run_directory(tmp_path / "runs").name == "fold0-seed1"
     ablation.publish("canonical", configs, tmp_path / "runs", tmp_path / "results")
-    assert len(ablation.table("canonical", tmp_path / "results")) == 2
+    assert ablation.table("canonical", tmp_path / "results").variant.tolist() == ["baseline", "seed"]
 
 
 # What more recordings bring
 
 def growing(accuracies, folds, tmp_path):
-    """Made-up runs of AlexNet, as ``ablation.finished`` finds them; ``folds`` are those of each variant."""
+    """Published made-up runs of AlexNet; ``folds`` are those of each variant."""
     for number, (variant, accuracy) in enumerate(accuracies.items()):
-        for c in ablation.run_configs("clips", "full", "ravdess", ["alexnet"], folds=folds[variant]).get(variant, ()):
-            put(c, tmp_path, accuracy, seed=number)
-    configs = ablation.run_configs("clips", "full", "ravdess", ["alexnet"], folds=(0, 1))
-    return ablation.finished("clips", configs, tmp_path, tmp_path / "nowhere")
+        for c in ablation.run_configs("clips", ["alexnet"], folds=folds[variant])[variant]:
+            made = fake_finished(tmp_path / "runs", c, accuracy, number, config=dataclasses.asdict(c))
+            runs.copy(made, tmp_path / "results" / ablation.place("clips", c))
+    return tmp_path / "results"
 
 
 def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
@@ -230,10 +215,12 @@ def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
     assert np.isnan(grown.low[2])
     fewer = growing(accuracies, {"baseline": (0, 1), "half": (0, 1), "quarter": (0,)}, tmp_path / "fewer")
     assert len(ablation.table("clips", fewer)) == 3 and ablation.growth(fewer).clips.tolist() == [480, 960]
-    assert ablation.growth({"baseline": fewer["baseline"]}).empty
-    found = ablation.run_configs("clips", "full", "ravdess", ["lstm"], ["half", "quarter"])
+
+
+def test_fewer_clips_are_trained_for_as_many_steps():
+    found = ablation.run_configs("clips", ["lstm"], ["half", "quarter"])
     (base,) = found.pop("baseline")
-    for (c,) in found.values():  # fewer clips are trained for as many steps
+    for (c,) in found.values():
         assert (c.share * c.epochs, c.share * c.warmup_epochs) == (base.epochs, base.warmup_epochs)
         assert c.patience == c.epochs and c.keep == "last"
     assert [c.share for (c,) in found.values()] == [0.5, 0.25]
@@ -271,47 +258,26 @@ def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
     assert runs.find(results) == before
     pd.testing.assert_frame_equal(tables.table2(results), main)
     assert ablation.publish("canonical", quick(), trained, results) == []
-    pd.testing.assert_frame_equal(ablation.table("canonical", results), ablation.table("canonical", finished(trained)))
 
 
-def test_nothing_is_published_without_its_baseline_for_which_a_published_one_serves(trained, tmp_path):
-    results = tmp_path / "results"
-    base = quick()["baseline"][0]
-    shutil.move(trained / "ravdess-quick", tmp_path / "aside" / "ravdess-quick")
-    assert ablation.publish("canonical", quick(), trained, results) == []
-    runs.copy(base.run_directory(tmp_path / "aside"), results / base.place)  # among the main results
-    new = ablation.publish("canonical", quick(), trained, results)
-    assert new == [f"studies/canonical/{variant}/{PLACE}" for variant in ("stem", "norm")]
-    assert runs.holds(results / "studies/canonical/baseline" / PLACE, base)
-    other = {variant: [dataclasses.replace(c, epochs=31) for c in found] for variant, found in quick().items()}
-    assert ablation.finished("canonical", other, trained, results) == {}
-
-
-def test_a_published_variant_of_an_older_baseline_is_removed(trained, tmp_path):
-    results = tmp_path / "results"
-    ablation.publish("canonical", quick(), trained, results)
-    newer = {variant: [dataclasses.replace(c, epochs=31) for c in configs] for variant, configs in quick().items()}
-    shutil.rmtree(trained)
-    put_study(newer, trained, {"baseline": 0.6, "norm": 0.6})
-    assert ablation.publish("canonical", newer, trained, results) == [
-        f"studies/canonical/{variant}/{PLACE}" for variant in ("baseline", "norm")]
-    assert ablation.table("canonical", results).variant.tolist() == ["baseline", "norm"]
-    configs = ablation.run_configs("canonical", "smoke", "synthetic", ["alexnet"], ["stem"])
-    put_study(configs, tmp_path, {"baseline": 0.5})
-    with pytest.raises(runs.PublishError, match="smoke run on synthetic"):
-        ablation.publish("canonical", configs, tmp_path, tmp_path / "results")
+def test_a_published_run_of_the_profile_serves_as_baseline(tmp_path):
+    configs, results = ablation.run_configs("recipe", ["alexnet"], protocols=["random"]), tmp_path / "results"
+    (base,) = configs["baseline"]
+    runs.copy(fake_finished(tmp_path, base), results / base.place)
+    ablation.publish("recipe", configs, tmp_path / "nowhere", results)
+    assert runs.holds(results / "studies/recipe/baseline/random/alexnet/fold0", base)
 
 
 @pytest.mark.parametrize("name", ablation.STUDIES)
 def test_published_studies_are_whole(name):
     """Their runs are readable, differ from their baselines in nothing but the change, and are not trained again."""
     found = ablation.table(name)
-    assert (found.corpus == "ravdess").all() and set(found.profile) == {"quick" if name == "canonical" else "full"}
-    configs = ablation.run_configs(name, found.profile[0], "ravdess", protocols=["random", "actors"], folds=range(6))
-    there = ablation.finished(name, configs, Path("nowhere"))
+    assert (found.corpus == "ravdess").all() and set(found.profile) == {ablation.PROFILES[name]}
+    configs = ablation.run_configs(name, protocols=["random", "actors"], folds=range(6))
+    known = {ablation.place(name, c): c for own in configs.values() for c in own}
     for variant, places in ablation.published(name).items():
-        assert set(places) <= set(there[variant])
-        for path in places.values():
+        for place, path in places.items():
+            assert runs.holds(path, known[f"studies/{name}/{variant}/{place}"])
             runs.check(path)
 
 
@@ -322,40 +288,27 @@ def command(trained, tmp_path, monkeypatch):
     """The command on made-up runs of AlexNet; nothing is trained."""
     monkeypatch.setattr(grid, "features_of", lambda *a: ("ravdess", tmp_path / "none.npz"))
     monkeypatch.setattr(grid, "train", lambda *a, **k: None)
-    monkeypatch.setattr(ablation.finished, "__defaults__", (trained, tmp_path / "results"))
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path / "results")
+    for function in (ablation.published, ablation.table):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path / "results",))
     monkeypatch.setattr(ablation.publish, "__defaults__", (trained, tmp_path / "results"))
     return lambda *words: ablation.main(["canonical", "--models", "alexnet", *words, "--runs", str(trained)])
 
 
-def test_command_prints_the_table_and_publishes(command, tmp_path, capsys):
-    assert command("--publish") == 0
-    out = capsys.readouterr().out
-    assert f"New: studies/canonical/baseline/{PLACE}, " in out and "stem" in out and "quick" in out
-    assert (tmp_path / f"results/studies/canonical/norm/{PLACE}/run.json").exists()
-
-
-def test_what_is_published_is_not_trained_again(command, trained, monkeypatch, capsys):
-    assert command("--publish") == 0
-    shutil.rmtree(trained)
-    capsys.readouterr()
+def test_command_trains_what_is_not_published_publishes_and_prints_the_table(command, trained, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(grid, "train", lambda configs, *a, **k: asked.extend(c.name for c in configs))
-    assert command("--variants", "stem", "head") == 0
-    assert asked == [f"studies/canonical/head/{PLACE}"]
+    assert command("--variants", "stem", "head") == 0 and asked == [f"studies/canonical/head/{PLACE}"]
     out = capsys.readouterr().out
-    assert "baseline" in out and "stem" in out and "norm" not in out
+    assert "baseline" in out and "stem" in out and "quick" in out and "norm" not in out
+    assert (ablation.RESULTS / "studies/canonical/stem" / PLACE).exists()
 
 
-def test_command_shows_what_is_finished_after_a_failure_and_stops_when_told_so(command, capsys, monkeypatch):
-    def fail(*a, **k):
-        raise grid.GridError("no luck")
-
-    monkeypatch.setattr(grid, "train", fail)
-    assert command() == 1
-    said = capsys.readouterr()
-    assert "no luck" in said.err and "alexnet" in said.out
+def test_command_says_what_is_wrong_and_stops_when_told_so(command, capsys, monkeypatch):
     assert command("--variants", "bigger") == 1 and "no variant 'bigger'" in capsys.readouterr().err
     monkeypatch.setattr(grid, "train", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
     with pytest.raises(SystemExit, match="130"):  # a polite kill stops the trainings as Ctrl-C does
         command()
     assert "Stopped." in capsys.readouterr().out
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", None))
+    assert command() == 1 and "make data" in capsys.readouterr().err

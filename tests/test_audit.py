@@ -51,8 +51,6 @@ def test_grim_of_the_papers_table():
     assert ((near.below <= near.printed) & (near.printed <= near.above)).all()
     assert (near.above - near.below <= 100 / 240 + 1e-9).all()
     assert not set(near.verdict) - {"possible", "impossible"}
-    with pytest.raises(ValueError, match="239 clips, not 240"):
-        audit.grim(sizes=(15,) + (32,) * 7)
 
 
 def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):
@@ -63,15 +61,7 @@ def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):
         scores = fake_scores(labels, fake_probabilities(labels, 0.8, rng))
         made[model] = tuple(round(100 * scores[name], 1) for name in ("accuracy", "precision", "recall", "f1"))
     monkeypatch.setattr(audit, "TABLE2", made)
-    assert "impossible" not in set(audit.grim().verdict) and audit.joint().possible.all()
-
-
-def test_accuracy_and_recall_must_come_from_the_same_hits(monkeypatch):
-    table = audit.joint().set_index("model").possible
-    assert set(table.index[table]) == {"inceptionnet", "vgg16"}
-    # 195 hits allow recalls of 195/256 to 211/256; 240 hits recall 1 alone
-    monkeypatch.setattr(audit, "TABLE2", {"a": (81.2, 0, 76.2, 0), "b": (81.2, 0, 83.2, 0), "c": (100.0, 0, 99.6, 0)})
-    assert audit.joint().possible.tolist() == [True, False, False]
+    assert "impossible" not in set(audit.grim().verdict)
 
 
 def test_averaging_frees_every_figure_at_last():

@@ -117,13 +117,12 @@ def test_full_size_parameters(blank_weights):
     (("alexnett", SHAPE), {}, "alexnett.*alexnet, resnet"),
     (("lstm", SHAPE), {"canonical": True}, "lstm has no option 'canonical'.*stack"),
     (("vgg16", SHAPE), {"depth": 16}, "vgg16 has no option 'depth'.*width"),
-    (("vgg16", (0, 80, 1)), {}, "0 frames"),
+    (("vgg16", (0, 80, 1)), {}, "at least 1 in frames"),
     (("vgg16", (80, 80)), {}, r"\(frames, bins, channels\).*\(80, 80\)"),
     (("vgg16", None), {}, "frames, bins, channels"),
     (("vgg16", SHAPE, 1), {}, "at least 2 classes"),
     (("resnet", SHAPE), {"depth": 20}, "no depth 20; choose from 18, 34, 50"),
     (("resnet", SHAPE), {"width": 0}, "width of resnet must be above 0"),
-    (("resnet", SHAPE), {"dropout": 1.0}, "dropout of resnet"),
     (("resnet", SHAPE), {"pooling": "max"}, "pooling 'max'; choose from attention.*flatten"),
     (("lstm", SHAPE), {"pooling": "flatten"}, "pooling 'flatten'; choose from attention"),
     (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
@@ -295,7 +294,7 @@ def test_attention_ignores_padding(name):
 
 @pytest.mark.parametrize("pooling", common.POOLINGS)
 def test_pooling_over_time(pooling):
-    """The pooled vector is the weighted mean (and deviation) by the weights of ``attention``."""
+    """The pooled vector is the weighted mean by the weights of ``attention``."""
     x = keras.Input((6, 5))
     mask = keras.Input((6,), dtype="bool")
     pooled = common.pool_time(x, mask, pooling)
@@ -308,11 +307,7 @@ def test_pooling_over_time(pooling):
         np.testing.assert_allclose(weights, valid / valid.sum(axis=1, keepdims=True), rtol=1e-5)
     else:
         assert np.ptp(weights[0]) > 1e-3
-    mean = (weights[..., None] * frames).sum(axis=1)
-    expected = mean
-    if pooling == "statistics":
-        variance = (weights[..., None] * (frames - mean[:, None]) ** 2).sum(axis=1)
-        expected = np.concatenate([mean, np.sqrt(variance + 1e-5)], axis=1)
+    expected = (weights[..., None] * frames).sum(axis=1)
     np.testing.assert_allclose(run(model, [frames, valid]), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -373,10 +368,13 @@ def test_builds_and_runs_with_jax():
         import keras, numpy as np
         from ser_utils import models
         assert keras.backend.backend() == "jax"
-        x = np.random.default_rng(0).normal(size=(2, 48, 24, 1)).astype("float32")
-        x[1, 20:] = 0
+        rng = np.random.default_rng(0)
+        for kind in (keras.initializers.VarianceScaling, keras.initializers.Orthogonal):  # slow to compile
+            kind.__call__ = lambda self, shape, dtype=None: rng.normal(0, 0.1, shape).astype("float32")
+        x = rng.normal(size=(2, 12, 24, 1)).astype("float32")
+        x[1, 5:] = 0
         for name in ("lstm", "transformer"):  # between them they hold every layer that is not Keras's own
-            model = models.build(name, (48, 24, 1), width=0.125, depth=1, front_2d=8)
+            model = models.build(name, (12, 24, 1), width=0.125, depth=1, front_2d=8)
             assert np.allclose(np.asarray(model(x)).sum(1), 1, atol=1e-5), name
     """
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}

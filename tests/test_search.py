@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -36,10 +35,12 @@ def searched(tmp_path_factory, made_up):
     folder = tmp_path_factory.mktemp("search")
     configs = [dataclasses.replace(config, features=made_up.config, corpus="synthetic", epochs=10) for config in
                configuration.run_configs("full", "ravdess", ["transformer"], ["random", "actors"], [0])]
-    study = search.open_study("pretended", folder / "search.sqlite3", seed=1)
+    create = optuna.create_study
+    with pytest.MonkeyPatch.context() as patch:  # in memory, not on a disk
+        patch.setattr(optuna, "create_study", lambda storage, **options: create(**options))
+        study = search.open_study("pretended", folder / "search.sqlite3", seed=1)
     train = pretend(lambda config: 0.9 - abs(np.log10(config.learning_rate / 1e-3)))
     study.optimize(lambda trial: search.objective(trial, configs, made_up, folder, train), n_trials=25)
-    study.set_user_attr("store", str(folder / "search.sqlite3"))
     return study
 
 
@@ -98,40 +99,24 @@ def test_a_search_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
 
 
-def test_a_search_is_continued_here_and_goes_on_from_a_table_on_another_machine(searched, tmp_path):
-    again = search.open_study("pretended", Path(searched.user_attrs["store"]))
-    assert len(again.trials) == 25
-    path = search.export(again, tmp_path)
-    pd.testing.assert_series_equal(search.importances(pd.read_csv(path)), search.importances(search.table(searched)))
-    study = search.open_study("pretended", tmp_path / "other.sqlite3", seed=2)
-    search.go_on_from(study, pd.read_csv(path))
-    pd.testing.assert_frame_equal(pd.read_csv(search.export(study, tmp_path / "again")), pd.read_csv(path))
-    assert study.best_params == searched.best_params
-    study.optimize(lambda trial: abs(search.suggest(trial)["learning_rate"]), n_trials=1)  # the sampler takes them, too
-    assert len(study.trials) == 26
-    with pytest.raises(ValueError, match="val_actors_fold0, val_random_fold0, not by val_random_fold3"):
-        search.judged_by(study, ["val_random_fold3"])
+def test_the_table_tells_as_much_as_the_study(searched, tmp_path):
+    search.table(searched).to_csv(tmp_path / "trials.csv", index=False)
+    pd.testing.assert_series_equal(search.importances(pd.read_csv(tmp_path / "trials.csv")),
+                                   search.importances(search.table(searched)))
 
 
-def test_command_line(tiny_store, tmp_path, monkeypatch, capfd):
-    """Real trials, in a process; on another machine it goes on from the table, and only on the same folds."""
-    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", tiny_store))
-
-    def command(trials, *more):
-        code = search.main(["--profile", "smoke", "--model", "alexnet", "--protocols", "random", "--epochs", "1",
-                            "--trials", str(trials), "--jobs", "1", "--store", str(tmp_path / "s.sqlite3"),
-                            "--results", str(tmp_path), *more])
-        return code, *capfd.readouterr()
-
-    assert command(1)[0] == 0
-    lines = (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()
-    assert len(lines) == 2 and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
-    (tmp_path / "s.sqlite3").unlink()
-    code, out, _ = command(2)
-    assert code == 0 and "Going on from the 1 trials" in out
-    assert (tmp_path / "alexnet-smoke-1.csv").read_text().splitlines()[:2] == lines
-    code, _, err = command(3, "--folds", "1")
-    assert code == 1 and "was judged by val_random_fold0, not by val_random_fold1" in err
+def test_command_line(made_up_store, made_up, tmp_path, monkeypatch, capsys):
+    """Real trials; a search goes on where it stopped."""
+    plain = configuration.run_configs
+    monkeypatch.setattr(configuration, "run_configs", lambda *a: [
+        dataclasses.replace(c, features=made_up.config, frames=40) for c in plain(*a)])
+    monkeypatch.setattr(frontend, "assemble", tiny_network)
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", made_up_store))
+    words = ["--profile", "smoke", "--model", "alexnet", "--protocols", "random", "--epochs", "1",
+             "--store", str(tmp_path / "s.sqlite3"), "--results", str(tmp_path), "--trials"]
+    for trials in (1, 2, 2):
+        assert search.main([*words, str(trials)]) == 0
+        lines = (tmp_path / "alexnet-smoke-1-random0.csv").read_text().splitlines()
+        assert len(lines) == 1 + trials and lines[0].startswith("number,state,value,epochs,seconds,learning_rate")
     monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", tmp_path / "gone.npz"))
-    code, _, err = command(3)
-    assert code == 1 and "gone.npz" in err
+    assert search.main([*words, "3"]) == 1 and "gone.npz" in capsys.readouterr().err

@@ -62,13 +62,10 @@ def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> 
     for option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride", "bands"):
         if kwargs.get(option, 1) <= 0:
             raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
-    if not 0 <= kwargs.get("dropout", 0) < 1:
-        raise ValueError(f"Option dropout of {name} must lie in [0, 1), got {kwargs['dropout']}.")
     try:
         frames, bins, channels = map(int, input_shape)
     except (TypeError, ValueError) as error:
         raise ValueError(f"input_shape must be (frames, bins, channels), not {input_shape}.") from error
-    for size, axis in ((frames, "frames"), (bins, "bins"), (channels, "channels")):
-        if size < 1:
-            raise ValueError(f"input_shape {input_shape} has {size} {axis}; there must be at least 1.")
+    if min(frames, bins, channels) < 1:
+        raise ValueError(f"input_shape {input_shape} must be at least 1 in frames, bins and channels.")
     return BUILDERS[name]((frames, bins, channels), classes, **kwargs)

@@ -3,20 +3,18 @@
 import keras
 from keras import layers, ops
 
-from ser_utils.models.common import Configured, conv_relu, head, scaled
+from ser_utils.models.common import conv_relu, head, scaled
 
 FILTERS = (96, 256, 384, 384, 256)
 KERNELS = (11, 5, 3, 3, 3)
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
-class LocalResponseNormalization(Configured):
+class LocalResponseNormalization(layers.Layer):
     """b_i = a_i / (k + alpha sum_j a_j^2) ^ beta, over the ``size`` channels j around i (section 3.3)."""
 
-    settings = ("size", "k", "alpha", "beta")
-
-    def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **options):
-        super().__init__(**options)
+    def __init__(self, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, **kwargs):
+        super().__init__(**kwargs)
         self.size, self.k, self.alpha, self.beta = size, k, alpha, beta
 
     def call(self, x):

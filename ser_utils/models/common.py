@@ -6,7 +6,7 @@ Layer names start with the stage they belong to, up to the first underscore (``c
 import keras
 from keras import layers, ops
 
-POOLINGS = ("attention", "statistics", "average")
+POOLINGS = ("attention", "average")
 
 
 def scaled(channels: int, width: float) -> int:
@@ -57,21 +57,8 @@ def conv_relu(x, filters: int, kernel: int, stride: int = 1, norm: bool = True, 
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-class Configured(layers.Layer):
-    """A layer that is saved with those of its attributes that ``settings`` names."""
-
-    settings: tuple[str, ...] = ()
-
-    def get_config(self):
-        return {**super().get_config(), **{name: getattr(self, name) for name in self.settings}}
-
-
-class MaskedLayer(Configured):
+class MaskedLayer(layers.Layer):
     """A layer whose mask is passed by hand; masks that Keras carries along by itself end here."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.supports_masking = True
 
     def compute_mask(self, inputs, previous_mask=None):
         return None
@@ -85,10 +72,8 @@ class PaddingMask(MaskedLayer):
     does, so that every clip is one unbroken run of frames (what cuDNN's LSTM asks for).
     """
 
-    settings = ("trailing",)
-
-    def __init__(self, trailing: bool = False, **options):
-        super().__init__(**options)
+    def __init__(self, trailing: bool = False, **kwargs):
+        super().__init__(**kwargs)
         self.trailing = trailing
 
     def call(self, x):
@@ -104,10 +89,8 @@ class PaddingMask(MaskedLayer):
 class MaskPooling(MaskedLayer):
     """Mask of ``frames`` frames -> mask of ceil(frames / stride): True where any of the frames is True."""
 
-    settings = ("stride",)
-
-    def __init__(self, stride: int, **options):
-        super().__init__(**options)
+    def __init__(self, stride: int, **kwargs):
+        super().__init__(**kwargs)
         self.stride = stride
 
     def call(self, mask):
@@ -124,13 +107,11 @@ class ApplyMask(MaskedLayer):
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")
-class FrameStack(Configured):
+class FrameStack(layers.Layer):
     """(batch, frames, features) -> (batch, ceil(frames / size), size x features), filled up with zeros."""
 
-    settings = ("size",)
-
-    def __init__(self, size: int, **options):
-        super().__init__(**options)
+    def __init__(self, size: int, **kwargs):
+        super().__init__(**kwargs)
         self.size = size
 
     def call(self, x):
@@ -172,10 +153,8 @@ class AttentionWeights(MaskedLayer):
     all unpadded frames count alike. A clip that is all padding gets equal weights.
     """
 
-    settings = ("units",)
-
-    def __init__(self, units: int = 64, **options):
-        super().__init__(**options)
+    def __init__(self, units: int = 64, **kwargs):
+        super().__init__(**kwargs)
         self.units = units
 
     def build(self, input_shape):
@@ -194,28 +173,18 @@ class AttentionWeights(MaskedLayer):
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class AttentionPooling(MaskedLayer):
-    """Frames (batch, frames, features) and weights (batch, frames) -> the weighted mean (batch, features).
+    """Frames (batch, frames, features) and weights (batch, frames) -> the weighted mean (batch, features)."""
 
-    With ``statistics=True`` the weighted standard deviation follows it: (batch, 2 x features), the
-    attentive statistics pooling of Okabe et al. 2018.
-    """
-
-    settings = ("statistics",)
-
-    def __init__(self, statistics: bool = False, **options):
-        super().__init__(**options)
-        self.statistics = statistics
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{key: value for key, value in config.items() if key != "statistics"})  # of older files: always off
 
     def call(self, x, frame_weights):
-        mean = ops.einsum("bt,btf->bf", frame_weights, x)
-        if not self.statistics:
-            return mean
-        variance = ops.einsum("bt,btf->bf", frame_weights, ops.square(x - mean[:, None]))
-        return ops.concatenate([mean, ops.sqrt(variance + 1e-5)], axis=-1)
+        return ops.einsum("bt,btf->bf", frame_weights, x)
 
 
 def pool_time(x, mask, pooling: str = "attention"):
-    """(batch, frames, features) -> (batch, features) or, for "statistics", (batch, 2 x features), in float32.
+    """(batch, frames, features) -> (batch, features), in float32.
 
     The layer ``attention`` gives the weights of the frames; for "average" all unpadded ones count alike.
     """
@@ -223,8 +192,7 @@ def pool_time(x, mask, pooling: str = "attention"):
         raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}.")
     units = 0 if pooling == "average" else 64
     frame_weights = AttentionWeights(units, dtype="float32", name="attention")(x, mask)
-    pool = AttentionPooling(pooling == "statistics", dtype="float32", name="attention_pooling")
-    return pool(x, frame_weights)
+    return AttentionPooling(dtype="float32", name="attention_pooling")(x, frame_weights)
 
 
 def classify(x, classes: int, dropout: float, hidden: tuple[int, ...] = ()):

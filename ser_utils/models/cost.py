@@ -44,14 +44,14 @@ def layer_macs(layer: layers.Layer) -> int:
     if isinstance(layer, AttentionPooling):
         return steps * layer.output.shape[-1]
     if layer.trainable_weights and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
-        raise ValueError(f"How many products {layer.name} ({type(layer).__name__}) takes is not known here; "
-                         "add its kind to ser_utils/models/cost.py.")
+        raise ValueError(f"How many products {layer.name} ({type(layer).__name__}) takes is not known: ask for those "
+                         "of a model within a model alone, or add the layer's kind to ser_utils/models/cost.py.")
     return 0
 
 
 def macs(model: keras.Model) -> int:
     """Multiply-accumulates of a network for one clip; see :func:`layer_macs` for what counts, and raises."""
-    return sum(layer_macs(layer) for layer in _layers(model))
+    return sum(map(layer_macs, _layers(model)))
 
 
 def weighted_layers(model: keras.Model) -> int:
@@ -103,10 +103,6 @@ def _kernel_and_stride(layer) -> tuple[int, int] | None:
 
 def _layers(model: keras.Model) -> list[layers.Layer]:
     """The layers of a model behind its inputs, each after those it builds on."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            raise ValueError(f"{model.name} holds a whole model, {layer.name}, as one of its layers. Ask for the "
-                             f"costs of that one: model.get_layer({layer.name!r}).")
     return [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
 
 

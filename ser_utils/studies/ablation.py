@@ -1,15 +1,15 @@
 """Named studies: what one change of the settings is worth, measured on validation clips.
 
-A study takes the runs of a profile as its baseline and changes one thing at a time; its runs lie apart from the main
+A study takes the runs of its profile as its baseline and changes one thing at a time; its runs lie apart from the main
 results. No table of a study reads a test clip, so that a choice made from it leaves the test untouched.
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
-import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +28,6 @@ from ser_utils.training import grid, runs
 BASELINE = "baseline"
 SHARES = {"half": 0.5, "quarter": 0.25}  # of the training clips, in the study ``clips``
 CHANCE = ("seed", "again")  # variants that choose nothing: they show how far two trainings of one recipe differ
-Places = Mapping[str, Mapping[str, Path]]  # variant -> place, see `place_of` -> folder of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +35,18 @@ class Change:
     """One variant of a network's runs: what the baseline has in its place, and settings of ``RunConfig``.
 
     Under "options", "augment" and "features" only the keys that change are named (``"augment": None`` switches
-    augmentation off). ``profiles`` are those in which it changes something.
+    augmentation off).
     """
 
     what: str
     settings: dict
-    profiles: tuple[str, ...] = tuple(configuration.PROFILES)
 
 
-def _options(what: str, profiles: tuple[str, ...] = Change.profiles, **options) -> Change:
+def _options(what: str, **options) -> Change:
     """A change of options of the network's builder."""
-    return Change(what, {"options": options}, profiles)
+    return Change(what, {"options": options})
 
 
-_REDUCED = ("smoke", "quick")  # where strides depart from the published ones
 _SEED = Change("for scale: nothing but the seed of the random numbers", {"seed": 1})
 _BANDS = _options("three frequency bands apart up to the classifier, not one mean over all frequencies", bands=1)
 _AVERAGE = _options("attention over time, not the plain mean", pooling="average")
@@ -62,13 +59,13 @@ _VGG = {
 }
 _CANONICAL = {  # each variant takes one difference of a tailored network back to the network as published
     "alexnet": {
-        "stem": _options("conv1 steps by 2, not by 4", _REDUCED, stem_stride=4),
+        "stem": _options("conv1 steps by 2, not by 4", stem_stride=4),
         "norm": _options("batch normalisation, not local response normalisation", batch_norm=False),
         "head": _FLAT,
         "seed": _SEED,
     },
     "resnet": {
-        "stem": _options("conv1 alone lowers the resolution, without a pooling behind it", _REDUCED,
+        "stem": _options("conv1 alone lowers the resolution, without a pooling behind it",
                          stem_stride=2, stem_pool=True),
         "bands": _BANDS,
         "average": _AVERAGE,
@@ -76,8 +73,8 @@ _CANONICAL = {  # each variant takes one difference of a tailored network back t
         "seed": _SEED,
     },
     "inceptionnet": {
-        "stem": _options("one pooling in the stem, not two", _REDUCED, stem_pool=True),
-        "modules": _options("in this profile fewer modules on each grid", ("quick",), modules=(3, 4, 2)),
+        "stem": _options("one pooling in the stem, not two", stem_pool=True),
+        "modules": _options("in this profile fewer modules on each grid", modules=(3, 4, 2)),
         "bands": _BANDS,
         "average": _AVERAGE,
         "seed": _SEED,
@@ -100,7 +97,7 @@ _CANONICAL = {  # each variant takes one difference of a tailored network back t
     },
 }
 
-_RECIPE = {name: Change(what, settings, ("full",)) for name, (what, settings) in {
+_RECIPE = {name: Change(what, settings) for name, (what, settings) in {
     # With the recipe minus one ingredient ...
     "smoothing": ("smoothed labels (0.1), not plain ones", {"label_smoothing": 0.0}),
     "plain": ("augmentation in training and at test time, not the clips as they are",
@@ -129,22 +126,22 @@ _RECIPE = {name: Change(what, settings, ("full",)) for name, (what, settings) in
     "again": ("for scale: nothing changed, trained once more", {}),
 }.items()}
 _RECIPE_OF_CONVOLUTIONS = _RECIPE | {
-    "wide": _options("a part of the published channels, not all of them", ("full",), width=1.0),
+    "wide": _options("a part of the published channels, not all of them", width=1.0),
 }
 _RECIPE_OF_SEQUENCES = _RECIPE | {
-    "front": _options("two convolutions over frames and bands in front, not along time alone", ("full",), front_2d=0),
+    "front": _options("two convolutions over frames and bands in front, not along time alone", front_2d=0),
 }
 _SEARCHED = Change(
     "the recipe of all networks, not the best of the search for ResNet",
     {"learning_rate": 8.07e-4, "weight_decay": 0.107, "batch_size": 16, "label_smoothing": 0.2, "ema": 0.99,
      "options": {"dropout": 0.0}, "augment": {"stretch": 0.125, "shift": 10, "warp": 0.05, "noise_probability": 0.3125,
-                                              "frequency_masks": 2, "time_masks": 2}}, ("full",))
+                                              "frequency_masks": 2, "time_masks": 2}})
 _RECIPE_OF_TRANSFORMER = _RECIPE_OF_SEQUENCES | {  # where its recipe is another
-    "rate": Change("a learning rate of 0.002, not half of it", {"learning_rate": 1e-3}, ("full",)),
-    "average": Change("the running average of the weights, not the weights themselves", {"ema": 0.0}, ("full",)),
-    "dropout": _options("dropout of 0.1, not 0.2 and layers skipped now and then", ("full",),
+    "rate": Change("a learning rate of 0.002, not half of it", {"learning_rate": 1e-3}),
+    "average": Change("the running average of the weights, not the weights themselves", {"ema": 0.0}),
+    "dropout": _options("dropout of 0.1, not 0.2 and layers skipped now and then",
                         dropout=0.2, stochastic_depth=0.1),
-    "large": _options("2 encoder layers of 96 features, not 4 of 192", ("full",), dim=192, depth=4),
+    "large": _options("2 encoder layers of 96 features, not 4 of 192", dim=192, depth=4),
 }
 
 
@@ -153,7 +150,7 @@ def _fewer(variant: str, share: float) -> Change:
     epochs = round(configuration.PROFILES["full"].common["epochs"] / share)
     return Change(f"all training clips, not a {variant} of them",
                   {"share": share, "epochs": epochs, "patience": epochs,
-                   "warmup_epochs": round(RunConfig.warmup_epochs / share)}, ("full",))
+                   "warmup_epochs": round(RunConfig.warmup_epochs / share)})
 
 
 STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> variant -> change
@@ -165,6 +162,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> vari
     # What the number of recordings is worth.
     "clips": dict.fromkeys(MODEL_NAMES, {variant: _fewer(variant, share) for variant, share in SHARES.items()}),
 }
+PROFILES = {"canonical": "quick", "recipe": "full", "clips": "full"}  # study -> the profile whose runs are its baseline
 # (profile, protocol) -> settings that the studies start from where the profile has moved on, partly by their findings.
 START = {("full", "actors"): {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}},
          ("quick", "actors"): {"epochs": 30}}
@@ -191,79 +189,51 @@ def changed(config: RunConfig, settings: dict) -> RunConfig:
         for name, value in settings.items()})
 
 
-def run_configs(name: str, profile: str, corpus: str, models=None, variants=None, protocols=("actors",),
+def run_configs(name: str, models=None, variants=None, protocols=("actors",),
                 folds=(0,)) -> dict[str, list[RunConfig]]:
-    """The runs of a study: variant -> configurations, the baseline first; lists narrow it down.
+    """The runs of a study on RAVDESS: variant -> configurations, the baseline first; lists narrow it down.
 
-    A variant that changes nothing in a profile is left out there. The baseline is the profile's own run where the
-    study starts from its settings (see ``START``), and is trained once for both. An unknown name is a ValueError that
-    lists what there is.
+    The baseline is the profile's own run where the study starts from its settings (see ``START``), and is trained once
+    for both. An unknown name is a ValueError that lists what there is.
     """
-    changes, known = study(name), variants_of(name)[1:]
-    for what, given, there in (("network", models, list(changes)), ("variant", variants, known)):
-        for value in given or ():
-            if value not in there:
-                raise ValueError(f"The study {name} has no {what} {value!r}; it has {', '.join(there)}.")
+    changes, (_, *known), profile = study(name), variants_of(name), PROFILES[name]
+    unknown = [variant for variant in variants or () if variant not in known]
+    if unknown:
+        raise ValueError(f"The study {name} has no variant {unknown[0]!r}; it has {', '.join(known)}.")
     base = []
-    for c in configuration.run_configs(profile, corpus, list(models or changes), list(protocols), list(folds)):
+    for c in configuration.run_configs(profile, "ravdess", models, protocols, folds):
         start = changed(c, START.get((profile, c.protocol), {}))
         base.append(c if start.hash == c.hash else changed(start, {"variant": f"studies/{name}/{BASELINE}"}))
-    configs = {variant: [
-        changed(c, changes[c.model][variant].settings | {"variant": f"studies/{name}/{variant}"}) for c in base
-        if variant in changes[c.model] and profile in changes[c.model][variant].profiles]
-        for variant in variants or known}
+    configs = {variant: [changed(c, changes[c.model][variant].settings | {"variant": f"studies/{name}/{variant}"})
+                         for c in base if variant in changes[c.model]] for variant in variants or known}
     return {BASELINE: base} | {variant: own for variant, own in configs.items() if own}
 
 
-def place_of(run: RunConfig | Path) -> str:
-    """``<protocol>/<model>/fold<k>`` of a configuration or a run's folder: the same for all variants and seeds."""
-    return "/".join(run.parts[-3:]) if isinstance(run, Path) else f"{run.protocol}/{run.model}/fold{run.fold}"
+def place(name: str, config: RunConfig) -> str:
+    """Where in ``results/`` a run of a study lies: ``studies/<study>/<variant>/<protocol>/<model>/fold<k>``."""
+    home = config.variant or f"studies/{name}/{BASELINE}"
+    return f"{home}/{config.protocol}/{config.model}/fold{config.fold}"
 
 
-def _published(name: str, config: RunConfig) -> str:
-    """Where in ``results/`` a run of a study lies."""
-    return f"{config.variant or f'studies/{name}/{BASELINE}'}/{place_of(config)}"
-
-
-def finished(name: str, configs: dict[str, list[RunConfig]], root: Path = RUNS, results: Path = RESULTS) -> Places:
-    """The finished runs of ``configs`` (those of :func:`run_configs`), trained here or published."""
-    found = {}
-    for variant, wanted in configs.items():
-        for c in wanted:
-            places = [c.run_directory(root), results / _published(name, c), *([] if c.variant else [results / c.place])]
-            if there := [place for place in places if runs.holds(place, c)]:
-                found.setdefault(variant, {})[place_of(c)] = there[0]
-    return found
-
-
-def published(name: str, results: Path = RESULTS) -> Places:
-    """The published runs of a study."""
-    return {variant: {place_of(path): path for path in found} for variant in variants_of(name)
+def published(name: str, results: Path = RESULTS) -> dict[str, dict[str, Path]]:
+    """The published runs of a study: variant -> ``<protocol>/<model>/fold<k>`` -> folder."""
+    return {variant: {"/".join(path.parts[-3:]): path for path in found} for variant in variants_of(name)
             if (found := runs.find(results / "studies" / name / variant))}
 
 
 def publish(name: str, configs: dict[str, list[RunConfig]], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
-    """Copy a study's finished runs to ``results/studies/<study>/<variant>/``; returns the names of new ones.
+    """Copy a study's finished runs to their :func:`place` in the results; returns the places of new ones.
 
-    A variant counts only beside its baseline, finished here or published. A published run of a variant that was
-    trained with other settings than the baseline beside it is removed. Raises see ``runs.publish``.
+    Where the baseline is a published run of the profile, that is copied. Raises see ``runs.publish``.
     """
-    base = finished(name, configs, root, results).get(BASELINE, {})
-    wanted = [c for own in configs.values() for c in own if place_of(c) in base]
-    new = runs.publish(wanted, root, results, lambda c: _published(name, c))
-    for c in wanted:
-        target = results / _published(name, c)
-        if not runs.holds(target, c) and c in configs[BASELINE]:  # so far only among the published runs of the profile
-            runs.copy(base[place_of(c)], target)
-        elif target.exists() and not runs.holds(target, c):
-            shutil.rmtree(target)
-    return new
+    for c in configs[BASELINE]:
+        if not c.variant and runs.holds(results / c.place, c):
+            runs.copy(results / c.place, results / place(name, c))
+    return runs.publish(itertools.chain(*configs.values()), root, results, lambda c: place(name, c))
 
 
-def table(name: str, results: Path | Places = RESULTS) -> pd.DataFrame:
-    """What the variants of a study reach on validation clips, beside the baseline on the same clips.
-
-    ``results`` is the folder of the published results, or runs as :func:`finished` returns them.
+def table(name: str, results: Path = RESULTS) -> pd.DataFrame:
+    """What the published variants of a study reach on validation clips, beside the baseline on the same clips.
 
     A row a protocol, network and variant that is finished, the baseline first, on the folds that some variant has
     finished (all its own while none has): protocol, model, variant, folds (of a variant: finished by both), clips,
@@ -272,22 +242,19 @@ def table(name: str, results: Path | Places = RESULTS) -> pd.DataFrame:
     test), profile, corpus. The interval holds the chance in the validation clips, not that in the training.
     A ResultsError names a damaged run, or one that differs from its baseline in more than the study says.
     """
-    there = published(name, results) if isinstance(results, Path) else results
-    rows = []
+    there, rows, read = published(name, results), [], functools.cache(runs.read_predictions)
     for protocol, (model, changes) in itertools.product(PROTOCOLS, study(name).items()):
         own = {variant: {place: path for place, path in found.items() if place.startswith(f"{protocol}/{model}/")}
                for variant, found in there.items()}
         base = own.get(BASELINE, {})
-        compared = {place for variant in changes for place in own.get(variant, ())}
-        for variant in [BASELINE, *changes]:
-            both = {place: path for place, path in own.get(variant, {}).items() if place in base}
-            if variant == BASELINE:
-                both = {place: path for place, path in both.items() if place in compared} or both
-            for place, path in both.items() if variant in changes else ():
-                _check_only_change(base[place], path, changes[variant])
-            if both:
+        both = {variant: [place for place in base if place in own.get(variant, ())] for variant in changes}
+        compared = [place for place in base if any(place in places for places in both.values())]
+        for variant, places in ({BASELINE: compared or list(base)} | both).items():
+            for place in places if variant in changes else ():
+                _check_only_change(base[place], own[variant][place], changes[variant])
+            if places:
                 rows.append({"protocol": protocol, "model": model, "variant": variant} | _measured(
-                    both, base if variant in changes else None))
+                    places, own[variant], base if variant in changes else None, read))
     return pd.DataFrame(rows, columns=["protocol", "model", "variant", "folds", "clips", "accuracy", "uar",
                                        "difference", "low", "high", "p", "profile", "corpus"])
 
@@ -297,17 +264,17 @@ def _check_only_change(base: Path, other: Path, change: Change) -> None:
     before, after = (configuration.from_dict(runs.Run(path).info["config"]) for path in (base, other))
     if after.hash != changed(before, change.settings).hash:
         raise ResultsError(f"{other} differs from the baseline {base} in more than its change {change.settings}. "
-                           "Train both with the same settings (and publish them).")
+                           "Train both with the same settings and publish them, or delete it.")
 
 
-def _measured(places: Mapping[str, Path], base: Mapping[str, Path] | None) -> dict:
+def _measured(places: list[str], found: dict[str, Path], base: dict[str, Path] | None, read: Callable) -> dict:
     """The numbers of a row of the table, with those that compare it with the baseline if there is one."""
 
     def validation(of):
-        return pd.concat([runs.read_predictions(of[place]).query("subset == 'val'").assign(place=place)
-                          for place in places], ignore_index=True)
+        answers = pd.concat([read(of[place]).assign(place=place) for place in places], ignore_index=True)
+        return answers[answers.subset == "val"]
 
-    own, info = validation(places), runs.Run(next(iter(places.values()))).info
+    own, info = validation(found), runs.Run(found[places[0]]).info
     scores = pd.DataFrame([metrics.metrics(part.label, part.prediction) for _, part in own.groupby("place")])
     row = {"folds": len(places), "clips": len(own), "accuracy": 100 * scores.accuracy.mean(),
            "uar": 100 * scores.recall.mean(), "profile": info["profile"], "corpus": info["corpus"]}
@@ -321,8 +288,8 @@ def _measured(places: Mapping[str, Path], base: Mapping[str, Path] | None) -> di
                   "p": statistics.mcnemar(right, right_base)["p"]}
 
 
-def growth(results: Path | Places = RESULTS) -> pd.DataFrame:
-    """What more recordings bring, by the study ``clips``; ``results`` are those of :func:`table`.
+def growth(results: Path = RESULTS) -> pd.DataFrame:
+    """What more recordings bring, by the study ``clips``.
 
     Columns: protocol, model, clips (in training), folds, accuracy (on validation clips, per cent), low and high (the
     95 % interval of the difference from all clips, put around the accuracy), gain (points over half as many clips).
@@ -342,36 +309,28 @@ def growth(results: Path | Places = RESULTS) -> pd.DataFrame:
 
 @grid.command
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.studies.ablation STUDY``: train what is missing of a study, published runs aside."""
+    """``python -m ser_utils.studies.ablation STUDY``: train what is not published of a study, publish and print it."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.ablation", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
-    parser.add_argument("--profile", default="quick", choices=list(configuration.PROFILES))
     parser.add_argument("--variants", nargs="*", help="only these variants")
-    parser.add_argument("--publish", action="store_true", help="afterwards copy finished runs to results/studies/")
     grid.add_options(parser)
     parser.set_defaults(protocols=["actors"], folds=[0])
     options = parser.parse_args(arguments)
-    failed = False
-    kind, path = grid.features_of(options.profile, options.features)
-    configs = run_configs(options.study, options.profile, kind, options.models, options.variants, options.protocols,
-                          options.folds)
-    there = finished(options.study, configs, options.runs)
-    missing = [c for variant, own in configs.items() for c in own if place_of(c) not in there.get(variant, ())]
-    stores = {configuration.PROFILES[options.profile].features: path}
+    configs = run_configs(options.study, options.models, options.variants, options.protocols, options.folds)
+    publish(options.study, configs, options.runs)
+    missing = [c for own in configs.values() for c in own if not runs.holds(RESULTS / place(options.study, c), c)]
+    corpus, path = grid.features_of(PROFILES[options.study], options.features)
+    if corpus != "ravdess":
+        raise ValueError("A study is trained on RAVDESS: make data")
+    stores = {configuration.PROFILES[PROFILES[options.study]].features: path}
     for settings in {c.features for c in missing} - set(stores):
-        recordings = corpora.find(kind)
+        recordings = corpora.find(corpus)
         spectral.extract(recordings, settings)
         stores[settings] = spectral.store_path(recordings, settings)
-    try:
-        grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
-    except grid.GridError as error:  # what is finished is shown all the same
-        print(error, file=sys.stderr)
-        failed = True
-    found = table(options.study, finished(options.study, configs, options.runs))
-    print("No run of this study is finished." if found.empty else found.round(3).to_string(index=False))
-    if options.publish:
-        print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
-    return int(failed)
+    grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
+    print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
+    print(table(options.study).round(3).to_string(index=False))
+    return 0
 
 
 if __name__ == "__main__":

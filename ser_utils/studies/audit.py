@@ -7,6 +7,7 @@ split of 1,440 clips was stratified: it states 240 test clips (``paper.TABLE1``)
 
 import itertools
 import math
+from statistics import harmonic_mean
 
 import numpy as np
 import pandas as pd
@@ -46,19 +47,16 @@ def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, in
     return pairs, common * len(sizes)
 
 
-def grim(clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
-    """All 28 figures of Table 2: can they come from one test of ``clips`` clips?
+def grim() -> pd.DataFrame:
+    """All 28 figures of Table 2: can they come from one test of 240 clips?
 
     Columns: model, metric, printed (per cent), verdict ("possible", "impossible" or "not checkable"), below and
     above (the attainable values next to the printed one, per cent). Macro precision and F1 have denominators
     that depend on how often each emotion is answered, which the paper does not state: they are not checkable.
-    A ValueError if the class sizes do not sum to the number of clips.
     """
-    if sum(sizes) != clips:
-        raise ValueError(f"The classes hold {sum(sizes)} clips, not {clips}.")
-    pairs, denominator = recall_pairs(sizes)
+    pairs, denominator = recall_pairs()
     recalls = {total for _, total in pairs}
-    attainable = {"accuracy": np.arange(clips + 1) * 100 / clips,
+    attainable = {"accuracy": np.arange(CLIPS + 1) * 100 / CLIPS,
                   "recall": np.array(sorted(recalls)) * 100 / denominator}
     rows = []
     for model, figures in TABLE2.items():
@@ -66,7 +64,7 @@ def grim(clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFram
             row = {"model": model, "metric": metric, "printed": printed, "verdict": "not checkable"}
             if metric in attainable:
                 values = attainable[metric]
-                found = (numerators(printed, clips) if metric == "accuracy"
+                found = (numerators(printed, CLIPS) if metric == "accuracy"
                          else recalls.intersection(numerators(printed, denominator)))
                 row |= {"verdict": "possible" if found else "impossible",
                         "below": float(values[values <= printed].max()),
@@ -75,35 +73,19 @@ def grim(clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def joint(sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
-    """Accuracy and recall of each row of Table 2 together: one set of hits must give both.
-
-    Columns: model, accuracy, recall (printed, per cent) and possible.
-    """
-    pairs, denominator = recall_pairs(sizes)
-    rows = []
-    for model, (accuracy, _, recall, _) in TABLE2.items():
-        wanted = set(itertools.product(numerators(accuracy, sum(sizes)), numerators(recall, denominator)))
-        rows.append({"model": model, "accuracy": accuracy, "recall": recall, "possible": bool(wanted & pairs)})
-    return pd.DataFrame(rows)
-
-
-def averaging(most: int = 6, clips: int = CLIPS, sizes: tuple[int, ...] = TEST_SIZES) -> pd.DataFrame:
-    """What a mean over several tests of ``clips`` clips each (folds, repetitions) would make possible.
+def averaging(most: int = 6) -> pd.DataFrame:
+    """What a mean over several tests of 240 clips each (folds, repetitions) would make possible.
 
     Columns: runs (1 to ``most``); accuracies and recalls (how many of the seven are attainable); step (distance
     of neighbouring mean accuracies, points). From step 0.1 downwards every printed figure is attainable, and
     the test has no force.
     """
-    denominator = math.lcm(*sizes) * len(sizes)
-    rows = []
-    for runs in range(1, most + 1):
-        rows.append({
-            "runs": runs, "step": 100 / (runs * clips),
-            "accuracies": sum(bool(numerators(figures[0], runs * clips)) for figures in TABLE2.values()),
-            "recalls": sum(bool(numerators(figures[2], runs * denominator)) for figures in TABLE2.values()),
-        })
-    return pd.DataFrame(rows)
+    denominator = math.lcm(*TEST_SIZES) * len(TEST_SIZES)
+    return pd.DataFrame([{
+        "runs": runs, "step": 100 / (runs * CLIPS),
+        "accuracies": sum(bool(numerators(figures[0], runs * CLIPS)) for figures in TABLE2.values()),
+        "recalls": sum(bool(numerators(figures[2], runs * denominator)) for figures in TABLE2.values()),
+    } for runs in range(1, most + 1)])
 
 
 def fitting_sizes(most: int = 1440) -> list[int]:
@@ -120,28 +102,22 @@ def f1_check() -> pd.DataFrame:
     """
     rows = []
     for model, (_, precision, recall, f1) in TABLE2.items():
-        low, middle, high = (_harmonic(precision + d, recall + d) for d in (-ROUNDING, 0, ROUNDING))
+        low, middle, high = (harmonic_mean((precision + d, recall + d)) for d in (-ROUNDING, 0, ROUNDING))
         rows.append({"model": model, "printed": f1, "harmonic": middle, "low": low, "high": high,
                      "consistent": low - ROUNDING <= f1 <= high + ROUNDING, "as_printed_equation": middle / 2})
     return pd.DataFrame(rows)
 
 
-def _harmonic(a: float, b: float) -> float:
-    return 2 * a * b / (a + b)
+def hits(model: str) -> int:
+    """The whole number of test clips nearest to a printed accuracy."""
+    return round(TABLE2[model][0] * CLIPS / 100)
 
 
-def hits(accuracy: float, clips: int = CLIPS) -> int:
-    """The whole number of clips nearest to a printed accuracy."""
-    return round(accuracy * clips / 100)
-
-
-def intervals(clips: int = CLIPS) -> pd.DataFrame:
-    """Wilson's 95 % interval of each accuracy of Table 2 on ``clips`` clips: model, accuracy, low, high; per cent."""
-    rows = []
-    for model, (accuracy, *_) in TABLE2.items():
-        low, high = statistics.wilson_interval(hits(accuracy, clips), clips)
-        rows.append({"model": model, "accuracy": accuracy, "low": 100 * low, "high": 100 * high})
-    return pd.DataFrame(rows)
+def intervals() -> pd.DataFrame:
+    """Wilson's 95 % interval of each accuracy of Table 2: model, accuracy, low, high; per cent."""
+    rows = [(model, figures[0], *statistics.wilson_interval(hits(model), CLIPS)) for model, figures in TABLE2.items()]
+    table = pd.DataFrame(rows, columns=["model", "accuracy", "low", "high"])
+    return table.assign(low=100 * table.low, high=100 * table.high)
 
 
 def mcnemar_bounds(hits_a: int, hits_b: int, clips: int) -> tuple[float, float]:
@@ -156,8 +132,8 @@ def mcnemar_bounds(hits_a: int, hits_b: int, clips: int) -> tuple[float, float]:
     return tuple(float(stats.binomtest(more - fewer + extra, more - fewer + 2 * extra).pvalue) for extra in (0, alone))
 
 
-def pairs(clips: int = CLIPS) -> pd.DataFrame:
-    """Which of the 21 pairs of Table 2 differ by more than chance at ``clips`` test clips?
+def pairs() -> pd.DataFrame:
+    """Which of the 21 pairs of Table 2 differ by more than chance?
 
     Columns: better, worse, points (difference); p_unpaired (two-proportion z test, as if each had other clips)
     and holm_unpaired; p_least and p_most (:func:`mcnemar_bounds`: the paper does not say which clips each got
@@ -166,10 +142,10 @@ def pairs(clips: int = CLIPS) -> pd.DataFrame:
     rows = []
     for a, b in itertools.combinations(MODEL_NAMES, 2):
         better, worse = sorted((a, b), key=lambda model: -TABLE2[model][0])
-        counts = [hits(TABLE2[model][0], clips) for model in (better, worse)]
-        least, most = mcnemar_bounds(*counts, clips)
+        counts = [hits(better), hits(worse)]
+        least, most = mcnemar_bounds(*counts, CLIPS)
         rows.append({"better": better, "worse": worse, "points": TABLE2[better][0] - TABLE2[worse][0],
-                     "p_unpaired": float(proportions_ztest(counts, [clips, clips])[1]),
+                     "p_unpaired": float(proportions_ztest(counts, [CLIPS, CLIPS])[1]),
                      "p_least": least, "p_most": most})
     table = pd.DataFrame(rows)
     for kind in ("unpaired", "least"):

@@ -1,15 +1,12 @@
 """The search for a recipe: Optuna over the settings of training, judged on validation clips alone.
 
-A study's trials lie in an SQLite file that several processes share: a search goes on where it stopped, a killed
+A study's trials lie in an SQLite file that several processes can share: a search goes on where it stopped, a killed
 trial is tried again. Test clips are never predicted here. The table of trials is exported to
-``results/search/<study>.csv``; figures and tables of the search are drawn from it, and on another machine the search
-goes on from it.
+``results/search/<study>.csv``; figures and tables of the search are drawn from it.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
-import datetime
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,9 +22,8 @@ from ser_utils import config as configuration
 from ser_utils.config import RunConfig
 from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
-from ser_utils.paths import RESULTS, RUNS, atomic_write
-from ser_utils.training import fit, grid
-from ser_utils.training.processes import Processes
+from ser_utils.paths import RESULTS, RUNS
+from ser_utils.training import fit, grid, runs
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -42,6 +38,7 @@ SPACE = {
     "masks": IntDistribution(0, 2),                       # SpecAugment's stripes, in frequency and in time
 }
 VARIED = ("stretch", "shift", "warp", "gain_db", "tilt_db", "noise_probability")
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 HEARTBEAT = 60  # seconds between signs of life of a trial; one silent for twice as long is tried again
 
 
@@ -80,46 +77,6 @@ def open_study(name: str, store: Path, seed: int | None = None) -> optuna.Study:
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=15, interval_steps=5))
 
 
-def judged_by(study: optuna.Study, folds: list[str]) -> None:
-    """Note on which folds (names as in :func:`fold_name`) a study's trials are judged.
-
-    A ValueError if its trials so far were judged on others, so that the values can't be compared.
-    """
-    known = study.user_attrs.get("folds", folds)
-    if set(known) != set(folds):
-        raise ValueError(f"The search {study.study_name} was judged by {', '.join(known)}, not by {', '.join(folds)}: "
-                         "choose the same --protocols and --folds, or another --store and --results.")
-    study.set_user_attr("folds", folds)
-
-
-def fold_name(config: RunConfig) -> str:
-    """The column of a table of trials with the score on a run's validation clips."""
-    return f"val_{config.protocol}_fold{config.fold}"
-
-
-def go_on_from(study: optuna.Study, trials: pd.DataFrame) -> None:
-    """Fill an empty study with the trials of a table (:func:`table`), as if they had run here.
-
-    What a trial reached in the middle isn't in the table: new ones are ended early by comparison with new ones alone.
-    """
-    folds = [name for name in trials if name.startswith("val_")]
-    judged_by(study, folds)
-    for row in trials.to_dict("records"):
-        complete = row["state"] == "complete"
-        trial = optuna.create_trial(
-            state=TrialState.COMPLETE if complete else TrialState.PRUNED, value=row["value"] if complete else None,
-            params=_parameters(row), distributions=SPACE,
-            user_attrs={"epochs": row["epochs"]} | {name: row[name] for name in folds if not np.isnan(row[name])})
-        trial.datetime_start = trial.datetime_complete - datetime.timedelta(seconds=row["seconds"])
-        study.add_trial(trial)
-
-
-def _parameters(row: dict) -> dict:
-    """The parameters in a row of a table of trials, in the types that Optuna knows them by."""
-    return {name: known.to_external_repr(known.to_internal_repr(row[name])) for name, known in SPACE.items()
-            if name in row}
-
-
 def suggest(trial: optuna.Trial) -> dict:
     """The parameters Optuna proposes for a trial, by name."""
     kinds = {CategoricalDistribution: lambda name, known: trial.suggest_categorical(name, known.choices),
@@ -155,7 +112,7 @@ def objective(trial: optuna.Trial, configs: Sequence[RunConfig], store: FeatureS
         directory.mkdir(parents=True, exist_ok=True)
         _, checkpoint = train(config, fit.prepare(config, store), directory, on_epoch=on_epoch)
         scores.append(score(checkpoint.rows))
-        trial.set_user_attr(fold_name(config), round(scores[-1], 5))
+        trial.set_user_attr(f"val_{config.protocol}_fold{config.fold}", round(scores[-1], 5))
         (directory / "state.npz").unlink(missing_ok=True)
     return float(np.mean(scores))
 
@@ -163,7 +120,7 @@ def objective(trial: optuna.Trial, configs: Sequence[RunConfig], store: FeatureS
 def table(study: optuna.Study) -> pd.DataFrame:
     """One row a finished or pruned trial: number, state, value, seconds, epochs, parameters, scores by fold."""
     rows = []
-    for trial in study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)):
+    for trial in study.get_trials(states=ENDED):
         seconds = (trial.datetime_complete - trial.datetime_start).total_seconds()
         rows.append({"number": trial.number, "state": trial.state.name.lower(),
                      "value": trial.value if trial.state == TrialState.COMPLETE else np.nan,
@@ -184,25 +141,10 @@ def importances(trials: pd.DataFrame) -> pd.Series:
     study = optuna.create_study(direction="maximize")
     known = {name: distribution for name, distribution in SPACE.items() if name in finished}
     for row in finished.to_dict("records"):
-        study.add_trial(optuna.create_trial(params=_parameters(row), distributions=known, value=row["value"]))
+        study.add_trial(optuna.create_trial(params={name: row[name] for name in known}, distributions=known,
+                                            value=row["value"]))
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return pd.Series(optuna.importance.get_param_importances(study, evaluator=evaluator)).sort_values(ascending=False)
-
-
-def export(study: optuna.Study, folder: Path = RESULTS / "search") -> Path:
-    """Write the table of trials to ``<folder>/<study>.csv``."""
-    path = folder / f"{study.study_name}.csv"
-    with atomic_write(path) as temporary:
-        table(study).to_csv(temporary, index=False)
-    return path
-
-
-def work(name: str, path: Path, configs: Sequence[RunConfig], features: Path, trials: int) -> None:
-    """One process of a search: try recipes until there are so many trials in all."""
-    store = spectral.read(features)
-    enough = optuna.study.MaxTrialsCallback(trials, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    open_study(name, path).optimize(lambda trial: objective(trial, configs, store, path.parent / "search"),
-                                    n_trials=trials, callbacks=[enough], catch=(FloatingPointError,))
 
 
 @grid.command
@@ -216,8 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--features", type=Path, help="train from this file of features")
     parser.add_argument("--epochs", type=int, help="epochs of each training (default: the profile's)")
     parser.add_argument("--trials", type=int, default=40, help="stop after so many trials in all")
-    parser.add_argument("--budget", type=float, help="stop after so many seconds")
-    parser.add_argument("--jobs", type=int, help="trials at a time (default: one a core)")
+    parser.add_argument("--budget", type=float, help="begin no trial after so many seconds")
     parser.add_argument("--store", type=Path, default=RUNS / "search.sqlite3")
     parser.add_argument("--results", type=Path, default=RESULTS / "search", help="where the table of trials goes")
     options = parser.parse_args(arguments)
@@ -225,24 +166,18 @@ def main(arguments: list[str] | None = None) -> int:
     configs = [dataclasses.replace(config, epochs=options.epochs or config.epochs, patience=10**6)
                for config in configuration.run_configs(options.profile, corpus, [options.model], options.protocols,
                                                        options.folds)]
-    study = open_study(f"{options.model}-{options.profile}-{configs[0].epochs}", options.store)
-    published = options.results / f"{study.study_name}.csv"
-    if not study.trials and published.exists():
-        go_on_from(study, pd.read_csv(published))
-        print(f"Going on from the {len(study.trials)} trials in {published}.")
-    judged_by(study, [fold_name(config) for config in configs])
+    judges = "-".join(f"{config.protocol}{config.fold}" for config in configs)  # other folds, other values
+    study = open_study(f"{options.model}-{options.profile}-{configs[0].epochs}-{judges}", options.store)
     if not study.trials:
         study.enqueue_trial({"learning_rate": configs[0].learning_rate, "weight_decay": configs[0].weight_decay,
                              "variation": 1.0})
     print(f"{study.study_name}: trials 1 to {options.trials}; to look on: optuna-dashboard sqlite:///{options.store}")
-    with Processes(options.jobs) as pool:
-        workers = [pool.submit(work, study.study_name, options.store, configs, features, options.trials,
-                               log=options.store.with_suffix(f".{number}.log")) for number in range(pool.jobs)]
-        ended, _ = concurrent.futures.wait(workers, options.budget, concurrent.futures.FIRST_EXCEPTION)
-        for worker in ended:
-            worker.result()  # a failure is an error here
-        pool.shutdown(cancel=True)
-    print(f"{len(table(study))} trials; table in {export(study, options.results)}")
+    store, folder = spectral.read(features), options.store.parent / "search"
+    study.optimize(lambda trial: objective(trial, configs, store, folder), timeout=options.budget,
+                   n_trials=max(options.trials - len(study.get_trials(states=ENDED)), 0), catch=(FloatingPointError,))
+    path, trials = options.results / f"{study.study_name}.csv", table(study)
+    runs.write_csv(trials, path)
+    print(f"{len(trials)} trials; table in {path}")
     return 0
 
 
