@@ -183,7 +183,7 @@ class EmotionRecognizer:
         stretches = audio.utterances(power, self.config.features.top_db)
         if not stretches:
             raise AudioError(f"{name} holds no speech: nothing in it is louder than {audio.SILENCE_PEAK:.0e} of full "
-                             "scale for 0.1 s. Check the microphone or the file.")
+                             "scale for 0.2 s. Check the microphone or the file.")
         block, tables = rate // 50, []
         for places, windows in _batches(self._pieces(recording, stretches, block)):
             judged = self.judge(windows, versions=1)
@@ -255,3 +255,11 @@ def _row(name: str, found: Prediction | str) -> dict:
     values = dict(zip(PROBABILITIES, found.probabilities.values(), strict=True))
     return {"file": name, "label": found.label, "confidence": found.confidence, "seconds": found.seconds,
             "speech": found.speech, "notes": " ".join(found.notes), "error": ""} | values
+
+
+def spans(timeline: pd.DataFrame) -> pd.DataFrame:
+    """A timeline with neighbouring steps of one label joined: its columns up to confidence, which is the mean."""
+    keys = [key for key in ("file", "label") if key in timeline]
+    new = (timeline[keys] != timeline[keys].shift()).any(axis=1) | (timeline.start != timeline.end.shift())
+    how = dict.fromkeys(keys, "first") | {"start": "first", "end": "last", "confidence": "mean"}
+    return timeline.groupby(new.cumsum()).agg(how)[[name for name in timeline if name in how]].reset_index(drop=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -130,6 +131,21 @@ def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):
     twice = recognizer.timeline((np.concatenate(parts + parts), RATE))
     lengths = twice.end - twice.start
     assert whole.confidence == pytest.approx((lengths @ twice[f"p_{whole.label}"]) / lengths.sum())
+
+
+def test_the_memory_of_a_timeline_does_not_grow_with_the_length(recognizer, tmp_path):
+    minute = np.concatenate([babble(9.0, 8_000, 0.5, seed) for seed in range(6)])
+    peaks = []
+    for minutes in (2, 8):
+        with soundfile.SoundFile(tmp_path / "a.wav", "w", 8_000, 1, "PCM_16") as file:
+            for _ in range(minutes):
+                file.write(minute)
+        tracemalloc.start()
+        table = recognizer.timeline(tmp_path / "a.wav")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert table.end.iloc[-1] == pytest.approx(60 * minutes, abs=1)
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_what_is_not_a_run_is_said(tmp_path, run):

@@ -161,17 +161,20 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
     return table[in_order(table.columns, tuple(MODEL_NAMES))].astype(bool)
 
 
-def compare_all(predictions: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
+def compare_all(predictions: pd.DataFrame, level: float = 0.05, against: str | None = None) -> pd.DataFrame:
     """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
 
-    ``predictions`` as from ``runs.predictions``, one protocol, one seed. Columns: model_a, model_b, clips, accuracy_a,
-    accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant
-    (both corrected p values below ``level``: clips and voices agree).
+    ``predictions`` as from ``runs.predictions``, one protocol, one seed; ``against``: only the pairs of this model with
+    each other one. Columns: model_a, model_b, clips, accuracy_a, accuracy_b, difference (a - b), only_a, only_b,
+    p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant (both corrected p values below ``level``: clips
+    and voices agree).
 
     Raises ResultsError if several protocols are mixed, or the models have no clip in common.
     """
     rows = []
-    for a, b in itertools.combinations(in_order(predictions.model, tuple(MODEL_NAMES)), 2):
+    models = in_order(predictions.model, tuple(MODEL_NAMES))
+    pairs = [(against, model) for model in models if model != against] if against else itertools.combinations(models, 2)
+    for a, b in pairs:
         right = _correct(predictions[predictions.model.isin([a, b])])
         clips, voices = mcnemar(right[a], right[b]), wilcoxon_actors(right[a], right[b], clip_facts(right.index).actor)
         rows.append({"model_a": a, "model_b": b, "clips": len(right),

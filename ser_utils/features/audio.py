@@ -233,15 +233,15 @@ def powers(source: Source, seconds: float = 30.0) -> tuple[np.ndarray, int]:
 def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: float = 30.0) -> list[tuple[int, int]]:
     """Where somebody speaks in a long recording: first and last block of 20 ms (exclusive) of each stretch.
 
-    ``power`` is that of :func:`powers`. A block counts within ``top_db`` dB of the loudest within 10 s around, and
-    ``top_db`` + 10 dB of the loudest of all. Stretches up to ``pause`` seconds apart are one; those below 0.1 s are
+    ``power`` is that of :func:`powers`. A block counts within ``top_db`` dB of the loudest within 3 s around, and
+    ``top_db`` + 15 dB of the loudest of all. Stretches up to ``pause`` seconds apart are one; those below 0.2 s are
     left out, and what lasts more than ``longest`` seconds is cut at its quietest block. In a recording of one utterance
     this is :func:`speech_bounds`.
     """
     import scipy.ndimage
 
-    around = scipy.ndimage.maximum_filter1d(power, 1001) if len(power) else power
-    floor = max(SILENCE_PEAK**2, power.max(initial=0) * 10 ** (-top_db / 10 - 1))
+    around = scipy.ndimage.maximum_filter1d(power, 301) if len(power) else power
+    floor = max(SILENCE_PEAK**2, power.max(initial=0) * 10 ** (-top_db / 10 - 1.5))
     loud = np.flatnonzero((power > around * 10 ** (-top_db / 10)) & (power > floor))
     found, most = [], round(longest * 50)
     for stretch in np.split(loud, np.flatnonzero(np.diff(loud) > pause * 50) + 1):
@@ -250,7 +250,7 @@ def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: fl
             cut = first + 2 * most // 3 + int(power[first + 2 * most // 3: first + most].argmin())
             found.append((int(first), cut))
             first = cut
-        if last - first >= 5:
+        if last - first >= 10:
             found.append((int(first), int(last)))
     return found
 

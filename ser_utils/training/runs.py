@@ -187,25 +187,21 @@ def _read_info(run_dir: Path) -> dict:
     return info
 
 
-def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
-    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
+def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:
+    """Check a table of predictions for everything the results format promises; ``rows`` of them, or any number.
 
-    ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing or unreadable,
-    columns are missing, a run of profile ``full`` has not 480 rows, a value is missing or no number, a label is not the
-    one in the clip's name, a subset is neither val nor test, a clip occurs twice, or probabilities leave 0-1 or do not
-    sum to 1 within 0.001.
+    Raises ResultsError, which names ``source`` and ends with ``remedy``, if columns are missing, the number of rows is
+    wrong, a value is missing or no number, a label is not the one in the clip's name, a subset is neither val nor test,
+    a clip occurs twice, or probabilities leave 0-1 or do not sum to 1 within 0.001.
     """
-    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
-    frame = _read_csv(path)
-
     def fail(problem):
-        raise ResultsError(f"{path}: {problem} {AGAIN}")
+        raise ResultsError(f"{source}: {problem} {remedy}")
 
     missing = [column for column in ["clip", "subset", "label", *PROBABILITIES] if column not in frame]
     if missing:
         fail(f"columns missing: {', '.join(missing)}.")
-    if frame.empty or info["profile"] == "full" and len(frame) != FULL_ROWS:
-        fail(f"it has {len(frame)} rows; a finished run on the whole corpus has {FULL_ROWS}.")
+    if frame.empty or rows and len(frame) != rows:
+        fail(f"it has {len(frame)} rows; {f'{rows} are due' if rows else 'at least one is needed'}.")
     numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce")
     labels, probabilities = numbers.label, numbers[PROBABILITIES]
     clips = frame["clip"].astype(str)
@@ -220,6 +216,17 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
         if bad.any():
             row = int(bad.to_numpy().argmax())
             fail(f"row {row + 1} ({clips.iloc[row]}) {problem}.")
+
+
+def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
+    """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
+
+    ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
+    the file is missing or unreadable, or a run of profile ``full`` has not 480 rows.
+    """
+    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
+    frame = _read_csv(path)
+    check_predictions(frame, path, FULL_ROWS if info["profile"] == "full" else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
 

@@ -1,0 +1,125 @@
+"""The command line ``ser-utils``: an answer for recordings, and the project's other commands by one name.
+
+Exit codes: 0 all went well; 1 something else than the input failed; 2 an input, or an option, can't be used.
+"""
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
+    "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
+    "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
+    "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),
+    "table2": ("ser_utils.evaluation.tables:main", [], "print the published results beside the paper's"),
+    "score": ("ser_utils.evaluation.score:main", [], "any system's predictions beside the published networks"),
+    "demo": ("ser_utils.demo:main", [], "the page for the browser: microphone and files, on this machine only"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Speech emotion recognition: what a recording sounds like, and everything the report is made of."""
+    listed = "\n".join(f"  {name:9} {words}" for name, (_, _, words) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__, add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"commands:\n{listed}\n\n"
+        "ser-utils COMMAND --help tells more. Exit codes: 0 all well, 2 an input can't be used, 1 anything else.")
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help", "help"):
+        parser.print_help()
+        return 0 if given else 2
+    if given[0] not in COMMANDS:
+        print(f"There is no command {given[0]!r}; choose from {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    place, first, _ = COMMANDS[given[0]]
+    module, function = place.split(":")
+    try:
+        run = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as error:
+        print(f"{given[0]} needs {error.name}, which is not installed: pip install -r requirements-{given[0]}.txt",
+              file=sys.stderr)
+        return 1
+    try:
+        return run([*first, *given[1:]]) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+@contextlib.contextmanager
+def quiet():
+    """Standard error is for Python alone, not for what libraries below it say: TensorFlow, the MP3 decoder."""
+    usual, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    with os.fdopen(os.dup(2), "w") as sys.stderr:
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(sys.stderr.fileno(), 2)
+            sys.stderr = usual
+            os.close(nowhere)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
+        "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("--model", default="ser-small", help="weights that ship, a file of weights or a run's folder "
+                        "(default: ser-small)")
+    parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, with all eight probabilities")
+    form.add_argument("--csv", action="store_true", help="print CSV, with all eight probabilities")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the timeline of one recording to this file")
+    options = parser.parse_args(arguments)
+    if options.plot and len(options.files) > 1:
+        parser.error(f"--plot draws one recording, not {len(options.files)}.")
+    return options
+
+
+@quiet()
+def predict(arguments: list[str]) -> int:
+    """``ser-utils predict FILE...``; 2 where a file could not be used."""
+    options = _options(arguments)
+    import pandas as pd
+
+    try:
+        predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))
+        recognizer = predicting.EmotionRecognizer.load(options.model)
+    except shipped.WeightsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.timeline or options.plot:
+        tables, errors = [], []
+        for file in options.files:
+            try:
+                table = recognizer.timeline(file)
+                tables.append(table.assign(file=file)[["file", *table]])
+            except (predicting.AudioError, OSError) as error:
+                errors.append(str(error))
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        if options.plot and tables:
+            importlib.import_module("ser_utils.plots.predict").save(options.files[0], table, options.plot)
+        short = predicting.spans(table) if tables else table
+    else:
+        table = recognizer.predict_many(options.files, progress=sys.stderr.isatty() and len(options.files) > 1)
+        errors = [error for error in table.error if error]
+        short = table[table.error == ""][["file", "label", "confidence", "speech", "notes"]]
+    if options.json:
+        print(json.dumps(json.loads(table.to_json(orient="records", force_ascii=False)), indent=1, ensure_ascii=False))
+    elif options.csv:
+        print(table.to_csv(index=False), end="")
+    elif len(short):
+        print(short.to_string(index=False, float_format="{:.2f}".format))
+    print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
+    return 2 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

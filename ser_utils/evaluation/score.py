@@ -1,0 +1,96 @@
+"""Any system's predictions on the published folds, beside the networks of this project.
+
+``python -m ser_utils.evaluation.score FILE``: a row of Table 2 and the significance of each difference.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from ser_utils import PROTOCOLS
+from ser_utils.data import folds, names
+from ser_utils.evaluation import statistics, tables
+from ser_utils.evaluation.metrics import PROBABILITIES, ResultsError, in_order, model_name
+from ser_utils.paper import MODEL_NAMES
+from ser_utils.paths import RESULTS
+from ser_utils.training import runs
+
+REMEDY = "Correct the file: a row a test clip, with the columns clip and p_neutral ... p_surprised."
+TEST_CLIPS = 240  # of a fold
+
+
+def read(path: str | Path, protocol: str) -> pd.DataFrame:
+    """The test predictions of a system, in the format of ``predictions.csv``: whole folds, one or more.
+
+    The columns ``subset`` (rows of "val" are left out) and ``label`` may be missing. Adds model ("yours"), protocol,
+    fold, seed and prediction. Raises ResultsError, whose sentence says what is wrong with the file.
+    """
+    try:
+        frame = pd.read_csv(path, dtype={"clip": str})
+        if "subset" in frame:
+            frame = frame[frame.subset != "val"].reset_index(drop=True)
+        known = frame["clip"].map(lambda clip: Path(clip).stem).astype(str)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = str(error).splitlines()[0]
+        raise ResultsError(f"{path} is no table of predictions ({said}). {REMEDY}") from error
+    strangers = known[~known.isin(names.speech_names())]
+    if len(strangers):
+        raise ResultsError(f"{path}: {strangers.iloc[0]!r} is no speech clip of RAVDESS. {REMEDY}")
+    frame = {"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known}
+    frame = pd.DataFrame(frame)
+    runs.check_predictions(frame, path, remedy=REMEDY)
+    fold = folds.table().set_index("clip")[protocol].reindex(known).to_numpy()
+    counts = pd.Series(fold).value_counts()
+    if (counts != TEST_CLIPS).any():
+        raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not "
+                           f"{TEST_CLIPS}. Give whole folds, or name the protocol they are of.")
+    return frame.assign(model="yours", protocol=protocol, fold=fold, seed=0,
+                        prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
+
+
+def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
+    """A row for the system of :func:`read` and one for each published network, on the same folds, in text.
+
+    Difference: the system's accuracy less the network's, in points, with McNemar's test over clips and Wilcoxon's over
+    actors, both corrected by Holm over the networks; "yes" where both are below 0.05.
+    """
+    protocol, titles = mine.protocol.iloc[0], {"yours": "Yours"}
+    ours = runs.predictions(root, protocol)
+    whole = ours.groupby("model")["clip"].agg(lambda clips: set(mine["clip"]) <= set(clips))
+    ours = ours[ours.model.isin(whole.index[whole.astype(bool)]) & ours["clip"].isin(mine["clip"])]
+    every = pd.concat([mine[ours.columns], ours], ignore_index=True)
+    tests = statistics.compare_all(every, against="yours").set_index("model_b") if len(ours) else pd.DataFrame()
+    rows = []
+    for model in ["yours", *in_order(ours.model, tuple(MODEL_NAMES))]:
+        part = every[every.model == model]
+        found = tables.figures(part, protocol)
+        rows.append({"System": titles.get(model, model_name(model)), "Accuracy": f"{found['accuracy']:.1f}",
+                     "95 % interval": f"{found['accuracy_low']:.1f} to {found['accuracy_high']:.1f}",
+                     "UAR": f"{found['recall']:.1f}", "F1": f"{found['f1']:.1f}", "Folds": str(part.fold.nunique())}
+                    | dict.fromkeys(["Difference", "p, clips", "p, actors", "Significant"], "–"))
+        if model in tests.index:
+            test = tests.loc[model]
+            rows[-1] |= {"Difference": f"{100 * test.difference:+.1f}", "p, clips": f"{test.holm_mcnemar:.3f}",
+                         "p, actors": f"{test.holm_wilcoxon:.3f}", "Significant": "yes" if test.significant else "no"}
+    return pd.DataFrame(rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Predictions of any system beside the published networks; 0, or 2 where the file can't be used."""
+    parser = argparse.ArgumentParser(prog="ser-utils score", description=main.__doc__, epilog=REMEDY)
+    parser.add_argument("file", type=Path, help="CSV with clip and p_neutral ... p_surprised, a row a test clip")
+    parser.add_argument("--protocol", default="actors", choices=PROTOCOLS, help="whose folds (default: actors)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="published runs (default: results/)")
+    options = parser.parse_args(arguments)
+    try:
+        print(tables.markdown(compare(read(options.file, options.protocol), options.results), ("System",)), end="")
+    except ResultsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
