@@ -167,7 +167,7 @@ def test_score_finds_what_differs_and_refuses_what_is_no_whole_fold(results, tmp
     mine.to_csv(tmp_path / "mine.csv", index=False)
     table = score.compare(score.read(tmp_path / "mine.csv", "actors"), results)
     assert list(table.Significant) == ["–", "yes", "yes"]
-    for change, said in (({"clip": "me"}, "no speech clip"), ({"p_calm": 2.0}, "sum to"), ({"label": 3}, "contradicts")):
+    for change, said in (({"clip": "me"}, "no speech"), ({"p_calm": 2.0}, "sum to"), ({"label": 3}, "contradicts")):
         mine.assign(**change).to_csv(tmp_path / "bad.csv", index=False)
         assert cli.main(["score", str(tmp_path / "bad.csv")]) == 2 and said in capsys.readouterr().err
     for text, said in (("", "no table"), ("a,b\n1,2\n", "no table"), ("clip\n", "columns missing")):
