@@ -63,11 +63,6 @@ class Inside:
         return sorted(best.groupby("label").head(1).index, key=lambda row: self.labels[row])
 
 
-def speech(images: np.ndarray) -> np.ndarray:
-    """Which frames of images (N, frames, bins, channels) are not padding: bool (N, frames)."""
-    return (images != 0).any(axis=(2, 3))
-
-
 def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, labels: np.ndarray,
              share: float = 0.2) -> pd.DataFrame:
     """Does a map of importance show what the network uses? Remove what it calls important and see.
@@ -87,7 +82,8 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
     """
     if importance.ndim == 2:
         importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
-    inside = np.repeat(speech(images)[:, :, None], images.shape[2], axis=2)
+    speech = (images != 0).any(axis=(2, 3))  # the other frames are padding
+    inside = np.repeat(speech[:, :, None], images.shape[2], axis=2)
     ways = {"nothing": None, "the most important": importance,
             "as much, by another clip's map": np.roll(importance, 1, axis=0),
             "the least important": -importance}
@@ -116,18 +112,13 @@ class Units:
     seconds: float   # from frame to frame
     hertz: float     # from bin to bin, below 1 kHz
     octaves: float   # from bin to bin, above 1 kHz
-    centres: np.ndarray  # of the bins, Hz
 
 
 def units(features: FeatureConfig, pool: int = 1) -> Units:
     """The units of images made with these features, with ``pool`` frames and bands averaged into one."""
     mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
     step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
-    bands = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)[1:-1]
-    whole = len(bands) // pool * pool
-    centres = bands[:whole].reshape(-1, pool).mean(axis=1)
-    return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2],
-                 step / (mels[3] - mels[2]), centres)
+    return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2], step / (mels[3] - mels[2]))
 
 
 def over_relative_time(values: np.ndarray, lengths: np.ndarray, bins: int = 20) -> np.ndarray:

@@ -24,9 +24,10 @@ from ser_utils.config import BaseConfig
 from ser_utils.data import names
 from ser_utils.data.folds import check_split
 from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics, temperature
+from ser_utils.evaluation.reference import record
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import DATA, RESULTS, RUNS
-from ser_utils.training import runs
+from ser_utils.training import grid, runs
 
 FACES = "openface_action_units.csv"
 SOURCE = ("per-trial OpenFace averages of Luna-Jiménez et al. (2022), doi 10.3390/app12010327, "
@@ -313,29 +314,19 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
 
     tables = {part: runs.prediction_table(parts[part]["clip"].to_numpy(), parts[part].label.to_numpy(), values, part)
               for part, values in judged.items()}
-    scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
-    likely = tables["val"][PROBABILITIES].to_numpy()[np.arange(len(tables["val"])), tables["val"].label]
-    history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {
-        "epoch": 1, "val_loss": -np.log(np.maximum(likely, 1e-7)).mean(), "val_accuracy": scores["val"]["accuracy"]}
-    info = runs.provenance(config) | {
-        "parameters": int(model.parameters), "epochs": 1, "best_epoch": 1, "metrics": scores,
-        "missing": {name: metrics(parts["test"].label, model.predict(parts["test"]["clip"], [stream.name]))
-                    for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1},
-        "wall_seconds": round(seconds, 2), "samples_per_second": round(len(taught) / seconds, 2)}
-    return runs.write(directory, info, pd.DataFrame([history]), pd.concat(tables.values()))
+    missing = {name: metrics(parts["test"].label, model.predict(parts["test"]["clip"], [stream.name]))
+               for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1}
+    return record(config, directory, tables, seconds, len(taught), parameters=int(model.parameters), missing=missing)
 
 
+@grid.command
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.fusion``: fit face and fusions to the published networks' answers, into results/."""
     argparse.ArgumentParser(prog="ser_utils.fusion", description=main.__doc__).parse_args(arguments)
-    try:
-        face = faces()
-        configs = run_configs(face)
-        done = [run(config, face) for config in tqdm(configs, desc="Fusion", unit="run")]
-        new = runs.publish(configs, RUNS, RESULTS)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    face = faces()
+    configs = run_configs(face)
+    done = [run(config, face) for config in tqdm(configs, desc="Fusion", unit="run")]
+    new = runs.publish(configs, RUNS, RESULTS)
     table = pd.DataFrame([runs.read(one.dir) for one in done])
     means = 100 * table.groupby("model", sort=False)[["val_accuracy", "test_accuracy", "test_recall"]].mean()
     print(f"{len(new)} runs are new in results/. Means over the folds in per cent:\n{means.round(1).to_string()}")

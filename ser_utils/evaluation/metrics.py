@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from ser_utils import EMOTIONS
+from ser_utils.data import names
 from ser_utils.paper import MODEL_NAMES
 
 METRICS = ("accuracy", "precision", "recall", "f1")
@@ -48,18 +49,14 @@ def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if predictions.ndim == 2:
-        if predictions.shape[1] != classes:
-            raise ValueError(f"Probabilities have {predictions.shape[1]} columns; {classes} classes need {classes}.")
         if not np.isfinite(predictions).all():
             raise ValueError("Probabilities hold NaN or infinite values; the network that made them diverged.")
         predictions = predictions.argmax(axis=1)
-    if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):
+    if labels.shape != predictions.shape or not len(labels):
         raise ValueError(f"{labels.size} labels but {predictions.size} predictions; give one each, at least one.")
-    for what, values in (("labels", labels), ("predictions", predictions)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{what} hold NaN or infinite values.")
-        if not np.isin(values, range(classes)).all():
-            raise ValueError(f"{what} must be whole numbers from 0 to {classes - 1}; found {np.unique(values)[:10]}.")
+    found = np.unique([labels, predictions])
+    if not np.isin(found, range(classes)).all():
+        raise ValueError(f"Labels and predictions must be whole numbers from 0 to {classes - 1}; found {found[:10]}.")
     cells = labels.astype(int) * classes + predictions.astype(int)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
@@ -141,18 +138,12 @@ def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
     """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
 
-    Names follow RAVDESS: the fourth field is the intensity, the seventh the actor (odd male, even female).
-
-    Raises ResultsError if a name is not made of seven two-digit numbers.
+    Raises ResultsError if a name is not one of RAVDESS.
     """
-    clips = pd.Series(list(clips), dtype=str)
-    parts = clips.str.extract(r"^\d\d-\d\d-\d\d-(\d\d)-\d\d-\d\d-(\d\d)$")
-    if parts.isna().any(axis=None):
-        bad = clips[parts.isna().any(axis=1)].iloc[0]
-        raise ResultsError(f"Clip name {bad!r} is not a RAVDESS name such as 03-01-05-01-02-01-12.")
-    actor = parts[1].astype(int)
-    return pd.DataFrame({"intensity": np.where(parts[0] == "02", "strong", "normal"), "actor": actor,
-                         "gender": np.where(actor % 2 == 1, "male", "female")})
+    try:
+        return names.index_of(clips)[["intensity", "actor", "gender"]]
+    except ValueError as error:
+        raise ResultsError(str(error)) from error
 
 
 def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:

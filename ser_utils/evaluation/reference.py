@@ -15,12 +15,13 @@ import pandas as pd
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS
+from ser_utils import FOLDS
 from ser_utils.config import PROFILES, BaseConfig
 from ser_utils.data import corpus
 from ser_utils.data.folds import check_split
@@ -92,38 +93,34 @@ def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs
     tried = []
     for strength in config.strengths:
         fitted = classifier(config.model, strength).fit(values[rows["train"]], labels[rows["train"]])
-        scores = {part: _scores(_probabilities(fitted, values[rows[part]]), labels[rows[part]])
-                  for part in ("train", "val")}
-        tried.append((fitted, strength, scores))
-    fitted, strength, scores = max(tried, key=lambda one: (one[2]["val"]["accuracy"], -one[2]["val"]["loss"]))
+        told = fitted.predict_proba(values[rows["val"]])
+        val = labels[rows["val"]]
+        tried.append((accuracy_score(val, told.argmax(axis=1)), -log_loss(val, told, labels=fitted.classes_), fitted,
+                      strength))
+    *_, fitted, strength = max(tried, key=lambda one: one[:2])
     seconds = time.perf_counter() - began
+    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]],
+                                          fitted.predict_proba(values[rows[part]]), part) for part in ("val", "test")}
+    return record(config, directory, tables, seconds, len(tried) * len(rows["train"]), strength=strength,
+                  parameters=parameters(fitted), backend="scikit-learn", precision="float64")
 
-    answers = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]],
-                                           _probabilities(fitted, values[rows[part]]), part)
-               for part in ("val", "test")}
-    history = {"epoch": 1, **scores["train"], **{f"val_{name}": value for name, value in scores["val"].items()},
-               "learning_rate": np.nan}
+
+def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame], seconds: float, samples: int,
+           **told) -> runs.Run:
+    """Write the run of what is fitted in one step, without epochs.
+
+    ``tables`` are its predictions ("val" and "test"), ``seconds`` and ``samples`` those of the fitting; what is
+    ``told`` stands in ``run.json``, too.
+    """
+    val = tables["val"]
+    scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
+    likely = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
+    history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {
+        "epoch": 1, "val_loss": -np.log(np.maximum(likely, 1e-7)).mean(), "val_accuracy": scores["val"]["accuracy"]}
     info = runs.provenance(config) | {
-        "strength": strength, "parameters": parameters(fitted), "epochs": 1, "best_epoch": 1,
-        "metrics": {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in answers.items()},
-        "wall_seconds": round(seconds, 4),
-        "samples_per_second": round(len(tried) * len(rows["train"]) / seconds, 2),
-        "backend": "scikit-learn", "precision": "float64",
-    }
-    return runs.write(directory, info, pd.DataFrame([history]), pd.concat(answers.values()))
-
-
-def _probabilities(fitted, values: np.ndarray) -> np.ndarray:
-    """Probabilities of all eight classes (N, 8); classes that no training clip has get 0."""
-    out = np.zeros((len(values), len(EMOTIONS)))
-    out[:, fitted.classes_] = fitted.predict_proba(values)
-    return out
-
-
-def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Mean cross-entropy in nats and accuracy."""
-    likely = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)
-    return {"loss": float(-np.log(likely).mean()), "accuracy": float((probabilities.argmax(axis=1) == labels).mean())}
+        "epochs": 1, "best_epoch": 1, "metrics": scores, "wall_seconds": round(seconds, 4),
+        "samples_per_second": round(samples / seconds, 2)} | told
+    return runs.write(directory, info, pd.DataFrame([history]), pd.concat(tables.values()))
 
 
 @grid.command

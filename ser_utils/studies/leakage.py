@@ -121,15 +121,12 @@ def run_configs(profile: str, corpus: str, models: Sequence[str] | None = None, 
                 shortcuts: Sequence[str] | None = None) -> list[LeakConfig]:
     """The trainings of a profile's ladder on a corpus ("ravdess" or "synthetic").
 
-    An unknown profile, network, fold or shortcut is a ValueError that lists what there is.
+    An unknown network or fold is a ValueError that lists what there is.
     """
-    unknown = [name for name in shortcuts or () if name not in SHORTCUTS]
-    if unknown:
-        raise ValueError(f"Unknown shortcut {unknown[0]!r}; choose from {', '.join(SHORTCUTS)}.")
-    usual = PLANS.get(profile, ((), (), SHORTCUTS))  # an unknown profile is named by config.run_configs
-    return [LeakConfig(**vars(c), shortcut=name) for name in shortcuts or usual[2]
-            for c in configuration.run_configs(profile, corpus, models or usual[0], [SHORTCUTS[name].protocol],
-                                               folds or usual[1])]
+    networks, all_folds, names = PLANS[profile]
+    return [LeakConfig(**vars(c), shortcut=name) for name in shortcuts or names
+            for c in configuration.run_configs(profile, corpus, models or networks, [SHORTCUTS[name].protocol],
+                                               folds or all_folds)]
 
 
 def leaky_data(config: LeakConfig, store: FeatureStore) -> Data:
@@ -304,13 +301,13 @@ def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RE
     def place(config):
         return f"validity/{config.profile}/{config.place}"
 
-    new = runs.publish([c for c in configs if c.plan.honest], root, results, place)
-    leaky = [c for c in configs if not c.plan.honest and runs.is_finished(c, root)]
-    for c in leaky:
+    done = [c for c in configs if runs.is_finished(c, root)]
+    for c in done:
         if c.corpus != "ravdess":
             raise runs.PublishError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
-        runs.read_predictions(c.run_directory(root))
-    return new + [place(c) for c in leaky if runs.copy(c.run_directory(root), Path(results) / place(c))]
+        read = runs.check if c.plan.honest else runs.read_predictions
+        read(c.run_directory(root))
+    return [place(c) for c in done if runs.copy(c.run_directory(root), Path(results) / place(c))]
 
 
 @grid.command
@@ -318,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, print what it is worth."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PLANS))
-    parser.add_argument("--shortcuts", nargs="*", help="only these shortcuts")
+    parser.add_argument("--shortcuts", nargs="*", choices=list(SHORTCUTS), help="only these shortcuts")
     parser.add_argument("--publish", action="store_true",
                         help="copy finished runs to results/validity/<profile>, with the negative controls beside them")
     grid.add_options(parser)
