@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from tiny import tiny_network
 
 from ser_utils.config import FeatureConfig, RunConfig
 from ser_utils.data import folds
 from ser_utils.data.corpus import Corpus
 from ser_utils.evaluation import metrics
 from ser_utils.studies import controls
-from ser_utils.training import fit
+from ser_utils.training import fit, frontend
 
 
 def test_the_surface_of_a_recording(tmp_path):
@@ -49,7 +50,8 @@ def test_the_probe_finds_a_voice_and_nothing_in_noise(made_up):
 
 def test_controls_of_a_finished_run(made_up, tmp_path, monkeypatch):
     config = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
-                       frames=40, augment=None, options={"width": 0.125}, epochs=1, share=0.25)
+                       frames=40, augment=None, epochs=1, share=0.25)
+    monkeypatch.setattr(frontend, "assemble", tiny_network)
     run = fit.run(config, made_up, tmp_path, progress=False)
     made = pd.DataFrame(np.random.default_rng(1).normal(size=(1440, 7)), columns=controls.SURFACE)
     monkeypatch.setattr(controls, "surface", lambda corpus: made)
@@ -58,4 +60,4 @@ def test_controls_of_a_finished_run(made_up, tmp_path, monkeypatch):
     assert (found.low <= found.score).all() and (found.score <= found.high).all()
     assert set(found.chance.round(3)) == {12.5, 4.167}
     values = controls.penultimate(run, made_up.logmel[:3])
-    assert values.ndim == 2 and len(values) == 3
+    assert values.shape == (3, 160)

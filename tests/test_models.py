@@ -215,24 +215,6 @@ def test_without_batch_normalisation(blank_weights):
         assert sum(layer.count_params() for layer in convolutions) == parameters
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_flattened_head(name, blank_weights):
-    """The whole map reaches the dense layers: no bands, no attention."""
-    network = small(name, pooling="flatten")
-    last = network.get_layer("last_conv").output
-    assert network.get_layer("flatten").output.shape == (None, np.prod(last.shape[1:]))
-    assert not any(layer.name.startswith(("attention", "bands", "mask")) for layer in network.layers)
-
-
-@pytest.mark.parametrize(("name", "frames"), [("resnet", 5), ("inceptionnet", 5)])
-def test_published_stem_pooling_halves_the_map(name, frames, blank_weights):
-    pooled, tailored = small(name, (160, 80, 1), stem_pool=True), small(name, (160, 80, 1))
-    assert pooled.get_layer("last_conv").output.shape[1] == frames
-    assert tailored.get_layer("last_conv").output.shape[1] == 2 * frames
-    assert pooled.count_params() - tailored.count_params() == 0
-    assert attention_model(pooled).output.shape == (None, frames)
-
-
 def test_one_direction_knows_no_future():
     model = small("lstm", bidirectional=False, front=0, stack=1)
     outputs = keras.Model(model.input, model.get_layer("lstm2").output)

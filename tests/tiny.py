@@ -12,7 +12,7 @@ def tiny_network(config, mean, deviation):
         keras.layers.GlobalAveragePooling1D(),
         keras.layers.Dropout(0.1, seed=config.seed),
         keras.layers.Dense(160, activation="relu"),
-        keras.layers.Dense(8, activation="softmax", dtype="float32"),
+        keras.layers.Dense(8, activation="softmax", dtype="float32", name="predictions"),
     ], name=config.model)
     x = inputs = keras.Input((config.frames, config.features.n_mels))
     if config.augment:
