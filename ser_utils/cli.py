@@ -65,7 +65,9 @@ def quiet():
             os.close(nowhere)
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
+@quiet()
+def predict(arguments: list[str]) -> int:
+    """``ser-utils predict FILE...``; 2 where a file could not be used."""
     parser = argparse.ArgumentParser(
         prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
         "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
@@ -80,15 +82,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.plot and len(options.files) > 1:
         parser.error(f"--plot draws one recording, not {len(options.files)}.")
-    return options
-
-
-@quiet()
-def predict(arguments: list[str]) -> int:
-    """``ser-utils predict FILE...``; 2 where a file could not be used."""
-    options = _options(arguments)
-    import pandas as pd
-
     try:
         predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))
         recognizer = predicting.EmotionRecognizer.load(options.model)
@@ -96,17 +89,10 @@ def predict(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     if options.timeline or options.plot:
-        tables, errors = [], []
-        for file in options.files:
-            try:
-                table = recognizer.timeline(file)
-                tables.append(table.assign(file=file)[["file", *table]])
-            except (predicting.AudioError, OSError) as error:
-                errors.append(str(error))
-        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-        if options.plot and tables:
+        table, errors = recognizer.timelines(options.files)
+        if options.plot and not errors:
             importlib.import_module("ser_utils.plots.predict").save(options.files[0], table, options.plot)
-        short = predicting.spans(table) if tables else table
+        short = predicting.spans(table)
     else:
         table = recognizer.predict_many(options.files, progress=sys.stderr.isatty() and len(options.files) > 1)
         errors = [error for error in table.error if error]

@@ -5,7 +5,7 @@ windows of one length (2.56 s); shorter speech is padded, of longer speech windo
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -67,14 +67,10 @@ class EmotionRecognizer:
         Raises WeightsError, whose sentence says what is wrong with them.
         """
         path = Path(name_or_path)
-        if path.is_dir():
-            model, about = shipped.from_run(path)
-        else:
-            named = shipped.FOLDER / f"{name_or_path}.npz"
-            model, about = shipped.read(path if path.exists() or path.suffix == ".npz" else named)
+        if not path.exists() and path.suffix != ".npz":
+            path = shipped.FOLDER / f"{name_or_path}.npz"
+        model, about = (shipped.from_run if path.is_dir() else shipped.read)(path)
         return cls(model, from_dict(about["config"]), about["temperature"], about)
-
-    # ------------------------------------------------------------------------------------------- one recording
 
     def predict(self, recording: Source, versions: int | None = None) -> Prediction:
         """The emotion of a recording: a path, the bytes of a file, a file object, or ``(samples, rate)``.
@@ -97,7 +93,7 @@ class EmotionRecognizer:
         return softmax(np.log(np.maximum(probabilities, 1e-7)) / self.temperature, axis=-1)
 
     def _hear(self, recording: Source) -> dict | None:
-        """A short recording's speech and windows, and its lengths; None for a long one."""
+        """What a :class:`Prediction` says of a recording but for the answer; None for a long one."""
         features, name = self.config.features, audio.named(recording)
         stream = audio.blocks(recording, LONG)
         wave, rate = next(stream)
@@ -130,8 +126,6 @@ class EmotionRecognizer:
         return Prediction(EMOTIONS[mean.argmax()], float(mean.max()), dict(zip(EMOTIONS, mean.tolist(), strict=True)),
                           table.attrs["seconds"], float(lengths.sum()), ("It is long: the mean of its timeline.",))
 
-    # ------------------------------------------------------------------------------------------ many recordings
-
     def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
                      ) -> pd.DataFrame:
         """A row a recording, in order: file, label, confidence, seconds, speech, the eight probabilities, notes, error.
@@ -145,31 +139,16 @@ class EmotionRecognizer:
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
-                heard = audio.each(self._hear_or_error, batch, "", progress=False)
-                short = [found for found in heard if isinstance(found, dict)]
-                counts = np.cumsum([len(found["windows"]) for found in short])[:-1]
-                judged = iter(np.split(self.judge(np.concatenate([found["windows"] for found in short]), versions),
-                                       counts) if short else ())
+                heard = audio.each(_or_error(self._hear), batch, "", progress=False)
+                windows = [found["windows"] for found in heard if isinstance(found, dict)]
+                judged = iter(self.judge(np.concatenate(windows), versions) if windows else ())
                 for recording, found in zip(batch, heard, strict=True):
-                    try:
-                        if isinstance(found, dict):
-                            found = self._answer(found, next(judged).mean(axis=0))
-                        elif found is None:
-                            found = self._predict_long(recording)
-                    except (AudioError, OSError) as error:
-                        found = str(error)
-                    rows.append(_row(audio.named(recording), found))
+                    if isinstance(found, dict):
+                        found = self._answer(found, np.mean([next(judged) for _ in found["windows"]], axis=0))
+                    rows.append(_row(audio.named(recording), found or _or_error(self._predict_long)(recording)))
                     bar.update()
         return pd.DataFrame(rows, columns=["file", "label", "confidence", "seconds", "speech", *PROBABILITIES, "notes",
                                            "error"])
-
-    def _hear_or_error(self, recording: Source) -> dict | None | str:
-        try:
-            return self._hear(recording)
-        except (AudioError, OSError) as error:
-            return str(error)
-
-    # ------------------------------------------------------------------------------------------ long recordings
 
     def timeline(self, recording: Source) -> pd.DataFrame:
         """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
@@ -197,6 +176,15 @@ class EmotionRecognizer:
         table.attrs["seconds"] = len(power) * block / rate
         return table
 
+    def timelines(self, recordings: Iterable[Source]) -> tuple[pd.DataFrame, list[str]]:
+        """The rows of :meth:`timeline` of many recordings, with the column file first; the sentences of bad ones."""
+        found = {audio.named(recording): _or_error(self.timeline)(recording) for recording in recordings}
+        tables = [table.assign(file=name)[["file", *table]] for name, table in found.items()
+                  if not isinstance(table, str)]
+        empty = pd.DataFrame(columns=["file", "start", "end", "label", "confidence", *PROBABILITIES])
+        return (pd.concat(tables, ignore_index=True) if tables else empty,
+                [table for table in found.values() if isinstance(table, str)])
+
     def _pieces(self, recording: Source, stretches: list, block: int) -> Iterator[tuple]:
         """(first block, starts, windows, frames) of every stretch, from a second decoding."""
         features, waiting, kept, at = self.config.features, list(stretches), np.zeros(0, np.float32), 0
@@ -211,15 +199,24 @@ class EmotionRecognizer:
 
     def _steps(self, offset: float, starts: np.ndarray, judged: np.ndarray, frames: int) -> pd.DataFrame:
         """The rows of one stretch that begins at ``offset`` seconds and has so many frames."""
-        window = self.config.frames
-        count = int(np.ceil(frames / (HOP * window))) if len(starts) > 1 else 1
+        count = int(np.ceil(frames / (HOP * self.config.frames))) if len(starts) > 1 else 1
         edges = np.linspace(0, frames, count + 1)
-        middles = (edges[1:] + edges[:-1]) / 2
-        reach = ((starts <= middles[:, None]) & (middles[:, None] < starts + window)).astype(float)
+        middles = (edges[1:, None] + edges[:-1, None]) / 2
+        reach = ((starts <= middles) & (middles < starts + self.config.frames)).astype(float)
         table = pd.DataFrame(reach @ judged / reach.sum(axis=1, keepdims=True), columns=PROBABILITIES)
         table.insert(0, "start", (offset + edges[:-1] * self.hop_seconds).round(3))
         table.insert(1, "end", (offset + edges[1:] * self.hop_seconds).round(3))
         return table
+
+
+def _or_error(function: Callable) -> Callable:
+    """The function of a recording, with the sentence of its error in the place of an answer."""
+    def guarded(recording: Source):
+        try:
+            return function(recording)
+        except (AudioError, OSError) as error:
+            return str(error)
+    return guarded
 
 
 def _batches(pieces: Iterator[tuple]) -> Iterator[tuple[list, np.ndarray]]:

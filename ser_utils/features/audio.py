@@ -68,6 +68,8 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
             raise FileNotFoundError(f"There is no audio file {source}.")
     elif isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
+    elif not hasattr(source, "seekable"):
+        raise AudioError(f"{name} is of type {type(source).__name__}: give a path, bytes, a file or (samples, rate).")
     try:
         if not isinstance(source, Path) and not source.seekable():
             source = io.BytesIO(source.read())
@@ -75,21 +77,19 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
         with soundfile.SoundFile(opened) as file:
             rate, expected, done = _checked_rate(file.samplerate, name), file.frames, 0
             count = expected if seconds is None else round(seconds * rate)
-            while not done or done < expected or not file.seekable():
+            more = True
+            while more:
                 wave = file.read(count, dtype="float32", always_2d=True)
-                if done and not len(wave):
-                    break
-                done += len(wave)
-                yield _mono(wave), rate
-                if seconds is None or not len(wave):
-                    break
+                done, more = done + len(wave), len(wave) == count and seconds is not None
+                if len(wave) or not done:
+                    yield _mono(wave), rate
             sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)  # of AIFF, AU, W64
             cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and done < expected
     except AudioError:
         raise
     except OSError as error:
         raise AudioError(f"{name} can't be read ({error.strerror}).") from error
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # soundfile's own are RuntimeErrors
+    except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
         raise AudioError(f"{name} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
     if cut_short:
