@@ -25,6 +25,7 @@ from ser_utils.data import names
 PARTS = ("train", "val", "test")
 TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
+ENROLLED = (5, 10, 20, 60)  # unlabelled clips that a voice is known by; 60 are all it has
 ACTOR_FOLDS = ((1, 11, 20, 21), (4, 10, 12, 14), (8, 9, 19, 23), (3, 5, 7, 24), (2, 15, 16, 18), (6, 13, 17, 22))
 
 
@@ -95,6 +96,30 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     folds = assigned.to_numpy(dtype=int)
     test, val = folds == fold, folds == (fold + 1) % FOLDS
     return {"train": np.flatnonzero(~test & ~val), "val": np.flatnonzero(val), "test": np.flatnonzero(test)}
+
+
+def make_enrolled(most: int = ENROLLED[-2]) -> pd.DataFrame:
+    """The clips by which a new voice is known before it is judged, in order: clip, order (1 to ``most``) a voice.
+
+    In an order set by a hash, whatever the emotion; ``make_enrolled()`` gives the committed ``enrolled.csv``.
+    """
+    def rank(name: str) -> str:
+        return hashlib.sha256(f"{SEED}/enrolled/{name}".encode()).hexdigest()
+
+    clips = pd.Series(sorted(names.speech_names(), key=rank))
+    order = clips.groupby(clips.str[-2:]).cumcount() + 1
+    return pd.DataFrame({"clip": clips, "order": order})[order <= most].sort_values("clip", ignore_index=True)
+
+
+def enrolled(count: int, index: pd.DataFrame) -> np.ndarray:
+    """Which clips of an index are among the first ``count`` that enrol their voice, (N,) bool; ``ENROLLED[-1]``: all.
+
+    By the committed table ``ser_utils/data/enrolled.csv``.
+    """
+    if count == ENROLLED[-1]:
+        return np.ones(len(index), bool)
+    order = pd.read_csv(TABLE_FILE.with_name("enrolled.csv")).set_index("clip").order
+    return (order.reindex(index["clip"]) <= count).to_numpy()
 
 
 def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:

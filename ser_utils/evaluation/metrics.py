@@ -31,6 +31,9 @@ OTHER_NAMES = {  # trained or told otherwise than the seven: rows of their own
     "face": "Face alone",
     "fusion_late": "Voice and face, late fusion",
     "fusion_feature": "Voice and face, feature fusion",
+    "aligned_svm": "Aligned view, SVM",
+    "aligned_dense": "Aligned view, dense networks",
+    "aligned_ensemble": "Ensemble with the aligned view",
 }
 APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
@@ -184,6 +187,18 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
     mean["prediction"] = mean[PROBABILITIES].to_numpy().argmax(axis=1)
     mean = mean.assign(model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
     return mean[list(predictions.columns)]
+
+
+def with_view(networks: pd.DataFrame, view: pd.DataFrame, name: str = "aligned_ensemble") -> pd.DataFrame:
+    """The mean of the networks' ensemble and of another view's answers, both with the same weight.
+
+    Both in the format of ``runs.predictions``, one answer a clip; the clips and the protocol are those of ``view``.
+    """
+    mine = view.set_index("clip")
+    theirs = networks.set_index("clip").loc[mine.index, PROBABILITIES]
+    mean = (mine[PROBABILITIES] + theirs) / 2
+    columns = {column: mean[column].to_numpy() for column in PROBABILITIES}
+    return view.assign(model=name, prediction=mean.to_numpy().argmax(axis=1), **columns)
 
 
 def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:

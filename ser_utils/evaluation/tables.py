@@ -70,7 +70,8 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
         joint, count = metrics.ensembles(mine)
         whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
         for model in MODEL_NAMES:
-            yield protocol, "network", model, model_name(model), of[model]
+            if protocol in PROTOCOLS or len(of[model]):
+                yield protocol, "network", model, model_name(model), of[model]
         for model in MODEL_NAMES:
             if _same_seeds(of[model]):
                 count = of[model].seed.nunique()
@@ -82,6 +83,12 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             for model in models:
                 if len(of[model]):
                     yield protocol, group, model, model_name(model), of[model]
+        seven, _ = metrics.ensembles(done[done.protocol == protocol.partition("_enrolled")[0]])
+        view = of.get("aligned_dense", seven.head(0))
+        if len(view) and len(seven):
+            first = seven[(seven.model == "ensemble") & (seven.seed == seven.seed.min())]
+            yield (protocol, "other", "aligned_ensemble", model_name("aligned_ensemble"),
+                   metrics.with_view(first, view))
 
 
 def _same_seeds(predictions: pd.DataFrame) -> bool:
@@ -101,7 +108,7 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()
     actors = metrics.clip_facts(predictions["clip"]).actor.to_numpy()
-    by_actor = protocol == "actors" and len(np.unique(actors)) > 1  # a toy corpus has one voice
+    by_actor = protocol.startswith("actors") and len(np.unique(actors)) > 1  # a toy corpus has one voice
     several = predictions.seed.nunique() > 1
     samples = statistics.bootstrap_metrics(
         predictions.label, predictions.prediction, actors if by_actor else predictions["clip"] if several else None,

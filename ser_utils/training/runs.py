@@ -226,7 +226,8 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     """
     info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
-    check_predictions(frame, path, FULL_ROWS if info["profile"] == "full" else None)
+    whole = info["profile"] == "full" and info["protocol"] in PROTOCOLS
+    check_predictions(frame, path, FULL_ROWS if whole else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
 
@@ -315,8 +316,9 @@ def check(run_dir: str | Path) -> None:
     if info["config"].get("versions", 1) == 1 and not told:
         fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
              f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
-    if len(frame) == FULL_ROWS and info["protocol"] in PROTOCOLS:
-        fold_of = folds.table().set_index("clip")[info["protocol"]]
+    protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
+    if info["profile"] == "full" and protocol in PROTOCOLS:
+        fold_of = folds.table().set_index("clip")[protocol]
         for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
             clips = frame["clip"][frame.subset == subset]
             strangers = clips[fold_of.reindex(clips).to_numpy() != number]

@@ -1,0 +1,254 @@
+"""The aligned view: what a network can know of a clip once its sentence is known.
+
+Every clip says one of two sentences. Dynamic time warping lays each clip against a template of both; the cheaper one
+names the sentence, and cuts the clip into the same ten segments whoever speaks. Cepstra, duration and pitch of the
+segments then go to a support vector machine and to small dense networks. No label of a test clip is used, nor the
+sentence in its name; but the view is of these two sentences and no others.
+
+An *enrolled* voice is known by some unlabelled clips of its own, whose mean view is taken off.
+``python -m ser_utils.studies.aligned`` fits and publishes all of it.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from ser_utils import EMOTIONS, FOLDS
+from ser_utils.config import BaseConfig, FeatureConfig
+from ser_utils.data import corpus
+from ser_utils.data.folds import ENROLLED, check_split, enrolled
+from ser_utils.evaluation import reference
+from ser_utils.features import audio, prosody, spectral
+from ser_utils.features.spectral import FeatureStore
+from ser_utils.paths import RESULTS, RUNS
+from ser_utils.training import grid, runs
+from ser_utils.training.augment import interpolation
+
+STATES, SEGMENTS = 40, 10               # of a template; of a view, four states each
+STEPS = np.array([[1, 0], [1, 1], [1, 2]])  # frames and states that one step of the warping path goes on
+WARPS = (-0.08, -0.04, 0.0, 0.04, 0.08)  # of the frequency axis and the pitch: training and test clips in all of them
+MODELS = ("aligned_svm", "aligned_dense")
+PROTOCOLS = ("random", "twins", "actors", *(f"actors_enrolled{count}" for count in ENROLLED))
+COPIES = 3   # of each training voice, enrolled by other clips each time
+SHRINK = 2   # clips: a mean view of n clips is taken off n / (n + SHRINK) times
+
+
+def shape(logmel: np.ndarray) -> np.ndarray:
+    """13 cepstra (frames, 13) of a log-mel (frames, bands), each normalised over the clip: what is aligned."""
+    import librosa
+
+    cepstra = librosa.feature.mfcc(S=logmel.T, n_mfcc=13).T
+    return (cepstra - cepstra.mean(axis=0)) / (cepstra.std(axis=0) + 1e-6)
+
+
+def align(clip: np.ndarray, template: np.ndarray) -> tuple[float, np.ndarray]:
+    """Lay a clip (frames, 13) against a template (states, 13): cost per frame, and the state of each frame (frames,).
+
+    Dynamic time warping (Sakoe and Chiba 1978); the path goes from the first state to the last, none to two on a frame.
+    A clip too short for that is laid against it evenly, at infinite cost.
+    """
+    import librosa
+
+    if 2 * len(clip) < len(template):
+        return np.inf, np.linspace(0, len(template) - 1, len(clip)).round().astype(int)
+    cost, path = librosa.sequence.dtw(clip.T, template.T, step_sizes_sigma=STEPS)
+    return cost[-1, -1] / len(clip), path[::-1, 1]
+
+
+def template(clips: Sequence[np.ndarray], rounds: int = 3) -> np.ndarray:
+    """The mean course (``STATES``, 13) of clips of one sentence: cut evenly at first, then aligned anew each round."""
+    found = np.mean([clip[np.linspace(0, len(clip) - 1, STATES).round().astype(int)] for clip in clips], axis=0)
+    for _ in range(rounds):
+        states = np.concatenate([align(clip, found)[1] for clip in clips])
+        means = pd.DataFrame(np.concatenate(clips)).groupby(states).mean()
+        found[means.index] = means
+    return found
+
+
+def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0.0) -> np.ndarray:
+    """What the segments of one clip are like, (``SEGMENTS`` * 23,).
+
+    For each: the mean of 20 cepstra, the log of its frames, the mean log pitch and the share of voiced frames.
+    ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a frame has its
+    neighbour's cepstra, one without a pitch the clip's. ``warp`` stretches frequencies and pitch, as another
+    voice would.
+    """
+    import librosa
+
+    bands = np.arange(logmel.shape[1], dtype=np.float32)
+    warped = logmel @ np.asarray(interpolation(np.clip(bands * (1 + warp), 0, bands[-1]), len(bands))).T
+    frames = pd.DataFrame(librosa.feature.mfcc(S=warped.T, n_mfcc=20).T)
+    pitch = pd.Series(np.log(f0 * (1 + warp)))
+    segment = states * SEGMENTS // STATES
+    every = pd.RangeIndex(SEGMENTS)
+    cepstra = frames.groupby(segment).mean().reindex(every).ffill().bfill()
+    count = np.bincount(segment, minlength=SEGMENTS)
+    melody = pitch.groupby(segment).mean().reindex(every).fillna(pitch.median()).fillna(np.log(200.0))
+    voiced = pitch.notna().groupby(segment).mean().reindex(every).fillna(0.0)
+    return np.concatenate([cepstra.to_numpy().ravel(), np.log(count + 0.5), melody, voiced])
+
+
+def views(store: FeatureStore, f0: Sequence[np.ndarray], train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The views of all clips (N, warps, values) less their sentence's mean, and the sentence heard in each, 1 or 2.
+
+    ``train`` are the rows of which templates and means are made.
+    """
+    logmels = [values[:length] for values, length in zip(store.logmel, store.lengths, strict=True)]
+    shapes, said = [shape(logmel) for logmel in logmels], store.index.statement.to_numpy()
+    templates = {sentence: template([shapes[row] for row in train if said[row] == sentence]) for sentence in (1, 2)}
+    heard, found = np.zeros(len(shapes), int), []
+    for row, (logmel, pitch) in enumerate(zip(logmels, f0, strict=True)):
+        (_, states), heard[row] = min(((align(shapes[row], templates[s]), s) for s in templates),
+                                      key=lambda one: one[0][0])
+        found.append([view(logmel, pitch, states, warp) for warp in WARPS])
+    found = np.array(found)
+    for sentence in templates:
+        found[heard == sentence] -= found[train[heard[train] == sentence]].mean(axis=(0, 1))
+    return found, heard
+
+
+def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray]) -> np.ndarray:
+    """Views less the mean view of some clips of each voice; ``voices`` (N,), ``clips`` the rows enrolled for each."""
+    out = found.copy()
+    for voice, rows in clips.items():
+        out[voices == voice] -= found[rows].mean(axis=(0, 1)) * len(rows) / (len(rows) + SHRINK)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedConfig(BaseConfig):
+    """A fit of one of ``MODELS``; ``enrolled`` clips of a voice are known without their labels, 0 for a new voice."""
+
+    enrolled: int = 0
+    strength: float = 8.0  # C of the SVM
+    members: int = 3       # dense networks, averaged
+    width: int = 256
+    epochs: int = 40
+    copies: int = 1
+
+
+def run_configs() -> list[AlignedConfig]:
+    """The fits of ``PROTOCOLS``, six folds each."""
+    made = []
+    for protocol in PROTOCOLS:
+        count = int(protocol.partition("_enrolled")[2] or 0)
+        more = {"enrolled": count, "copies": COPIES, "epochs": 14} if count else {}
+        made += [AlignedConfig("full", "ravdess", protocol, model, fold, features=FeatureConfig(), **more)
+                 for fold in range(FOLDS) for model in MODELS]
+    return made
+
+
+def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
+    """Fitted networks abreast, which share no weight: views (N, values) in, probabilities (N, members, 8) out."""
+    import keras
+    from keras import layers
+
+    def units(count: int, activation: str):  # one layer of each member
+        return layers.EinsumDense("nmi,mio->nmo", (config.members, count), activation, bias_axes="mo")
+
+    keras.utils.set_random_seed(config.fold)
+    model = keras.Sequential([
+        keras.Input((x.shape[1],)), layers.RepeatVector(config.members),
+        layers.Dropout(0.25), units(config.width, "gelu"), layers.Dropout(0.5), units(config.width // 2, "gelu"),
+        layers.Dropout(0.5), units(len(EMOTIONS), "softmax")])
+    schedule = keras.optimizers.schedules.CosineDecay(4e-3, config.epochs * (len(x) // 512))
+    model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.02),
+                  keras.losses.CategoricalCrossentropy(label_smoothing=0.1), jit_compile=False)
+    truth = np.eye(len(EMOTIONS))[labels][:, None].repeat(config.members, axis=1)
+    model.fit(x, truth, batch_size=512, epochs=config.epochs, verbose=0)
+    return model
+
+
+def answers(config: AlignedConfig, store: FeatureStore, found: np.ndarray, rows: dict[str, np.ndarray]
+            ) -> tuple[dict[str, np.ndarray], int]:
+    """Probabilities (N, 8) of the validation and test rows by a model fitted on the training rows; its parameters.
+
+    ``found`` are the views of :func:`views`. Means and deviations are those of training clips; a voice that is enrolled
+    is known by the clips of ``folds.enrolled``, a training voice by as many drawn at random, ``copies`` times.
+    """
+    voices, labels, train = store.index.actor.to_numpy(), store.index.label.to_numpy(), rows["train"]
+    taught, judged = [found[train]], found
+    if config.enrolled:
+        of = {voice: np.flatnonzero(voices == voice) for voice in np.unique(voices)}
+        rng = np.random.default_rng(config.fold)
+        taught = [centred(found, voices, {voice: rng.permutation(mine)[:config.enrolled]
+                                          for voice, mine in of.items()})[train] for _ in range(config.copies)]
+        known = enrolled(config.enrolled, store.index)
+        judged = centred(found, voices, {voice: mine[known[mine]] for voice, mine in of.items()})
+    truth = np.tile(labels[train], len(taught))
+    taught = np.concatenate(taught)
+    scaler = StandardScaler().fit(taught.reshape(-1, found.shape[2]))
+    if config.model == "aligned_svm":
+        middle = WARPS.index(0.0)
+        fitted = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
+        return ({part: fitted.predict_proba(scaler.transform(judged[rows[part], middle])) for part in ("val", "test")},
+                reference.parameters(fitted))
+    fitted = dense(config, scaler.transform(taught.reshape(-1, found.shape[2])), np.repeat(truth, len(WARPS)))
+    judged = {part: scaler.transform(judged[rows[part]].reshape(-1, found.shape[2])) for part in ("val", "test")}
+    return ({part: fitted.predict(values, batch_size=2048, verbose=0)
+             .reshape(-1, len(WARPS) * config.members, len(EMOTIONS)).mean(axis=1) for part, values in judged.items()},
+            fitted.count_params())
+
+
+def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The rows of a fit's fold; of an enrolled voice only clips that no protocol enrols, unless all are enrolled."""
+    rows = check_split(index, config.protocol.partition("_")[0], config.fold)
+    if config.enrolled and config.enrolled < max(ENROLLED):
+        known = enrolled(ENROLLED[-2], index)
+        rows |= {part: rows[part][~known[rows[part]]] for part in ("val", "test")}
+    return rows
+
+
+def fit(configs: Sequence[AlignedConfig], store: FeatureStore, f0: Sequence[np.ndarray], root: Path = RUNS) -> None:
+    """Fit some configurations and write their runs, but for those that are finished in ``root``."""
+    waiting = [config for config in configs if not runs.is_finished(config, root)]
+    labels, said = store.index.label.to_numpy(), store.index.statement
+    with tqdm(total=len(waiting), desc="Aligned view", unit="run") as bar:
+        for protocol, fold in dict.fromkeys((config.protocol.partition("_")[0], config.fold) for config in waiting):
+            found, heard = views(store, f0, check_split(store.index, protocol, fold)["train"])
+            for config in waiting:
+                if (config.protocol.partition("_")[0], config.fold) == (protocol, fold):
+                    rows, began = scored(config, store.index), time.perf_counter()
+                    judged, parameters = answers(config, store, found, rows)
+                    seconds = time.perf_counter() - began
+                    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]], judged[part], part)
+                              for part in judged}
+                    reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
+                                     parameters=parameters, sentences_right=float((heard == said).mean()))
+                    bar.update()
+
+
+def pitches(paths: Sequence[str], config: FeatureConfig) -> list[np.ndarray]:
+    """The pitch of recordings, (frames,) each in Hz, a value for every frame of their log-mel; NaN where unvoiced."""
+    def pitch(path: str) -> np.ndarray:
+        wave = audio.load_speech(path, config.sample_rate, config.top_db)
+        return prosody.pitch(np.pad(wave, prosody.WINDOW // 2))
+
+    return audio.each(pitch, paths, "Pitch")
+
+
+@grid.command
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view, publish it, print its means."""
+    argparse.ArgumentParser(prog="ser_utils.studies.aligned", description=main.__doc__).parse_args(arguments)
+    found, configs = corpus.for_profile("full"), run_configs()
+    store = spectral.extract(found, FeatureConfig())
+    fit(configs, store, pitches(found.index["path"], store.config))
+    new = runs.publish(configs, RUNS, RESULTS)
+    table = pd.DataFrame([runs.read(config.run_directory(RUNS)) for config in configs])
+    scores = ["val_recall", "test_accuracy", "test_recall"]
+    means = 100 * table.groupby(["protocol", "model"], sort=False)[scores].mean()
+    print(f"{len(new)} runs are new in results/. Means over the folds in per cent:\n{means.round(1).to_string()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

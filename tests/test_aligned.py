@@ -1,0 +1,108 @@
+"""The aligned view: warping, segments, enrolled voices, and that nothing is learnt from a judged clip."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ser_utils.config import FeatureConfig
+from ser_utils.data import folds, names
+from ser_utils.features.spectral import FeatureStore
+from ser_utils.studies import aligned
+
+INDEX = names.index_of(names.speech_names())
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Two actors a fold, 60 clips each: two made-up sentences at several speeds, in noise."""
+    rng = np.random.default_rng(0)
+    kept = INDEX[INDEX.actor.isin([actor for fold in folds.ACTOR_FOLDS for actor in fold[:2]])].reset_index(drop=True)
+    courses = {sentence: rng.normal(-40, 12, (12, 80)) for sentence in (1, 2)}
+    lengths = rng.integers(40, 60, len(kept))
+    logmel = np.full((len(kept), 60, 80), -100, np.float32)
+    for row, (sentence, length) in enumerate(zip(kept.statement, lengths, strict=True)):
+        at = np.linspace(0, 11.999, length).astype(int)
+        logmel[row, :length] = courses[sentence][at] + rng.normal(0, 1, (length, 80))
+    return FeatureStore(FeatureConfig(), "ravdess", kept["clip"].to_numpy(), lengths, logmel)
+
+
+@pytest.fixture(scope="module")
+def pitches(store):
+    return [np.full(length, 150.0 + 10 * (row % 7)) for row, length in enumerate(store.lengths)]
+
+
+def test_a_clip_is_laid_against_its_own_sentence_at_whatever_speed():
+    rng = np.random.default_rng(1)
+    own, other = rng.normal(size=(2, aligned.STATES, 13))
+    slow = np.repeat(own, 2, axis=0)
+    cost, states = aligned.align(slow, own)
+    assert cost < 1e-6 and (states == np.repeat(np.arange(aligned.STATES), 2)).all()
+    assert aligned.align(slow, other)[0] > 1
+    cost, states = aligned.align(own[::4], own)  # too short for steps of two states
+    assert np.isinf(cost) and states[0] == 0 and states[-1] == aligned.STATES - 1
+
+
+def test_a_segment_holds_what_was_said_in_it():
+    logmel, states = np.full((80, 80), -50.0, np.float32), np.arange(80) // 2
+    f0 = np.where(states < 20, 200.0, np.nan)
+    f0[:8] = 100.0  # the first segment
+    found = aligned.view(logmel, f0, states)
+    cepstra, frames, melody, voiced = np.split(found, [200, 210, 220])
+    np.testing.assert_allclose(cepstra, np.tile(cepstra[:20], 10))
+    np.testing.assert_allclose(frames, np.log(8.5))
+    np.testing.assert_allclose(np.exp(melody), [100, *[200] * 9])  # unvoiced segments: the clip's median
+    np.testing.assert_array_equal(voiced, [1] * 5 + [0] * 5)
+    higher = aligned.view(logmel, f0, states, warp=0.1)
+    np.testing.assert_allclose(higher[210:215] - melody[:5], np.log(1.1))
+
+
+def test_sentences_are_heard_and_judged_clips_teach_nothing(store, pitches):
+    rows = folds.check_split(store.index, "actors", 0)
+    found, heard = aligned.views(store, pitches, rows["train"])
+    assert (heard == store.index.statement).all()
+    logmel = store.logmel.copy()
+    for row in rows["test"]:
+        logmel[row, :store.lengths[row]] = -20 - logmel[row, :store.lengths[row]]
+    others = np.concatenate([rows["train"], rows["val"]])
+    again, _ = aligned.views(dataclasses.replace(store, logmel=logmel), pitches, rows["train"])
+    np.testing.assert_array_equal(again[others], found[others])
+    assert not np.allclose(again[rows["test"]], found[rows["test"]])
+
+
+def test_a_voice_known_by_its_clips_loses_its_own_mean():
+    rng = np.random.default_rng(2)
+    voices = np.repeat([1, 2], 30)
+    found = rng.normal(size=(60, 1, 4)) + 50.0 * voices[:, None, None]
+    clips = {voice: np.flatnonzero(voices == voice)[:18] for voice in (1, 2)}
+    out = aligned.centred(found, voices, clips)
+    for rows in clips.values():  # 18 of 18 + SHRINK
+        np.testing.assert_allclose(out[rows].mean(axis=0), found[rows].mean(axis=0) * 0.1)
+
+
+def test_the_enrolled_clips_are_a_committed_table_and_never_judged():
+    pd.testing.assert_frame_equal(folds.make_enrolled(), pd.read_csv(folds.TABLE_FILE.with_name("enrolled.csv")))
+    before = np.zeros(len(INDEX), bool)
+    for count in folds.ENROLLED:
+        known = folds.enrolled(count, INDEX)
+        assert (pd.Series(known).groupby(INDEX.actor).sum() == count).all() and known[before].all()
+        before = known
+    for config in [c for c in aligned.run_configs() if 0 < c.enrolled < 60 and c.model == "aligned_svm"]:
+        rows = aligned.scored(config, INDEX)
+        assert len(rows["test"]) == len(rows["val"]) == 160 and len(rows["train"]) == 960
+        assert not folds.enrolled(config.enrolled, INDEX)[np.concatenate([rows["test"], rows["val"]])].any()
+
+
+@pytest.mark.parametrize("model", aligned.MODELS)
+@pytest.mark.parametrize("protocol", ["actors", "actors_enrolled10"])
+def test_a_fit_is_an_ordinary_run(store, pitches, tmp_path, model, protocol):
+    config = next(c for c in aligned.run_configs() if (c.protocol, c.model, c.fold) == (protocol, model, 0))
+    config = dataclasses.replace(config, profile="quick", members=1, epochs=3)
+    aligned.fit([config], store, pitches, tmp_path)
+    run = aligned.runs.read(config.run_directory(tmp_path))
+    assert (run["protocol"], run["model"], run["fold"]) == (protocol, model, 0)
+    assert len(aligned.runs.Run(run["dir"]).predictions) == (240 if protocol == "actors" else 160)
+    stamp = (run["dir"] / "run.json").stat().st_mtime_ns
+    aligned.fit([config], store, pitches, tmp_path)
+    assert (run["dir"] / "run.json").stat().st_mtime_ns == stamp
