@@ -51,6 +51,7 @@ $(STAMP): requirements.txt
 	  echo "TensorFlow has no packages for Macs with an Intel processor: use Linux or a Mac with Apple silicon."; exit 1; }
 	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -c 'import librosa, numpy; librosa.feature.melspectrogram(y=numpy.zeros(9999))'  # compiles, once
 	@touch $(STAMP)
 
 report: $(STAMP)  ## train what is missing, run the notebooks, write report/index.html (PROFILE, NOTEBOOKS="01 10")

@@ -72,13 +72,6 @@ def test_a_ravdess_dir_missing_empty_or_incomplete_is_never_passed_over(tmp_path
     assert fetch == []
 
 
-def test_then_the_checkouts_own_folder(tmp_path, offline):
-    write(tmp_path / "data" / "ravdess", NAMES)
-    found = corpus.find()
-    assert (found.root, found.kind) == (tmp_path / "data" / "ravdess", "ravdess")
-    assert found.index["clip"].tolist() == NAMES
-
-
 def test_missing_clips_there_are_an_error_and_not_a_download(tmp_path, fetch):
     write(tmp_path / "data" / "ravdess", NAMES[:-1])
     with pytest.raises(FileNotFoundError, match=f"1 of the 1,440 .*{NAMES[-1]}\\. .*make data"):

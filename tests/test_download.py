@@ -10,7 +10,6 @@ import threading
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import soundfile as sf
@@ -198,14 +197,6 @@ def test_a_corrupt_archive_is_not_unpacked(server, tmp_path, content):
     with pytest.raises(ravdess.DownloadError, match="corrupt.*download it again"):
         get(server, tmp_path / "ravdess")
     assert not (tmp_path / "ravdess").exists()
-
-
-@pytest.mark.parametrize("name", ["../evil.wav", "Actor_01/../../evil.wav", "/tmp/evil.wav", "C:\\evil.wav",
-                                  "..\\evil"])
-def test_an_archive_never_writes_elsewhere(server, tmp_path, name):
-    server.content = make_zip({f"Actor_01/{CLIPS[0]}.wav": wav_bytes(CLIPS[0]), name: b"evil"})
-    dest = get(server, tmp_path / "deep" / "ravdess")
-    assert dest in next(tmp_path.rglob("*evil*")).parents and not Path("/tmp/evil.wav").exists()
 
 
 def test_what_a_killed_run_left_is_cleaned_up_and_files_of_the_users_own_stay(server, tmp_path):

@@ -173,13 +173,6 @@ def test_the_identical_pair_apart_is_caught_even_under_random(fold):
         folds.check_split(INDEX, "random", moved(parts, row, source, target))
 
 
-def test_the_random_folds_leak_speakers_by_the_actors_promise():
-    with pytest.raises(folds.LeakError, match="actor in both"):
-        folds.check_split(INDEX, "actors", folds.split(INDEX, "random", 0))
-    with pytest.raises(folds.LeakError, match="repetitions"):
-        folds.check_split(INDEX, "twins", folds.split(INDEX, "random", 0))
-
-
 def test_parts_missing_empty_or_out_of_range_are_refused():
     parts = folds.split(INDEX, "random", 0)
     for protocol, wrong, said in (

@@ -59,18 +59,3 @@ def test_a_training_process_keeps_its_memory_and_what_the_user_set(monkeypatch):
     assert machine.environment(2)["TF_NUM_INTRAOP_THREADS"] == "2"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert machine.environment()["TF_ENABLE_ONEDNN_OPTS"] == "0"
-
-
-def test_memory_is_kept_whatever_threshold_a_library_sets():
-    code = """
-import ctypes
-libc = ctypes.CDLL(None)
-libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
-libc.malloc.argtypes, libc.sbrk.argtypes = [ctypes.c_size_t], [ctypes.c_ssize_t]
-libc.mallopt(-3, 2 ** 16)  # M_MMAP_THRESHOLD, as TensorFlow sets it
-print(libc.malloc(2 ** 24) < libc.sbrk(0))  # on the heap, which is never given back
-"""
-    usual = {key: value for key, value in os.environ.items() if key not in machine.KEEP_MEMORY}
-    for environment, kept in ((usual | machine.KEEP_MEMORY, "True"), (usual, "False")):
-        child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-        assert child.stdout.strip() == kept, child.stderr

@@ -7,7 +7,7 @@ import soundfile
 
 from ser_utils.data import ravdess
 from ser_utils.data.corpus import Corpus
-from ser_utils.features import audio, prosody
+from ser_utils.features import prosody
 
 RATE = 16_000
 CLIPS = ("03-01-01-01-01-01-01", "03-01-05-02-01-01-02", "03-01-08-01-02-02-13")
@@ -128,20 +128,3 @@ def test_a_damaged_store_is_made_again(corpus, tmp_path):
         stored.write_bytes(damage)
         pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path / "store", progress=False))
         assert stored.read_bytes() == whole
-
-
-def test_nothing_is_left_of_a_failed_write(corpus, tmp_path, monkeypatch):
-    def fail(self, path, **options):
-        path.write_text("half a table")
-        raise OSError("the disk went away")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fail)
-    with pytest.raises(OSError, match="went away"):
-        prosody.measure(corpus, folder=tmp_path / "store", progress=False)
-    assert list((tmp_path / "store").iterdir()) == []
-
-
-def test_a_bad_recording_is_named(corpus, tmp_path):
-    soundfile.write(corpus.index.path[1], np.zeros(RATE), RATE)
-    with pytest.raises(audio.AudioError, match=CLIPS[1]):
-        prosody.measure(corpus, folder=tmp_path / "store", progress=False)

@@ -205,11 +205,3 @@ def test_made_up_speech_and_smoke_runs_are_not_published(tmp_path, changes):
     fake_finished(tmp_path, config)
     with pytest.raises(runs.PublishError, match="quick and full runs on ravdess"):
         runs.publish([config], tmp_path, tmp_path / "results")
-
-
-def test_a_run_of_other_settings_is_moved_aside(tmp_path):
-    config = run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0]
-    directory = fake_finished(tmp_path, config)
-    runs.move_aside(directory)
-    assert not (directory / "run.json").exists() and runs.holds(directory.with_name(f"fold0-{config.hash}"), config)
-    assert runs.find(tmp_path / "ravdess-full", seeds=True) == []

@@ -1,5 +1,4 @@
 import dataclasses
-import errno
 import importlib
 import os
 import shutil
@@ -123,17 +122,6 @@ def test_a_spoilt_or_old_store_is_computed_again(corpus, tmp_path, capsys):
         assert "Computing it again" in capsys.readouterr().out
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_store(corpus, tmp_path, monkeypatch):
-    def full(path, **arrays):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(features.np, "savez_compressed", full)
-    with pytest.raises(OSError, match="disk is full"):
-        extract(corpus, tmp_path)
-    assert list((tmp_path / "store").iterdir()) == []
-
-
 def test_fit_length_keeps_the_middle_of_long_clips_and_statistics_ignore_padding():
     logmel = np.arange(10, dtype=np.float32).reshape(1, 10, 1)
     np.testing.assert_array_equal(features.fit_length(logmel, [10], 4)[0, :, 0], [3, 4, 5, 6])
@@ -152,23 +140,6 @@ def test_clip_statistics_are_means_and_deviations_over_speech(corpus, tmp_path):
     speech = store.mfcc[1, : store.lengths[1]]
     assert table["mfcc_3_mean"].iloc[1] == pytest.approx(speech[:, 3].mean(), rel=1e-4)
     assert table["delta2_0_std"].iloc[1] == pytest.approx(speech[:, 80].std(), rel=1e-4)
-
-
-def test_an_extraction_that_is_interrupted_leaves_nothing_half_done(corpus, tmp_path, monkeypatch):
-    whole, calls = features.log_mel, []
-
-    def interrupted(path, config):
-        calls.append(path)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return whole(path, config)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(features, "log_mel", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            extract(corpus, tmp_path)
-    assert not list((tmp_path / "store").glob("*"))
-    assert len(extract(corpus, tmp_path).clips) == 4
 
 
 def test_a_bad_clip_is_named_and_leaves_no_store(corpus, tmp_path):

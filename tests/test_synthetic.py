@@ -32,14 +32,6 @@ def test_the_layout_is_ravdesss_own(tmp_path):
     assert (facts.samplerate, facts.channels, facts.subtype) == (16000, 1, "PCM_16")
 
 
-def test_names_select(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthetic, "_write", lambda root, name: (root / f"{name}.wav").write_bytes(b""))
-    root = synthetic.make_corpus(tmp_path / "all", progress=False, jobs=1)
-    assert sorted(path.stem for path in root.rglob("*.wav")) == ravdess.speech_names()
-    root = synthetic.make_corpus(tmp_path / "one", names=FEW[1:], progress=False, jobs=1)
-    assert {path.stem for path in root.rglob("*.wav")} == set(FEW[1:])
-
-
 def test_the_same_bytes_twice_whatever_the_number_of_processes(tmp_path):
     first = synthetic.make_corpus(tmp_path / "first", names=FEW, progress=False, jobs=1)
     second = synthetic.make_corpus(tmp_path / "second", names=reversed(FEW), progress=False, jobs=2)
@@ -57,21 +49,24 @@ def test_a_finished_corpus_is_kept_and_another_recipe_made_anew(tmp_path):
     assert ravdess.index(root)["clip"].tolist() == sorted(FEW[1:])
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-def test_a_stopped_run_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch, stop):
+def test_a_stopped_run_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
     write = synthetic._write
 
     def stopping(root, name):
         if name == sorted(FEW)[-1]:
-            raise stop
+            raise KeyboardInterrupt
         write(root, name)
 
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "_write", stopping)
-        with pytest.raises(stop):
+        with pytest.raises(KeyboardInterrupt):
             synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False, jobs=1)
     assert list(tmp_path.glob("[!.]*")) == []
+    left = tmp_path / ".made-partial" / "Actor_01"  # as by a kill
+    left.mkdir(parents=True)
+    (left / "03-01-02-01-01-01-01.wav").write_bytes(b"half")
     assert len(ravdess.index(synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False))) == 3
+    assert not (tmp_path / ".made-partial").exists()
 
 
 def test_of_two_first_runs_the_second_waits_for_the_first(tmp_path):
@@ -82,16 +77,6 @@ def test_of_two_first_runs_the_second_waits_for_the_first(tmp_path):
     ends = [run.communicate()[1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], ends
     assert len(ravdess.index(tmp_path / "made")) == 3
-
-
-def test_what_a_killed_run_left_does_not_enter(tmp_path):
-    left = tmp_path / ".made-partial" / "Actor_01"
-    left.mkdir(parents=True)
-    (left / "03-01-01-01-01-01-01.wav").write_bytes(b"half")
-    (left / "03-01-02-01-01-01-01.wav").write_bytes(b"half")
-    root = synthetic.make_corpus(tmp_path / "made", names=FEW, progress=False)
-    assert ravdess.index(root)["clip"].tolist() == sorted(FEW)
-    assert [path.name for path in tmp_path.glob("[!.]*")] == ["made"] and not (tmp_path / ".made-partial").exists()
 
 
 def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
@@ -159,13 +144,6 @@ def test_other_clips_than_speech_are_refused_and_the_loudest_are_not_clipped():
     assert 31000 < np.abs(loudest.astype(int)).max() < 31300
 
 
-def test_voices_differ_and_women_speak_higher():
-    voices = [synthetic.voice(actor) for actor in names.ACTORS]
-    assert len({voice.pitch for voice in voices}) == 24
-    assert np.mean([v.pitch for v in voices[1::2]]) > 1.4 * np.mean([v.pitch for v in voices[::2]])
-    assert np.mean([v.scale for v in voices[1::2]]) > np.mean([v.scale for v in voices[::2]])
-
-
 def test_two_repetitions_are_alike_but_not_the_same():
     first, second = (synthetic.synthesise(f"03-01-03-01-01-0{take}-07") for take in (1, 2))
     assert not np.array_equal(first[:16000], second[:16000])
@@ -204,7 +182,7 @@ def test_the_fundamental_follows_the_emotion():
 
 def test_a_simple_classifier_tells_emotions_of_unseen_voices_but_not_all():
     """Mean and spread of cepstra, logistic regression: well above chance (1 in 8) and well below certain."""
-    names = [name for name in synthetic.small_names() if int(name[-2:]) <= 12]
+    names = [name for name in synthetic.small_names() if int(name[-2:]) <= 8]
     rows = []
     for name in names:
         waveform = synthetic.synthesise(name) / 32768
@@ -213,7 +191,7 @@ def test_a_simple_classifier_tells_emotions_of_unseen_voices_but_not_all():
         cepstra = dct(bands[:, bands.mean(axis=0) > -20], axis=0, norm="ortho")[:16]
         rows.append(np.concatenate([cepstra.mean(axis=1), cepstra.std(axis=1), [cepstra.shape[1]]]))
     labels = np.array([int(name[6:8]) for name in names])
-    unseen = np.array([int(name[-2:]) % 12 in (1, 4, 7, 10) for name in names])
+    unseen = np.array([int(name[-2:]) in (3, 6) for name in names])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     rows = np.array(rows)
     accuracy = model.fit(rows[~unseen], labels[~unseen]).score(rows[unseen], labels[unseen])

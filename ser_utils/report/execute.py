@@ -83,7 +83,7 @@ def own_settings(log: Path, **environment: str) -> Iterator[None]:
         kernel.parent.mkdir(parents=True)
         kernel.write_text(json.dumps(spec), encoding="utf-8")
         values = {
-            "KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib", "NUMBA_CACHE_DIR": cache / "numba",
+            "KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib",
             "MATPLOTLIBRC": folder / "matplotlibrc", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
             "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
