@@ -24,7 +24,7 @@ from ser_utils.training import fit
 
 LONG = 10.0     # seconds; a recording up to here is one utterance, a longer one is a timeline
 HOP = 0.25      # of a window: from one to the next
-BATCH = 120     # recordings or windows judged together
+BATCH = 32      # recordings or windows judged together: more takes memory and no less time
 CLIPPED = 0.01  # a share of samples at the limit that is worth a note; 30 times as many make a recording useless
 
 
