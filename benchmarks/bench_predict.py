@@ -100,7 +100,7 @@ def accuracy(found: corpus.Corpus, directories: list[Path]) -> None:
             table = recognizer.predict_many(given, versions=1, progress=False)
             right[f"{name}, once"] = np.array(EMOTIONS)[test.label] == table.label
         rows.append({name: 100 * np.mean(values) for name, values in right.items()})
-        print(directory, {name: round(value, 1) for name, value in rows[-1].items()}, flush=True)
+        print(directory, {name: round(float(value), 1) for name, value in rows[-1].items()}, flush=True)
     table = pd.DataFrame(rows)
     shown = pd.DataFrame({"accuracy": table.mean(), "cost": table.mean()["as it is, once"] - table.mean()})
     print(shown.round(1).to_string())
