@@ -50,6 +50,8 @@ HUMAN = {
         "disgust": 51.9,
         "surprised": 67.9,
     },
+    "intensity": {"normal": 58.0, "strong": 67.4},
+    "gender": {"female": 66.1, "male": 58.6},  # of the actor
 }
 
 

@@ -94,6 +94,12 @@ def bootstrap_difference(correct_a, correct_b, groups=None, level: float = 0.95,
     return expanded_percentiles((drawn @ difference) / (drawn @ clips), units, level)
 
 
+def in_points(a, b, groups=None) -> tuple[float, str]:
+    """The mean of a - b (fractions, one a clip) in points, and its interval of :func:`bootstrap_difference` as text."""
+    low, high = bootstrap_difference(a, b, groups)
+    return 100 * float(np.mean(np.subtract(a, b))), f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
 def expanded_percentiles(samples, units: int, level: float = 0.95) -> tuple[float, float]:
     """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015)."""
     tail = (1 - level) / 2

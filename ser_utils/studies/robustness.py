@@ -163,8 +163,7 @@ def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence
     """A recording (samples,) at each of a kind's ``LEVELS``; the same clip always gets the same noise."""
     if kind in CHANGES:
         return [CHANGES[kind](wave, rate, amount) for amount in LEVELS[kind]]
-    rng = np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode()))
-    noise = NOISES[kind](len(wave), rate, rng, voices)
+    noise = NOISES[kind](len(wave), rate, np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode())), voices)
     return [with_noise(wave, rate, noise, snr_db) for snr_db in LEVELS[kind]]
 
 
@@ -196,9 +195,8 @@ def stores(corpus: Corpus, features: FeatureConfig, folder: Path = DATA / "featu
         if not all(path.exists() for path in paths):
             made = audio.each(functools.partial(logmels, kind=kind), test.index, kind.capitalize())
             for path, logmel in zip(paths, zip(*made, strict=True), strict=True):
-                lengths = np.array([len(one) for one in logmel])
-                store = spectral.padded(features, corpus.kind, test.to_numpy(str), lengths, np.concatenate(logmel))
-                spectral.write(store, path)
+                spectral.write(spectral.padded(features, corpus.kind, test.to_numpy(str),
+                                               np.array([len(one) for one in logmel]), np.concatenate(logmel)), path)
         found |= {f"{kind} {amount:g}": spectral.read(path) for amount, path in zip(amounts, paths, strict=True)}
     return found
 
@@ -234,15 +232,13 @@ def voice_facts(corpus: Corpus, store: FeatureStore, found: Iterable[runs.Run]) 
     """What might make a voice hard, a row an actor, from a network's runs on all folds of unseen actors, with weights.
 
     Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of the mean of what the
-    last layer gets, standardised on training clips, from the nearest training voice's; 1 is usual among those voices.
+    last layer gets from the nearest training voice's; 1 is what training voices have among themselves, on average.
     """
     facts = prosody.measure(corpus)[["f0_median", "f0_spread", "level_db", "speech_seconds"]]
     table = facts.groupby(corpus.index.actor.to_numpy()).mean().rename_axis("actor")
     for run in found:
         data, actors = fit.prepare(configuration.from_dict(run.info["config"]), store), store.index.actor.to_numpy()
-        values = controls.penultimate(run, data.logmel)
-        train = values[data.rows["train"]]
-        means = pd.DataFrame((values - train.mean(axis=0)) / (train.std(axis=0) + 1e-6)).groupby(actors).mean()
+        means = pd.DataFrame(controls.penultimate(run, data.logmel)).groupby(actors).mean()
         known, new = (means.loc[np.unique(actors[data.rows[part]])] for part in ("train", "test"))
         apart = cdist(known, known) + np.diag(np.full(len(known), np.inf))
         table.loc[new.index, "distance"] = cdist(new, known).min(axis=1) / apart.min(axis=1).mean()
@@ -270,9 +266,11 @@ def main(arguments: list[str] | None = None) -> int:
     whole = [runs.Run(options.runs / TRAININGS["usual"] / "actors/alexnet" / f"fold{fold}") for fold in range(FOLDS)]
     if all((run.dir / "run.json").exists() for run in whole):
         runs.write_csv(voice_facts(corpus, sound[CLEAN], whole), folder / "actors.csv")
-    answers = load(options.results).query("subset == 'test'")
-    right = (answers.label == answers.prediction).groupby([answers.condition, answers.training, answers.model])
-    print((100 * right.mean()).unstack([1, 2]).reindex(sound).round(1).to_string())
+    rows = {CLEAN: split(corpus.index, "actors", FOLD)["test"]}
+    heard = [(name, store.seconds()[rows.get(name, slice(None))].mean().round(3)) for name, store in sound.items()]
+    runs.write_csv(pd.DataFrame(heard, columns=["condition", "seconds"]), folder / "seconds.csv")
+    answers = load(options.results).query("subset == 'test'").assign(right=lambda t: 100.0 * (t.label == t.prediction))
+    print(answers.pivot_table("right", "condition", ["training", "model"]).reindex(sound).round(1).to_string())
     return 0
 
 
