@@ -189,7 +189,7 @@ def test_answers_by_clip_and_condition_and_facts_of_every_voice_are_published(ju
     assert counts.to_dict() == {("clean", "val"): len(rows["val"])} | {
         (name, "test"): len(rows["test"]) for name in ("clean", "white 20", "white 0", "level -20", "cut 1")}
     for _, part in table.groupby("condition"):
-        runs.check_predictions(part)
+        runs.check_predictions(part, "answers")
     assert set(table[table.subset == "test"]["clip"]) == set(index["clip"].iloc[rows["test"]])
     voices, heard = (pd.read_csv(judged[1] / name) for name in ("actors.csv", "seconds.csv"))
     assert heard.set_index("condition").seconds["white 0"] > heard.seconds[0] and heard.seconds.iloc[-1] <= 1.02
@@ -212,8 +212,7 @@ def test_a_second_call_judges_only_what_is_new(judged, monkeypatch, tmp_path):
         robustness.load(tmp_path)
     monkeypatch.setattr(robustness, "judge", lambda *_: pytest.fail("judged again"))
     assert command() == 0
-    note = folder / "usual" / "alexnet" / "run.json"
-    told = json.loads(note.read_text())
+    told = json.loads((note := folder / "usual" / "alexnet" / "run.json").read_text())
     assert told["variants"] == 1 and told["conditions"] == ["clean", "white 20", "white 0", "level -20", "cut 1"]
     edit(note, config_hash="of another training")
     with pytest.raises(pytest.fail.Exception, match="judged again"):
