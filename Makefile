@@ -13,7 +13,7 @@ BUDGET    ?=
 FEATURES  ?=
 SCHEDULER ?=
 MISSING   ?=
-STUDY     ?= canonical
+STUDY     ?= recipe
 MODEL     ?= transformer
 TRIALS    ?= 40
 EPOCHS    ?=
@@ -92,7 +92,7 @@ search: $(STAMP)  ## search a recipe on validation folds (MODEL, TRIALS, EPOCHS,
 	$(BIN)/python -m ser_utils.studies.search --model $(MODEL) --profile $(PROFILE) --trials $(TRIALS) \
 	  $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(BUDGET),--budget $(BUDGET))
 
-study: $(STAMP)  ## train the variants of a study (STUDY=canonical, recipe or clips), print what each change is worth
+study: $(STAMP)  ## train the variants of a study (STUDY=recipe or clips), print what each change is worth
 	$(BIN)/python -m ser_utils.studies.ablation $(STUDY) $(WHICH) $(if $(BUDGET),--budget $(BUDGET))
 
 validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MODELS, FOLDS); prints what each is worth

@@ -75,13 +75,12 @@ def modality(name: str, table: pd.DataFrame) -> Modality:
         raise AlignmentError(f"{name}: {error}") from error
     if facts.empty or (facts.channel != "speech").any() or facts["clip"].duplicated().any():
         raise AlignmentError(f"{name}: each row must be one speech clip, and no clip may come twice.")
-    shared = table.columns.intersection(facts.columns)
-    for column in shared.drop("clip"):
-        wrong = table[column].astype(str).to_numpy() != facts[column].astype(str).to_numpy()
-        if wrong.any():
-            raise AlignmentError(f"{name}: the {column} of {wrong.sum()} rows contradicts their names; first of them: "
-                                 f"{table['clip'].iloc[wrong.argmax()]}. Is the table shuffled?")
-    return Modality(name, table.drop(columns=shared).astype(float).set_axis(pd.Index(facts["clip"]), axis=0))
+    shared = table.columns.intersection(facts.columns).drop("clip")
+    wrong = table[shared].astype(str).to_numpy() != facts[shared].astype(str).to_numpy()
+    if wrong.any():
+        raise AlignmentError(f"{name}: the {shared[wrong.any(axis=0)][0]} of {wrong.any(axis=1).sum()} rows "
+                             "contradicts their names. Is the table shuffled?")
+    return Modality(name, table.drop(columns=["clip", *shared]).astype(float).set_axis(pd.Index(facts["clip"]), axis=0))
 
 
 def check_order(stream: Modality) -> None:
@@ -134,11 +133,6 @@ class LateFusion:
 
     streams: Sequence[Modality]
     stacking: bool = False
-
-    @property
-    def parameters(self) -> int:
-        """Fitted numbers."""
-        return len(self.streams) + (self.regression.coef_.size + len(EMOTIONS) if self.stacking else 0)
 
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "LateFusion":
         """Temperatures by the likelihood of each stream on these clips (Guo et al. 2017), then the regression."""
@@ -207,11 +201,6 @@ class FeatureFusion:
     drop: float = 0.3
     seed: int = 0
 
-    @property
-    def parameters(self) -> int:
-        """The network's weights."""
-        return self.model.count_params()
-
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "FeatureFusion":
         """On these clips; means and deviations of the features are theirs, too."""
         import keras
@@ -221,15 +210,15 @@ class FeatureFusion:
         self.scaling = [(0.0, 1.0) if stream.classifies else (np.nanmean(v, axis=0), np.nanstd(v, axis=0) + 1e-6)
                         for stream, v in zip(self.streams, values, strict=True)]
         actors, whose = np.unique([clip[-2:] for clip in clips], return_inverse=True)
+        own, streams = np.eye(len(actors))[whose], np.eye(len(values), dtype=bool)
         means = [(not stream.classifies) * np.nan_to_num(pd.DataFrame(v).groupby(whose).mean().to_numpy())
                  for stream, v in zip(self.streams, values, strict=True)]
         met = []
         for copy in range(self.copies):
-            mixture = rng.dirichlet(np.full(len(actors), 0.3), size=len(whose)) if copy else np.eye(len(actors))[whose]
-            dropped = np.eye(len(values), dtype=bool)[rng.integers(len(values), size=len(whose))]
+            mixture = rng.dirichlet(np.full(len(actors), 0.3), size=len(whose)) if copy else own
+            dropped = streams[rng.integers(len(values), size=len(whose))]
             dropped &= (rng.random((len(whose), 1)) < self.drop) & (len(values) > 1)
-            met.append(self._inputs([v + (mixture - np.eye(len(actors))[whose]) @ mean
-                                     for v, mean in zip(values, means, strict=True)], dropped))
+            met.append(self._inputs([v + (mixture - own) @ m for v, m in zip(values, means, strict=True)], dropped))
         keras.utils.set_random_seed(self.seed)
         self.model = network(self.streams)
         self.model.compile(keras.optimizers.AdamW(4e-3, weight_decay=0.02), "sparse_categorical_crossentropy",
@@ -284,8 +273,8 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
 
     `face` learns from training clips; `fusion_late` fits temperatures for the answers of `face` and of the networks on
     validation clips; `fusion_feature` learns from training clips, for which the networks' answers are missing, and from
-    validation clips. The two answer validation clips by fits without the actors in question, two at a time. ``missing``
-    in ``run.json``: test metrics without a stream.
+    validation clips. The two answer validation clips by fits without the actors in question. ``missing`` in
+    ``run.json``: test metrics without a stream.
     """
     directory = config.run_directory(root)
     if runs.holds(directory, config):
@@ -293,11 +282,12 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
     index = names.index_of(names.speech_names())
     parts = {part: index.iloc[rows] for part, rows in check_split(index, config.protocol, config.fold).items()}
     late, began = config.model == "fusion_late", time.perf_counter()
-    streams, taught = [face], parts["train"]
+    streams, taught, left_out = [face], parts["train"], []  # actors of validation clips, by fits without them
     if config.model != "face":
         seen = answers(run(dataclasses.replace(config, model="face", voices=""), face, root)) if late else face
         streams = [seen, voices(config.fold, results)]
         taught = parts["val"] if late else pd.concat([parts["train"], parts["val"]])
+        left_out = np.array_split(np.unique(parts["val"].actor), 2)
 
     def fitted(clips: pd.DataFrame):
         made = LateFusion(streams) if late else FeatureFusion(streams, seed=config.fold)
@@ -305,18 +295,17 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
 
     model = fitted(taught)
     judged = {part: model.predict(parts[part]["clip"]) for part in ("val", "test")}
-    if config.model != "face":
-        actors = parts["val"].actor.to_numpy()
-        for pair in np.array_split(np.unique(actors), 2):
-            mine = np.isin(actors, pair)
-            judged["val"][mine] = fitted(taught[~taught.actor.isin(pair)]).predict(parts["val"]["clip"][mine])
+    for actors in left_out:
+        mine = parts["val"].actor.isin(actors).to_numpy()
+        judged["val"][mine] = fitted(taught[~taught.actor.isin(actors)]).predict(parts["val"]["clip"][mine])
     seconds = time.perf_counter() - began
 
     tables = {part: runs.prediction_table(parts[part]["clip"].to_numpy(), parts[part].label.to_numpy(), values, part)
               for part, values in judged.items()}
     missing = {name: metrics(parts["test"].label, model.predict(parts["test"]["clip"], [stream.name]))
                for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1}
-    return record(config, directory, tables, seconds, len(taught), parameters=int(model.parameters), missing=missing)
+    parameters = len(streams) if late else model.model.count_params()
+    return record(config, directory, tables, seconds, len(taught), parameters=parameters, missing=missing)
 
 
 @grid.command

@@ -63,8 +63,6 @@ def test_the_rungs_of_a_profile_and_their_hashes():
     full = leakage.run_configs("full", "ravdess", folds=[0, 1], shortcuts=["copies"])
     assert [c.name for c in full] == [f"copies/{m}/fold{k}" for m in ("alexnet", "transformer") for k in (0, 1)]
     assert 0 <= full[0].epochs - 3 * full[0].trained.epochs < 3  # three times the clips, as many steps
-    with pytest.raises(ValueError, match="Unknown model 'luck'"):
-        leakage.run_configs("quick", "ravdess", models=["luck"])
 
 
 def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(ladder, made_up, monkeypatch):
@@ -75,8 +73,6 @@ def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(
     assert made["random"].dir == home / "random" / "alexnet" / "fold0"
     assert made["test_epoch"].dir == home / "validity" / "test_epoch" / "alexnet" / "fold0"
     assert [path.parts[-3] for path in runs.find(home)] == ["random"]
-    assert set(runs.table(home).protocol) == {"random"}
-    assert set(runs.predictions(home).protocol) == {"random"}
 
 
 def test_a_killed_rung_does_not_count_as_finished_and_goes_on(made_up, tmp_path, monkeypatch):
@@ -131,9 +127,8 @@ def test_augmented_before_the_split_puts_siblings_into_training(honest_data):
     trained = set(data.clips[data.rows["train"]])
     leaked = np.mean([clip in trained for clip in data.clips[data.rows["test"]]])
     assert 0.83 < leaked < 0.94  # 8 in 9
-    original = np.flatnonzero(data.clips == data.clips[0])
-    assert len(original) == 3 and len(set(data.labels[original])) == 1
-    assert not np.allclose(data.logmel[original[0]], data.logmel[original[1]], atol=1)
+    one, other, _ = np.flatnonzero(data.clips == data.clips[0])
+    assert data.labels[one] == data.labels[other] and not np.allclose(data.logmel[one], data.logmel[other], atol=1)
 
 
 # what training does
@@ -156,19 +151,16 @@ def test_shuffled_labels_are_learnt_and_measured_while_the_true_ones_are_kept(la
     assert stated == pytest.approx(metrics.metrics(test.target, test.prediction))
 
 
-def test_scores_of_the_ladder(ladder):
+def test_true_labels_can_be_learnt_and_shuffled_ones_cannot(ladder):
     predictions = leakage.load(run.dir for run in ladder[0].values())
     assert set(predictions.shortcut) == set(TRAINED) and len(predictions) == 240 * len(TRAINED)
     table = leakage.scores(predictions).set_index("shortcut")
     assert list(table.index) == [name for name in SHORTCUTS if name in TRAINED]
     assert (table.low <= table.accuracy).all() and (table.accuracy <= table.high).all()
-    assert np.isnan(table.gain["random"]) and table.gain["test_epoch"] >= 0
-    assert table.gain["test_epoch"] == pytest.approx(table.accuracy["test_epoch"] - table.accuracy["random"])
-    low, high = table.loc["permuted", ["uar_low", "uar_high"]]
-    assert low < 20 and table.uar["random"] > high  # the true labels can be learnt, shuffled ones can't
+    assert table.uar_low["permuted"] < 20 and table.uar["random"] > table.uar_high["permuted"]
 
 
-def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
+def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts():
     clips = folds.table()["clip"][:240]
     labels = clips.str[6:8].astype(int) - 1
     base = {"model": "lstm", "fold": 0, "clip": clips, "label": labels, "target": labels}
@@ -180,33 +172,30 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts(monkeypatch):
     table = leakage.scores(made).set_index("shortcut")
     assert leakage.load([]).empty and leakage.scores(leakage.load([])).empty  # no runs, no rows
     assert table.gain["everything"] == pytest.approx(100 * 100 / 240)
-    assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100) and table.p["test_epoch"] == pytest.approx(0.5)
+    assert np.isnan(table.gain["random"]) and table.p["test_epoch"] == pytest.approx(0.5)
+    assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100)
     assert table.gain["actors"] == pytest.approx(-100 * 20 / 240)
     assert table.gain["by_speaker"] == pytest.approx(100 * 12 / 240)  # over unseen actors, its own protocol
 
 
 # planted leaks
 
-@pytest.mark.parametrize("protocol, source, target, keep, said", [
-    ("random", "test", "train", True, "clip in both train and test"), ("twins", "test", "train", True, "clip in both"),
-    ("actors", "test", "train", True, "clip in both"), ("actors", "test", "train", False, "actor in both train and"),
-    ("twins", "val", "train", False, "pair of repetitions in both train and val")])
-def test_a_clip_an_actor_or_a_twin_in_two_parts_is_caught(made_up, protocol, source, target, keep, said):
+@pytest.mark.parametrize("protocol, keep, said", [
+    ("random", True, "clip in both train and test"), ("actors", False, "actor in both train and"),
+    ("twins", False, "pair of repetitions in both train and test")])
+def test_a_clip_an_actor_or_a_twin_in_two_parts_is_caught(made_up, protocol, keep, said):
     """The clip moves into the other part, or is in both."""
     data = fit.prepare(dataclasses.replace(CONFIG, protocol=protocol), made_up)
-    rows = data.rows | {target: np.append(data.rows[target], data.rows[source][-1])}
-    if not keep:
-        rows[source] = rows[source][:-1]
+    rows = data.rows | {"train": np.append(data.rows["train"], data.rows["test"][-1])}
+    rows["test"] = rows["test"][: None if keep else -1]
     with pytest.raises(LeakError, match=said):
         checks.check_data(dataclasses.replace(data, rows=rows), made_up, protocol)
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_one_augmented_clip_is_caught(honest_data, made_up, part):
-    logmel = honest_data.logmel.copy()
-    row = honest_data.rows[part][5]
+def test_one_augmented_clip_is_caught(honest_data, made_up):
+    logmel, row = honest_data.logmel.copy(), honest_data.rows["val"][5]
     logmel[row, :5] += 0.5
-    with pytest.raises(LeakError, match=f"1 {part} clips are not as recorded.*{honest_data.clips[row]}"):
+    with pytest.raises(LeakError, match=f"1 val clips are not as recorded.*{honest_data.clips[row]}"):
         checks.check_data(dataclasses.replace(honest_data, logmel=logmel), made_up, "random")
 
 
@@ -273,11 +262,10 @@ def test_the_ladder_is_published_without_weights(ladder, tmp_path):
     assert {path.name for path in (results / "validity/quick/test_epoch/alexnet/fold0").iterdir()} == set(runs.FILES)
     assert runs.find(results) == []
     (found,) = leakage.load_published(results).values()
-    assert set(found.shortcut) == set(TRAINED) and set(found.profile) == {"quick"}
+    assert set(found.shortcut) == set(TRAINED)
     assert leakage.publish(wanted, root, results) == []
-    for name in ("random", "test_epoch"):
-        with pytest.raises(runs.PublishError, match="on synthetic"):
-            leakage.publish([rung(name)], ladder[1], tmp_path)
+    with pytest.raises(runs.PublishError, match="on synthetic"):
+        leakage.publish([rung("test_epoch")], ladder[1], tmp_path)
 
 
 def test_the_published_ladder_is_recognised():
@@ -293,5 +281,3 @@ def test_the_command_line_trains_what_is_missing_and_says_what_it_is_worth(ladde
     monkeypatch.setattr(grid, "train", lambda configs, *a, **k: asked.extend((c.shortcut, k["work"]) for c in configs))
     assert leakage.main(["--profile", "smoke", "--runs", str(ladder[1]), "--protocols", "random"]) == 0
     assert asked == [(name, leakage.run) for name in TRAINED] and "epoch chosen on test" in capsys.readouterr().out
-    monkeypatch.setattr(grid, "features_of", lambda *a: (_ for _ in ()).throw(FileNotFoundError("no")))
-    assert leakage.main(["--profile", "full"]) == 1 and capsys.readouterr().err == "no\n"

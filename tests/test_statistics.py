@@ -60,16 +60,6 @@ def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_int
     assert chance == pytest.approx((rates[1] - rates[0]) ** 2 / 2 / 12, rel=0.15)
 
 
-def test_actor_interval_is_wider_when_voices_differ():
-    actors = np.arange(24).repeat(60)
-    labels = np.tile(np.arange(60) % 8, 24)
-    hard = actors % 2 == 0
-    predictions = np.where(hard & (np.arange(1440) % 10 < 9), (labels + 1) % 8, labels)
-    by_clip = statistics.bootstrap_interval(labels, predictions, "recall")
-    by_actor = statistics.bootstrap_interval(labels, predictions, "recall", groups=actors)
-    assert by_actor[1] - by_actor[0] > 3 * (by_clip[1] - by_clip[0])
-
-
 @pytest.mark.parametrize("by_actor", [False, True])
 def test_intervals_hold_the_truth_as_often_as_they_say(by_actor):
     rng = np.random.default_rng(11)
@@ -89,9 +79,25 @@ def test_intervals_hold_the_truth_as_often_as_they_say(by_actor):
 def test_intervals_are_repeatable_and_check_their_input():
     labels, predictions = [0, 1, 2, 3] * 9, [0, 1, 2, 2] * 9
     assert statistics.bootstrap_interval(labels, predictions) == statistics.bootstrap_interval(labels, predictions)
-    for groups, said in (([1] * 36, "at least two groups"), ([1, 2, 3], "36 labels but 3 groups")):
-        with pytest.raises(ValueError, match=said):
-            statistics.bootstrap_interval(labels, predictions, groups=groups)
+    with pytest.raises(ValueError, match="at least two groups"):
+        statistics.bootstrap_interval(labels, predictions, groups=[1] * 36)
+
+
+def test_paired_interval_of_a_difference_where_pairs_of_one_voice_go_together():
+    rng = np.random.default_rng(0)
+    a = rng.random(1000) < 0.7
+    b = np.where(rng.random(1000) < 0.8, a, rng.random(1000) < 0.5)
+    low, high = statistics.bootstrap_difference(a, b)
+    pairs = a.astype(float) - b
+    assert low < pairs.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * pairs.std() / np.sqrt(1000), rel=0.08)
+    assert statistics.bootstrap_difference(a, a) == (0, 0)
+    assert statistics.bootstrap_difference(b, a) == pytest.approx((-high, -low), abs=0.01)
+    voices = np.repeat(np.arange(20), 50)
+    better = np.repeat(np.arange(20) % 2 == 0, 50)
+    by_clip = statistics.bootstrap_difference(better, ~better)
+    by_voice = statistics.bootstrap_difference(better, ~better, voices)
+    assert by_voice[1] - by_voice[0] > 5 * (by_clip[1] - by_clip[0])
 
 
 def test_mcnemar_known_answer():
@@ -103,8 +109,6 @@ def test_mcnemar_known_answer():
     rng = np.random.default_rng(4)
     c, d = rng.random(240) < 0.7, rng.random(240) < 0.6
     assert statistics.mcnemar(c, d)["p"] == pytest.approx(mcnemar(pd.crosstab(c, d).to_numpy(), exact=True).pvalue)
-    with pytest.raises(ValueError, match="same clips"):
-        statistics.mcnemar(a, b[:-1])
 
 
 def test_wilcoxon_known_answer():
@@ -129,17 +133,13 @@ def test_holm_known_answer():
 def test_compare_all(results):
     predictions = runs.predictions(results, "random")
     table = statistics.compare_all(predictions)
-    assert len(table) == 21
     assert table[["model_a", "model_b"]].iloc[0].tolist() == ["alexnet", "resnet"]
     assert table.clips.tolist() == [1440] + [240] * 20
-    first = table.iloc[0]
     right = predictions.assign(right=predictions.eval("label == prediction").astype(float)).pivot(
         index="clip", columns="model", values="right").dropna(subset=["alexnet", "resnet"])
-    assert first.only_a == (right.alexnet > right.resnet).sum()
-    assert first.difference == pytest.approx(first.accuracy_a - first.accuracy_b)
+    assert table.only_a[0] == (right.alexnet > right.resnet).sum()
+    assert table.difference[0] == pytest.approx(right.alexnet.mean() - right.resnet.mean())
     assert table.holm_mcnemar.to_numpy() == pytest.approx(statistics.holm(table.p_mcnemar))
-    assert (table.holm_mcnemar >= table.p_mcnemar).all()
-    assert table.significant.sum() == ((table.holm_mcnemar < 0.05) & (table.holm_wilcoxon < 0.05)).sum()
 
 
 def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
@@ -178,5 +178,3 @@ def test_friedman_known_ranks():
     assert answer["statistic"] == pytest.approx(8) and answer["p"] == pytest.approx(np.exp(-4))
     tied = statistics.critical_difference(pd.DataFrame(np.ones((5, 3)), columns=list("abc")))
     assert tied["p"] == 1 and (tied["ranks"] == 2).all()
-    with pytest.raises(ValueError, match="at least 3 models"):
-        statistics.critical_difference(scores[["low", "mid"]])

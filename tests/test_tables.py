@@ -61,19 +61,15 @@ def test_table2_without_runs_and_with_others_than_the_seven_networks(results, tm
 
 
 def test_table2_text(published):
-    table = published
-    text = tables.table2_markdown(table)
+    text, row = tables.table2_markdown(published), published.iloc[0]
     lines = text.splitlines()
     assert len(lines) == 2 + 25 and len({line.count("|") for line in lines}) == 1
-    row = table.iloc[0]
     interval = f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}"
     assert lines[2].startswith(f"| random | AlexNet | 78.4 | {row.accuracy:.1f} | {interval} |")
     assert lines[2].endswith("| 6/6 |") and "nan" not in text
-    narrow = tables.table2_display(table, whole=False)
-    assert narrow.columns.tolist() == ["Protocol", "Model", "Accuracy", "95 % interval", "UAR", "F1", "Paper",
-                                       "Difference", "Folds"]
-    assert narrow.iloc[0].tolist() == ["random", "AlexNet", f"{row.accuracy:.1f}", interval, f"{row.recall:.1f}",
-                                       f"{row.f1:.1f}", "78.4", f"{row.difference:+.1f}".replace("-", "−"), "6/6"]
+    narrow = tables.table2_display(published, whole=False).iloc[0]
+    assert narrow.tolist() == ["random", "AlexNet", f"{row.accuracy:.1f}", interval, f"{row.recall:.1f}",
+                               f"{row.f1:.1f}", "78.4", f"{row.difference:+.1f}".replace("-", "−"), "6/6"]
 
 
 def test_unseen_speakers_are_ours_beside_other_studies_and_references_among_the_features_made_by_hand(published):
@@ -89,10 +85,9 @@ def test_unseen_speakers_are_ours_beside_other_studies_and_references_among_the_
     assert tables.unseen_speakers(table[table.protocol == "random"]).empty
     svm = table[(table.protocol == "actors") & (table.folds > 0)].head(1).assign(
         group="reference", model="svm", name="SVM (RBF kernel)", recall=44.0)
-    systems = tables.unseen_speakers(pd.concat([table, svm, svm.assign(model="majority", name="Most frequent class")]))
+    systems = tables.unseen_speakers(pd.concat([table, svm, svm.assign(model="majority")]))
     assert systems[(systems.group == "features") & (systems.source == "here")].name.tolist() == [
         "SVM (RBF kernel) on MFCC"]
-    assert tables.unseen_speakers(svm).empty  # no network
 
 
 def test_on_seven_options_neutral_and_calm_are_accepted_for_each_other():
@@ -123,9 +118,6 @@ def test_against_people(results):
 def test_command_line(results, published, tmp_path, capsys):
     assert tables.main([str(results)]) == 0
     assert capsys.readouterr().out == tables.table2_markdown(published)
-    assert tables.main([str(tmp_path / "none")]) == 0
-    captured = capsys.readouterr()
-    assert "does not exist" in captured.err and captured.out.count("not run") == 21
     folder = fake_run(tmp_path, corpus="synthetic", profile="quick")
     text = tables.table2_markdown(tables.table2(tmp_path))
     assert BANNER in text and "Profile quick" in text
@@ -159,15 +151,11 @@ def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
     assert set(mixed.protocol) == {"random"} and mixed.paper_accuracy.isna().all()
     assert mixed.name.tolist() == ["Ensemble, mean", "Ensemble, weighted"]  # of all seven
     assert mixed.accuracy.min() > table[table.folds == 1].accuracy.median()
-
-
-def test_a_network_with_fewer_folds_does_not_cost_the_ensemble_its_own(tmp_path):
-    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
-    before = tables.table2(tmp_path).set_index("model").loc[["ensemble", "weighted"]]
-    fake_results(tmp_path, models=("vgg16",), protocols=("random",), folds=(0,))
-    after = tables.table2(tmp_path).set_index("model").loc[["ensemble", "weighted"]]
-    assert set(after.folds) == {2} and (after.accuracy == before.accuracy).all()
-    assert list(after.name) == list(before.name) == ["Ensemble of 2, mean", "Ensemble of 2, weighted"]
+    shutil.rmtree(tmp_path / "random" / "lstm")  # a network with fewer folds costs the ensemble none of its own
+    for model in ("resnet", "vgg16"):
+        fake_results(tmp_path, models=(model,), protocols=("random",), folds=(1,))
+    mixed = tables.table2(tmp_path).query("group == 'ensemble'")
+    assert set(mixed.folds) == {2} and mixed.name.tolist() == ["Ensemble of 3, mean", "Ensemble of 3, weighted"]
 
 
 def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tmp_path):

@@ -10,31 +10,21 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from sklearn.metrics import recall_score
 
 from ser_utils import EMOTIONS
 from ser_utils.data import names
 from ser_utils.paper import MODEL_NAMES
 
 METRICS = ("accuracy", "precision", "recall", "f1")
+PROTOCOL_TITLES = {"random": "Random split (the paper's)", "twins": "Twins kept together", "actors": "Unseen actors"}
 ENSEMBLE_NAMES = {"ensemble": "Ensemble, mean", "weighted": "Ensemble, weighted"}  # of the networks
-PROTOCOL_TITLES = {
-    "random": "Random split (the paper's)",
-    "twins": "Twins kept together",
-    "actors": "Unseen actors",
-}
-REFERENCE_NAMES = {  # what the networks are held against (ser_utils.evaluation.reference); never counted among them
-    "majority": "Most frequent class",
-    "logistic": "Logistic regression",
-    "svm": "SVM (RBF kernel)",
-}
+REFERENCE_NAMES = {  # what the networks are held against, see ser_utils.evaluation.reference
+    "majority": "Most frequent class", "logistic": "Logistic regression", "svm": "SVM (RBF kernel)"}
 OTHER_NAMES = {  # trained or told otherwise than the seven: rows of their own
-    "face": "Face alone",
-    "fusion_late": "Voice and face, late fusion",
-    "fusion_feature": "Voice and face, feature fusion",
-    "aligned_svm": "Aligned view, SVM",
-    "aligned_dense": "Aligned view, dense networks",
-    "aligned_ensemble": "Ensemble with the aligned view",
-}
+    "face": "Face alone", "fusion_late": "Voice and face, late fusion",
+    "fusion_feature": "Voice and face, feature fusion", "aligned_svm": "Aligned view, SVM",
+    "aligned_dense": "Aligned view, dense networks", "aligned_ensemble": "Ensemble with the aligned view"}
 APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 
@@ -65,11 +55,10 @@ def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
 
 
 def metrics_from_confusion(matrix) -> dict:
-    """Accuracy and macro precision, recall and F1 of confusion matrices, shape (..., classes, classes).
+    """Accuracy and macro precision, recall and F1 of confusion matrices (..., classes, classes): a dict of arrays, 0-1.
 
-    As scikit-learn's with ``zero_division=0``, for many matrices at once: precision = TP / (TP + FP), recall = TP / (TP
-    + FN), F1 = 2 TP / (2 TP + FP + FN) of each class (paper, equations 8 to 10), averaged over the classes that occur
-    as label or as prediction. Returns a dict of arrays of shape (...), fractions 0-1.
+    As scikit-learn's with ``zero_division=0``, for many matrices at once: averaged over the classes that occur as label
+    or as prediction.
     """
     matrix = np.asarray(matrix, dtype=float)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
@@ -80,12 +69,8 @@ def metrics_from_confusion(matrix) -> dict:
         ratio = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
         return ratio.sum(axis=-1) / np.maximum(seen, 1)
 
-    return {
-        "accuracy": hits.sum(axis=-1) / np.maximum(true.sum(axis=-1), 1),
-        "precision": macro(hits, predicted),
-        "recall": macro(hits, true),
-        "f1": macro(2 * hits, true + predicted),
-    }
+    return {"accuracy": hits.sum(axis=-1) / np.maximum(true.sum(axis=-1), 1), "precision": macro(hits, predicted),
+            "recall": macro(hits, true), "f1": macro(2 * hits, true + predicted)}
 
 
 def metrics(labels, predictions, classes: int = len(EMOTIONS)) -> dict[str, float]:
@@ -99,9 +84,7 @@ def metrics(labels, predictions, classes: int = len(EMOTIONS)) -> dict[str, floa
 
 def per_class_recall(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
     """Share of each class's clips that were recognised, shape (classes,), 0-1; NaN without clips."""
-    matrix = confusion(labels, predictions, classes)
-    clips = matrix.sum(axis=1)
-    return np.divide(matrix.diagonal(), clips, out=np.full(classes, np.nan), where=clips > 0)
+    return recall_score(labels, predictions, labels=range(classes), average=None, zero_division=np.nan)
 
 
 def calibration(labels, probabilities, bins: int = 10) -> pd.DataFrame:
@@ -152,8 +135,7 @@ def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
 def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
     """Distinct names, those of ``first`` in its order, then the others alphabetically; references last."""
     last = list(REFERENCE_NAMES)
-    others = sorted(set(names) - set(first),
-                    key=lambda name: (last.index(name) + 1 if name in last else 0, name))
+    others = sorted(set(names) - set(first), key=lambda name: (last.index(name) + 1 if name in last else 0, name))
     return [name for name in first if name in set(names)] + others
 
 
@@ -161,9 +143,6 @@ def model_name(model: str) -> str:
     """What a model is called in tables and figures."""
     names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES | OTHER_NAMES
     return names.get(model, model.replace("_", " ").capitalize())
-
-
-# --------------------------------------------------------------------------------------------- ensembles
 
 
 def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "model") -> pd.DataFrame:
@@ -177,9 +156,8 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
     groups = predictions.groupby(keys, sort=False)
     short = groups[over].nunique() < predictions[over].nunique()
     if short.any() or predictions.duplicated([*keys, over]).any():
-        raise ResultsError(
-            f"An ensemble needs each {over} once for each clip: {int(short.sum())} clips lack a {over}. "
-            f"Finish the missing folds or leave the {over} out.")
+        raise ResultsError(f"An ensemble needs each {over} once for each clip: {int(short.sum())} clips lack a {over}. "
+                           f"Finish the missing folds or leave the {over} out.")
     if (groups.label.nunique() > 1).any():
         raise ResultsError("The models disagree about a clip's label; their runs come from different corpora.")
     mean = groups[["label", *PROBABILITIES]].mean().reset_index()
@@ -187,18 +165,6 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
     mean["prediction"] = mean[PROBABILITIES].to_numpy().argmax(axis=1)
     mean = mean.assign(model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
     return mean[list(predictions.columns)]
-
-
-def with_view(networks: pd.DataFrame, view: pd.DataFrame, name: str = "aligned_ensemble") -> pd.DataFrame:
-    """The mean of the networks' ensemble and of another view's answers, both with the same weight.
-
-    Both in the format of ``runs.predictions``, one answer a clip; the clips and the protocol are those of ``view``.
-    """
-    mine = view.set_index("clip")
-    theirs = networks.set_index("clip").loc[mine.index, PROBABILITIES]
-    mean = (mine[PROBABILITIES] + theirs) / 2
-    columns = {column: mean[column].to_numpy() for column in PROBABILITIES}
-    return view.assign(model=name, prediction=mean.to_numpy().argmax(axis=1), **columns)
 
 
 def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
@@ -210,12 +176,13 @@ def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
 
     Raises ResultsError if the models were validated on different clips.
     """
-    models = in_order(validation.model, tuple(MODEL_NAMES))
-    members = [validation[validation.model == model].sort_values("clip") for model in models]
-    labels = members[0].label.to_numpy()
-    if any(not np.array_equal(member["clip"].to_numpy(), members[0]["clip"].to_numpy()) for member in members):
+    answers = validation.label.to_numpy()
+    likely = validation.assign(likely=validation[PROBABILITIES].to_numpy()[np.arange(len(answers)), answers])
+    likely = likely.pivot(index="model", columns="clip", values="likely")
+    likely = likely.loc[in_order(likely.index, tuple(MODEL_NAMES))]
+    if likely.isna().any(axis=None):
         raise ResultsError("The models were validated on different clips; they can't be weighted.")
-    likely = np.stack([member[PROBABILITIES].to_numpy()[np.arange(len(labels)), labels] for member in members])
+    models, likely = likely.index, likely.to_numpy()
     chosen, best = [], (np.inf, [])
     for _ in range(rounds):
         means = (likely[chosen].sum(axis=0) + likely) / (len(chosen) + 1)
@@ -248,15 +215,13 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()
-    models = done.index[done == done.max()]
-    if len(models) < 2:
-        models = done.index
+    models = done.index[done == done.max()] if (done == done.max()).sum() > 1 else done.index
     mine = predictions[predictions.model.isin(models)]
     shared = mine[mine.groupby(["seed", "fold"]).model.transform("nunique") == len(models)]
-    folds = shared[shared.seed == shared.seed.min()].fold.unique()
-    complete = shared.groupby("seed").fold.transform("nunique") == len(folds)
-    if len(models) < 2 or not len(folds):
+    if len(models) < 2 or shared.empty:
         return predictions.head(0), 0
-    joint = [make(part) for _, part in shared[complete].groupby("seed")
-             for make in (lambda part: ensemble(part[part.subset == "test"]), weighted_ensemble)]
+    folds = shared[shared.seed == shared.seed.min()].fold.nunique()
+    complete = shared[shared.groupby("seed").fold.transform("nunique") == folds]
+    joint = [joined for _, part in complete.groupby("seed")
+             for joined in (ensemble(part[part.subset == "test"]), weighted_ensemble(part))]
     return pd.concat(joint, ignore_index=True), len(models)

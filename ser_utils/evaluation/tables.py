@@ -22,9 +22,6 @@ from ser_utils.training import runs
 
 PAGE = Path(__file__).parent / "results.md"  # the words of results/README.md
 
-# ------------------------------------------------------------------------------------------------ Table 2
-
-
 def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
@@ -83,12 +80,12 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             for model in models:
                 if len(of[model]):
                     yield protocol, group, model, model_name(model), of[model]
+        view = of.get("aligned_dense", test.head(0))  # of an enrolled voice beside the networks that do not know it
         seven, _ = metrics.ensembles(done[done.protocol == protocol.partition("_enrolled")[0]])
-        view = of.get("aligned_dense", seven.head(0))
-        if len(view) and len(seven):
-            first = seven[(seven.model == "ensemble") & (seven.seed == seven.seed.min())]
+        first = seven[(seven.model == "ensemble") & (seven.seed == seven.seed.min()) & seven["clip"].isin(view["clip"])]
+        if len(first):
             yield (protocol, "other", "aligned_ensemble", model_name("aligned_ensemble"),
-                   metrics.with_view(first, view))
+                   metrics.ensemble(pd.concat([view, first.assign(protocol=protocol)]), "aligned_ensemble"))
 
 
 def _same_seeds(predictions: pd.DataFrame) -> bool:
@@ -128,18 +125,14 @@ def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
     paper_accuracy. Protocols without a finished run are left out.
     """
     answers = runs.predictions(root, model=model, seeds=True)
-    rows = []
-    for protocol in in_order(answers.protocol, PROTOCOLS):
-        part = answers[answers.protocol == protocol]
-        found = figures(part, protocol)
-        rows.append((protocol, metrics.PROTOCOL_TITLES.get(protocol, protocol), part.fold.nunique(),
-                     part.seed.nunique(), found["accuracy"], found["accuracy_low"], found["accuracy_high"],
-                     *(found[name] for name in METRICS[1:]), TABLE2.get(model, (np.nan,))[0]))
-    return pd.DataFrame(rows, columns=["protocol", "title", "folds", "seeds", "accuracy", "low", "high",
-                                       *METRICS[1:], "paper_accuracy"])
-
-
-# ------------------------------------------------------------------------------------------------ display
+    parts = [answers[answers.protocol == protocol] for protocol in in_order(answers.protocol, PROTOCOLS)]
+    rows = [{"protocol": part.protocol.iloc[0], "folds": part.fold.nunique(), "seeds": part.seed.nunique()}
+            | figures(part, part.protocol.iloc[0]) for part in parts]
+    table = pd.DataFrame(rows, columns=["protocol", "title", "folds", "seeds", "accuracy", "accuracy_low",
+                                        "accuracy_high", *METRICS[1:], "paper_accuracy"])
+    table["title"] = table.protocol.map(lambda protocol: metrics.PROTOCOL_TITLES.get(protocol, protocol))
+    table["paper_accuracy"] = TABLE2.get(model, (np.nan,))[0]
+    return table.rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
 
 
 def _number(value, form: str = "{:.1f}") -> str:
@@ -160,8 +153,7 @@ def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
         if whole:
             shown = {"Accuracy, paper": paper, "Accuracy, ours": ours, "95 % interval": interval,
                      "Difference": difference}
-            for name in METRICS[1:]:
-                title = "F1" if name == "f1" else name.capitalize()
+            for name, title in zip(METRICS[1:], ("Precision", "Recall", "F1"), strict=True):
                 shown |= {f"{title}, paper": _number(getattr(row, f"paper_{name}")),
                           f"{title}, ours": _number(getattr(row, name))}
         else:
@@ -213,23 +205,19 @@ def results_readme(root: str | Path = RESULTS) -> str:
                       difference="Difference", twin_clips="Clips with", alone_clips="Clips without"))
 
 
-# ---------------------------------------------------------------------------------- twins, others, people
-
-
 def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     """Accuracy on ``random`` of test clips whose other take is in training, and of the others, in per cent.
 
     The other take differs in the repetition alone; training is neither the test fold k nor the validation fold k + 1.
     One row a network, and one for their mean where it can be made: model, name, twin, alone, difference (points),
     twin_clips, alone_clips. Several seeds: the mean of their accuracies.
-
-    Raises ResultsError if a finished run's file is missing or damaged.
     """
+    columns = ["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"]
     done = runs.predictions(root, "random", subset=None, seeds=True)
-    joint, count = metrics.ensembles(done)
+    if done.empty:
+        return pd.DataFrame(columns=columns)
+    joint, _ = metrics.ensembles(done)
     test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
-    if test.empty:
-        return pd.DataFrame(columns=["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"])
     fold_of = folds.table().set_index("clip")["random"]
     take = test["clip"].str[15:17]
     other = test["clip"].str[:15] + take.map({"01": "02", "02": "01"}) + test["clip"].str[17:]
@@ -238,9 +226,7 @@ def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     groups = table.groupby(["model", "side"])
     found = groups.right.mean().unstack().join(groups["clip"].nunique().unstack().add_suffix("_clips"))
     found = found.loc[in_order(found.index, tuple(MODEL_NAMES))].reset_index()
-    found.insert(1, "name", found.model.map(model_name))
-    found["difference"] = found.twin - found.alone
-    return found[["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"]]
+    return found.assign(name=found.model.map(model_name), difference=found.twin - found.alone)[columns]
 
 
 def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
@@ -251,34 +237,27 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
     cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url. Empty without a finished
     network under ``actors``.
     """
-    ours = table[(table.protocol == "actors") & (table.folds > 0)]
+    ours = table[(table.protocol == "actors") & (table.folds > 0) & (table.model != "majority")]
     if not (ours.group == "network").any():
         return pd.DataFrame()
-    rows = [{"group": "features" if row.group == "reference" else "ours", "model": row.model,
-             "name": row.name + (" on MFCC" if row.group == "reference" else ""), "uar": row.recall,
-             "low": row.recall_low, "high": row.recall_high, "same_folds": True, "folds": f"{row.folds} of {FOLDS}",
-             "source": "here", "url": ""} for row in ours[ours.model != "majority"].itertuples()]
-    for other in UNSEEN:
-        low, high = other.interval or (np.nan, np.nan)
-        rows.append({"group": other.kind, "model": "", "name": other.system, "uar": other.uar, "low": low,
-                     "high": high, "same_folds": other.folds == SAME_FOLDS, "folds": other.folds,
-                     "source": other.source, "url": other.url})
-    return pd.DataFrame(rows)
+    by_hand = ours.group == "reference"
+    ours = pd.DataFrame({
+        "group": np.where(by_hand, "features", "ours"), "model": ours.model, "name": ours.name.where(
+            ~by_hand, ours.name + " on MFCC"), "uar": ours.recall, "low": ours.recall_low, "high": ours.recall_high,
+        "same_folds": True, "folds": ours.folds.map(f"{{}} of {FOLDS}".format), "source": "here", "url": ""})
+    others = [(other.kind, "", other.system, other.uar, *(other.interval or (np.nan, np.nan)),
+               other.folds == SAME_FOLDS, other.folds, other.source, other.url) for other in UNSEEN]
+    return pd.concat([ours, pd.DataFrame(others, columns=ours.columns)], ignore_index=True)
 
 
 def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:
     """The predictions as the listeners of RAVDESS were scored: neutral and calm are accepted for each other.
 
-    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm, and the largest of
-    the seven decides.
+    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm.
     """
-    neutral, calm = EMOTIONS.index("neutral"), EMOTIONS.index("calm")
-    scored = predictions.copy()
-    scored[PROBABILITIES[calm]] += scored[PROBABILITIES[neutral]]
-    scored[PROBABILITIES[neutral]] = 0.0
-    scored["prediction"] = scored[PROBABILITIES].to_numpy().argmax(axis=1)
-    scored["label"] = scored.label.where(scored.label != neutral, calm)
-    return scored
+    scored = predictions.assign(p_calm=predictions.p_calm + predictions.p_neutral, p_neutral=0.0)
+    return scored.assign(prediction=scored[PROBABILITIES].to_numpy().argmax(axis=1),
+                         label=scored.label.replace(EMOTIONS.index("neutral"), EMOTIONS.index("calm")))
 
 
 def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -289,11 +268,11 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     count = predictions.groupby("model").fold.nunique()
     scored = on_seven_options(predictions[predictions.model.isin(count.index[count == count.max()])])
-    rows = [{"model": model, "name": model_name(model), **figures(part, "actors")}
-            for model, part in scored.groupby("model", sort=False)]
-    table = pd.DataFrame(rows).rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
-    return table[["model", "name", "accuracy", "low", "high"]].sort_values("accuracy", ascending=False,
-                                                                           ignore_index=True)
+    table = pd.DataFrame([{"model": model, "name": model_name(model), **figures(part, "actors")}
+                          for model, part in scored.groupby("model", sort=False)])
+    table = table.rename(columns={"accuracy_low": "low", "accuracy_high": "high"}).sort_values(
+        "accuracy", ascending=False, ignore_index=True)
+    return table[["model", "name", "accuracy", "low", "high"]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

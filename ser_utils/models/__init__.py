@@ -59,7 +59,7 @@ def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> 
     classes = (1000 if canonical else 8) if classes is None else classes
     if classes < 2:
         raise ValueError(f"A network needs at least 2 classes, got {classes}.")
-    for option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride", "bands"):
+    for option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride"):
         if kwargs.get(option, 1) <= 0:
             raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
     try:

@@ -24,8 +24,8 @@ class LocalResponseNormalization(layers.Layer):
         return x / (self.k + self.alpha * total) ** self.beta
 
 
-def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2, batch_norm=True,
-            bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
+def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, stem_stride=2,
+            dropout=0.5) -> keras.Model:
     """AlexNet for spectrograms, or as published.
 
     Kept are the five convolutions and the overlapping pooling; batch normalisation takes the place of local response
@@ -33,10 +33,9 @@ def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, s
 
     canonical : the network of 2012, 62,378,344 parameters for (227, 227, 3); ``grouped``: its conv2, conv4 and conv5
         see half of the channels each, as on the two graphics cards of 2012, 60,965,224 parameters.
-    width : factor on all channel counts and on the units of ``hidden``, the dense layers before the last.
+    width : factor on all channel counts and on the 512 units of the dense layer before the last.
     stem_stride : step of conv1; 4 as published.
-    batch_norm : False goes back to biases, and to local response normalisation after conv1 and conv2.
-    bands, pooling, dropout : see ``common.head``.
+    dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
     if canonical:
@@ -44,13 +43,10 @@ def alexnet(input_shape, classes=8, canonical=False, grouped=False, width=1.0, s
     x = inputs
     for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
         stride = stem_stride if number == 1 else 1
-        x = conv_relu(x, scaled(filters, width), kernel, stride, batch_norm, name=f"conv{number}")
-        if number <= 2 and not batch_norm:
-            x = LocalResponseNormalization(name=f"conv{number}_norm")(x)
+        x = conv_relu(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
         if number <= 2:
             x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"conv{number}_pool")(x)
-    hidden = tuple(scaled(units, width) for units in hidden)
-    outputs = head(x, inputs, 4 * stem_stride, classes, bands, pooling, dropout, hidden)
+    outputs = head(x, inputs, 4 * stem_stride, classes, dropout, hidden=(scaled(512, width),))
     return keras.Model(inputs, outputs, name="alexnet")
 
 

@@ -6,7 +6,7 @@ Layer names start with the stage they belong to, up to the first underscore (``c
 import keras
 from keras import layers, ops
 
-POOLINGS = ("attention", "average")
+BANDS = 3  # frequency bands that a frame of a feature map is averaged into
 
 
 def scaled(channels: int, width: float) -> int:
@@ -50,10 +50,9 @@ def batch_norm(name: str, **options) -> layers.Layer:
     return BatchNorm(momentum=0.9, name=name, **options)
 
 
-def conv_relu(x, filters: int, kernel: int, stride: int = 1, norm: bool = True, *, name: str):
-    """Convolution, batch normalisation (or biases), ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
-    x = conv(x, filters, kernel, stride, bias=not norm, name=name)
-    x = batch_norm(f"{name}_bn")(x) if norm else x
+def conv_relu(x, filters: int, kernel: int, stride: int = 1, *, name: str):
+    """Convolution, batch normalisation, ReLU: the layers ``name``, ``name_bn`` and ``name_relu``."""
+    x = batch_norm(f"{name}_bn")(conv(x, filters, kernel, stride, bias=False, name=name))
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
@@ -149,8 +148,7 @@ class AttentionWeights(MaskedLayer):
     """How much each frame counts: softmax over the unpadded frames of v . tanh(W h + b).
 
     (batch, frames, features) and a mask -> (batch, frames), each row summing to 1. The scoring function is
-    that of Bahdanau et al. 2015 without a query (Lin et al. 2017). With ``units=0`` nothing is learnt and
-    all unpadded frames count alike. A clip that is all padding gets equal weights.
+    that of Bahdanau et al. 2015 without a query (Lin et al. 2017). A clip that is all padding gets equal weights.
     """
 
     def __init__(self, units: int = 64, **kwargs):
@@ -158,16 +156,12 @@ class AttentionWeights(MaskedLayer):
         self.units = units
 
     def build(self, input_shape):
-        if self.units:
-            self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
-            self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
-            self.score = self.add_weight(shape=(self.units, 1), name="score")
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+        self.score = self.add_weight(shape=(self.units, 1), name="score")
 
     def call(self, x, mask):
-        if self.units:
-            scores = ops.matmul(ops.tanh(ops.matmul(x, self.kernel) + self.bias), self.score)[..., 0]
-        else:
-            scores = ops.zeros_like(x[..., 0])
+        scores = ops.matmul(ops.tanh(ops.matmul(x, self.kernel) + self.bias), self.score)[..., 0]
         return ops.softmax(ops.where(mask, scores, -1e9), axis=-1)
 
 
@@ -183,15 +177,9 @@ class AttentionPooling(MaskedLayer):
         return ops.einsum("bt,btf->bf", frame_weights, x)
 
 
-def pool_time(x, mask, pooling: str = "attention"):
-    """(batch, frames, features) -> (batch, features), in float32.
-
-    The layer ``attention`` gives the weights of the frames; for "average" all unpadded ones count alike.
-    """
-    if pooling not in POOLINGS:
-        raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}.")
-    units = 0 if pooling == "average" else 64
-    frame_weights = AttentionWeights(units, dtype="float32", name="attention")(x, mask)
+def pool_time(x, mask):
+    """(batch, frames, features) -> (batch, features), in float32; the layer ``attention`` weights the frames."""
+    frame_weights = AttentionWeights(dtype="float32", name="attention")(x, mask)
     return AttentionPooling(dtype="float32", name="attention_pooling")(x, frame_weights)
 
 
@@ -204,21 +192,16 @@ def classify(x, classes: int, dropout: float, hidden: tuple[int, ...] = ()):
     return layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
 
 
-def head(x, inputs, stride: int, classes: int, bands: int, pooling: str, dropout: float,
-         hidden: tuple[int, ...] = ()):
+def head(x, inputs, stride: int, classes: int, dropout: float, hidden: tuple[int, ...] = ()):
     """Feature map (batch, frames, bins, channels) -> class probabilities; the head of the convolutional nets.
 
-    The bins are averaged into at most ``bands`` frequency bands, since height in a spectrogram, unlike in a
+    The bins are averaged into at most ``BANDS`` frequency bands, since height in a spectrogram, unlike in a
     photograph, carries meaning; bands x channels describe a frame (``stride`` of the input's), and ``pool_time`` pools
-    those that are not padding. ``pooling="flatten"`` gives the whole map, the layer ``last_conv``, to the dense layers.
+    those that are not padding.
     """
-    if pooling not in (*POOLINGS, "flatten"):
-        raise ValueError(f"Unknown pooling {pooling!r}; choose from {', '.join(POOLINGS)}, flatten.")
     x = layers.Identity(name="last_conv")(x)
-    if pooling == "flatten":
-        return classify(layers.Flatten(name="flatten")(x), classes, dropout, hidden)
     mask = MaskPooling(stride, name="mask_pool")(PaddingMask(name="mask")(inputs))
-    size = -(-x.shape[2] // bands)
+    size = -(-x.shape[2] // BANDS)
     x = layers.AveragePooling2D((1, size), padding="same", name="bands_pool")(x)
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="bands_flatten")(x)
-    return classify(pool_time(x, mask, pooling), classes, dropout, hidden)
+    return classify(pool_time(x, mask), classes, dropout, hidden)

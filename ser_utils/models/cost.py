@@ -1,6 +1,6 @@
 """What a network costs: parameters, layers, multiply-accumulates, receptive field, time for a clip and to train.
 
-All but the times is worked out from the shapes of the layers; nothing is computed.
+All but the times is worked out from the shapes of the layers, of networks without models inside them.
 """
 
 import math
@@ -15,53 +15,24 @@ from keras import layers, tree
 from ser_utils.models.common import AttentionPooling, AttentionWeights, FrameStack, MaskPooling
 from ser_utils.paper import MODEL_NAMES
 
-POOLINGS = (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D)
-PADDINGS = (layers.ZeroPadding1D, layers.ZeroPadding2D)
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
+POOLINGS = (layers.MaxPooling1D, layers.MaxPooling2D, layers.AveragePooling1D, layers.AveragePooling2D)
 WHOLE_CLIP = (layers.RNN, layers.Bidirectional, layers.MultiHeadAttention, AttentionWeights)
-WEIGHTED = (*CONVOLUTIONS, layers.Dense, *WHOLE_CLIP)
 
 
 def layer_macs(layer: layers.Layer) -> int:
     """Multiply-accumulates of one layer for one clip: products with weights, and those of attention.
 
     Biases, activations, pooling and normalisation (which merges into the convolution before it) are not counted,
-    as is customary. Raises ValueError for a layer with weights of a kind that it does not know.
+    as is customary.
     """
-    steps = tree.flatten(layer.input)[0].shape[1]
-    if isinstance(layer, (*CONVOLUTIONS, layers.Dense)):
-        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-    if isinstance(layer, (layers.RNN, layers.Bidirectional)):
-        return steps * sum(math.prod(weight.shape) for weight in layer.trainable_weights if "kernel" in weight.name)
-    if isinstance(layer, layers.MultiHeadAttention):
-        queries, keys = (tensor.shape[1] for tensor in layer.input[:2])
-        dense = {layer.query_dense: queries, layer.output_dense: queries,
-                 layer.key_dense: keys, layer.value_dense: keys}
-        products = queries * keys * layer.num_heads * (layer.key_dim + layer.value_dense.kernel.shape[-1])
-        return products + sum(count * math.prod(part.kernel.shape) for part, count in dense.items())
-    if isinstance(layer, AttentionWeights):
-        return steps * sum(math.prod(weight.shape) for weight in layer.weights if weight.name != "bias")
-    if isinstance(layer, AttentionPooling):
-        return steps * layer.output.shape[-1]
-    if layer.trainable_weights and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
-        raise ValueError(f"How many products {layer.name} ({type(layer).__name__}) takes is not known: ask for those "
-                         "of a model within a model alone, or add the layer's kind to ser_utils/models/cost.py.")
-    return 0
-
-
-def macs(model: keras.Model) -> int:
-    """Multiply-accumulates of a network for one clip; see :func:`layer_macs` for what counts, and raises."""
-    return sum(map(layer_macs, _layers(model)))
-
-
-def weighted_layers(model: keras.Model) -> int:
-    """Layers with weights to learn, normalisation aside; a recurrent or an attention layer counts as one."""
-    return sum(isinstance(layer, WEIGHTED) for layer in _layers(model))
-
-
-def depth(model: keras.Model) -> int:
-    """Layers with weights on the longest way from input to output: 16 for VGG16, 18 for ResNet-18."""
-    return max(deep for deep, _, _ in _reach(model).values())
+    x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
+    positions = math.prod(x.shape[1:-1])
+    products = sum(math.prod(weight.shape) for weight in layer.trainable_weights
+                   if len(weight.shape) > 1 and weight.name != "bias")
+    if isinstance(layer, layers.MultiHeadAttention):  # of a clip with itself
+        products += positions * layer.num_heads * 2 * layer.key_dim
+    return positions * (layer.output.shape[-1] if isinstance(layer, AttentionPooling) else products)
 
 
 def receptive_field(model: keras.Model) -> int:
@@ -70,40 +41,27 @@ def receptive_field(model: keras.Model) -> int:
     Frames are counted along axis 1. The field grows with every convolution and pooling by (kernel - 1) times the
     product of all strides before it (Araujo, Norris and Sim 2019); it may exceed the clip.
     """
-    return max(field for _, field, _ in _reach(model).values() if field is not None)
+    reach = {id(tensor): (1, 1) for tensor in model.inputs}  # frames it sees (0: all), frames from one to the next
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        fields, steps = zip(*(reach[id(tensor)] for tensor in tree.flatten(layer.input)), strict=True)
+        size, stride = _window(layer)
+        seen = max(fields) + (size - 1) * max(steps) if size and all(fields) else 0
+        reach |= {id(tensor): (seen, max(steps) * stride) for tensor in tree.flatten(layer.output)}
+    return max(field for field, _ in reach.values())
 
 
-def _reach(model: keras.Model) -> dict[int, tuple]:
-    """By a tensor's id: layers with weights behind it, frames it sees (None: all), frames from one to the next."""
-    reach = {id(tensor): (0, 1, 1) for tensor in model.inputs}
-    for layer in _layers(model):
-        deep, fields, steps = zip(*(reach[id(tensor)] for tensor in tree.flatten(layer.input)), strict=True)
-        step, moved = max(steps), _kernel_and_stride(layer)
-        field = max(fields) + (moved[0] - 1) * step if moved and None not in fields else None
-        after = (max(deep) + isinstance(layer, WEIGHTED), field, step * moved[1] if moved else step)
-        reach |= {id(tensor): after for tensor in tree.flatten(layer.output)}
-    return reach
-
-
-def _kernel_and_stride(layer) -> tuple[int, int] | None:
-    """Frames that a frame of the output sees of the input, and frames between two; None: it sees the whole clip."""
-    if isinstance(layer, WHOLE_CLIP):
-        return None
-    if isinstance(layer, CONVOLUTIONS):
-        return (layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1, layer.strides[0]
-    if isinstance(layer, POOLINGS):
-        return tuple(np.atleast_1d(size)[0].item() for size in (layer.pool_size, layer.strides))
-    if isinstance(layer, FrameStack):
-        return layer.size, layer.size
-    if isinstance(layer, MaskPooling):
-        return layer.stride, layer.stride
+def _window(layer: layers.Layer) -> tuple[int, int]:
+    """Frames that a frame of the output sees of the input (0: the whole clip), and frames between two."""
+    if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)):
+        size = layer.kernel_size if isinstance(layer, CONVOLUTIONS) else layer.pool_size
+        return tuple(np.atleast_1d(value)[0].item() for value in (size, layer.strides))
+    if isinstance(layer, (FrameStack, MaskPooling)):
+        return (layer.size if isinstance(layer, FrameStack) else layer.stride,) * 2
     before, after = (tree.flatten(tensors)[0].shape[1] for tensors in (layer.input, layer.output))
-    return (1, 1) if isinstance(layer, PADDINGS) or before == after else None
-
-
-def _layers(model: keras.Model) -> list[layers.Layer]:
-    """The layers of a model behind its inputs, each after those it builds on."""
-    return [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
+    padding = isinstance(layer, (layers.ZeroPadding1D, layers.ZeroPadding2D))
+    return (0 if isinstance(layer, WHOLE_CLIP) or before != after and not padding else 1), 1
 
 
 def latency(model: keras.Model, repeats: int = 10) -> float:
@@ -123,15 +81,18 @@ def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10,
                runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """The costs of networks (name -> network), one row each, in the order given.
 
-    Columns: model, name (as in the tables), layers (:func:`weighted_layers`), depth, parameters (all, running
-    averages included), macs, receptive_field (frames), latency_ms (NaN for 0 ``repeats``), training_seconds (mean
-    wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
+    Columns: model, name (as in the tables), layers (with products; a recurrent or an attention layer counts as one),
+    parameters (all, running averages included), macs, receptive_field (frames), latency_ms (NaN for 0 ``repeats``),
+    training_seconds (mean wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
     """
-    seconds = {} if runs is None else runs.groupby("model").wall_seconds.mean()
-    return pd.DataFrame([{
-        "model": model, "name": MODEL_NAMES.get(model, model), "layers": weighted_layers(network),
-        "depth": depth(network), "parameters": network.count_params(), "macs": macs(network),
-        "receptive_field": receptive_field(network),
-        "latency_ms": latency(network, repeats) if repeats else math.nan,
-        "training_seconds": seconds.get(model, math.nan),
-    } for model, network in networks.items()])
+    seconds, rows = {} if runs is None else runs.groupby("model").wall_seconds.mean(), []
+    for model, network in networks.items():
+        weighted = [layer for layer in network.layers if layer.trainable_weights
+                    and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization))]
+        rows.append({
+            "model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
+            "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers)),
+            "receptive_field": receptive_field(network),
+            "latency_ms": latency(network, repeats) if repeats else math.nan,
+            "training_seconds": seconds.get(model, math.nan)})
+    return pd.DataFrame(rows)

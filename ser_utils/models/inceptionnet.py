@@ -16,7 +16,7 @@ SEVEN_FILTERS = (128, 160, 160, 192)  # of the modules on the middle grid (figur
 
 
 def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, stem_pool=False,
-                 modules=(3, 4, 2), bands=3, pooling="attention", dropout=0.5) -> keras.Model:
+                 modules=(3, 4, 2), dropout=0.5) -> keras.Model:
     """Inception-v3 for spectrograms, or as published.
 
     A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. For spectrograms all convolutions are padded.
@@ -26,7 +26,7 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
     stem_stride : step of conv1, 1 or 2 (as published).
     stem_pool : pool after conv3, too, as published.
     modules : how many modules on each of the three grids, at most (3, 4, 2), the published numbers.
-    bands, pooling, dropout : see ``common.head``.
+    dropout : see ``common.head``.
     """
     if len(modules) != 3 or any(not 0 <= n <= most for n, most in zip(modules, (3, 4, 2), strict=True)):
         raise ValueError(f"modules must be three numbers up to (3, 4, 2), got {modules}.")
@@ -62,7 +62,7 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
-        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, bands, pooling, dropout)
+        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, dropout)
     return keras.Model(inputs, outputs, name="inceptionnet")
 
 

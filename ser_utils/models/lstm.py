@@ -6,18 +6,15 @@ from keras import layers, ops
 from ser_utils.models import common
 
 
-def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=256, depth=2,
-         bidirectional=True, pooling="attention", dropout=0.3) -> keras.Model:
+def lstm(input_shape, classes=8, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropout=0.3) -> keras.Model:
     """Bidirectional LSTM layers and attention over time; zeros appended to a clip leave its probabilities unchanged.
 
     width : factor on the units and on the channels of the front.
-    front : number of convolutions along time, 5 frames long; 0 feeds the frames as they are.
-    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which take the place
-        of those along time and make the clip ``stack`` times (1, 2 or 4) as short; 0 keeps those.
+    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which make the clip
+        ``stack`` times (1, 2 or 4) as short; 0 takes two along time, 5 frames long, instead.
     stack : frames laid side by side to one step of the LSTM (the pyramid of Chan et al. 2016, in one step).
     units, depth : units of each direction of each LSTM layer, and number of these layers.
-    bidirectional : False reads the clip forwards only.
-    pooling, dropout : see ``common.pool_time``; dropout also between the LSTM layers.
+    dropout : see ``common.classify``; also between the LSTM layers.
     """
     units = common.scaled(units, width)
     inputs = keras.Input(input_shape, name="input")
@@ -25,21 +22,19 @@ def lstm(input_shape, classes=8, width=1.0, front=2, front_2d=0, stack=2, units=
     if front_2d:
         x, mask = common.convolve_2d(inputs, mask, common.scaled(front_2d, width), stack, "front")
     else:
-        x, mask = _along_time(inputs, mask, units, front, stack)
+        x, mask = _along_time(inputs, mask, units, stack)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
         layer = LSTM(LSTMCell(units, dtype="float32"), return_sequences=True, name=f"lstm{number}")
-        if bidirectional:
-            layer = layers.Bidirectional(layer, name=f"lstm{number}")
-        x = layer(x, mask=mask)
-    x = common.pool_time(x, mask, pooling)
+        x = layers.Bidirectional(layer, name=f"lstm{number}")(x, mask=mask)
+    x = common.pool_time(x, mask)
     return keras.Model(inputs, common.classify(x, classes, dropout), name="lstm")
 
 
-def _along_time(inputs, mask, channels, front, stack):
-    """``front`` convolutions along time, 5 frames long; then ``stack`` frames side by side."""
+def _along_time(inputs, mask, channels, stack):
+    """Two convolutions along time, 5 frames long; then ``stack`` frames side by side."""
     x = layers.Reshape((-1, inputs.shape[2] * inputs.shape[3]), name="front_flatten")(inputs)
-    for number in range(1, front + 1):
+    for number in (1, 2):
         convolution = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")
         x = convolution(x)
         x = common.batch_norm(f"front_bn{number}")(x, mask=mask)

@@ -9,8 +9,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 FILTERS = (64, 128, 256, 512)
 
 
-def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False, skip=True,
-           bands=3, pooling="attention", dropout=0.5) -> keras.Model:
+def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False,
+           dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
     canonical : the network of the paper, published for (224, 224, 3). Depth 50 is the one of ``keras.applications``,
@@ -20,8 +20,7 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
     width : factor on all channel counts.
     stem_stride : step of conv1, 1, 2 (as published) or 4.
     stem_pool : pool after conv1, as published.
-    skip : False leaves out "+ x": the plain network the paper compares with.
-    bands, pooling, dropout : see ``common.head``.
+    dropout : see ``common.head``.
     """
     if depth not in BLOCKS:
         raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
@@ -39,12 +38,12 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
         for number in range(1, blocks + 1):
             stride = 2 if stage > 2 and number == 1 else 1
             channels = [scaled(filters, width) * factor for factor in widths]
-            x = _block(x, kernels, channels, stride, bias, skip, f"conv{stage}_block{number}")
+            x = _block(x, kernels, channels, stride, bias, f"conv{stage}_block{number}")
     if canonical:
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
     else:
-        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, bands, pooling, dropout)
+        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, dropout)
     return keras.Model(inputs, outputs, name="resnet")
 
 
@@ -53,15 +52,14 @@ def _conv_bn(x, filters, kernel, stride, bias, name):
     return batch_norm(f"{name}_bn", epsilon=1.001e-5)(x)
 
 
-def _block(x, kernels, filters, stride, bias, skip, name):
+def _block(x, kernels, filters, stride, bias, name):
     """Convolutions one after another, plus x itself, or where the shape changes a 1 x 1 convolution of it."""
     shortcut = x
-    if skip and (stride > 1 or x.shape[-1] != filters[-1]):
+    if stride > 1 or x.shape[-1] != filters[-1]:
         shortcut = _conv_bn(x, filters[-1], 1, stride, bias, f"{name}_0")
     for number, (channels, kernel) in enumerate(zip(filters, kernels, strict=True), start=1):
         x = _conv_bn(x, channels, kernel, stride if number == 1 else 1, bias, f"{name}_{number}")
         if number < len(kernels):
             x = layers.Activation("relu", name=f"{name}_{number}_relu")(x)
-    if skip:
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation("relu", name=f"{name}_relu")(x)

@@ -7,9 +7,8 @@ from keras import layers, ops
 from ser_utils.models import common
 
 
-def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4, stem=True,
-                front_2d=0, positions=True, pre_norm=True, pooling="attention", dropout=0.2,
-                stochastic_depth=0.1) -> keras.Model:
+def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4,
+                front_2d=0, dropout=0.2, stochastic_depth=0.1) -> keras.Model:
     """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
 
     Padded frames are masked throughout: zeros appended to a clip leave its probabilities unchanged.
@@ -18,12 +17,9 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
     depth, heads : number of encoder layers, and of attention heads in each.
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
     expansion : hidden units of the feed-forward part, in multiples of ``dim``.
-    stem : False replaces the convolutions by one dense layer over each ``downsample`` frames.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``) and a dense layer, which
         take the place of the stem's convolutions along time; 0 keeps those. Scaled by ``width``, too.
-    positions : False leaves out the positional encoding: the encoder can't tell the order of the frames.
-    pre_norm : False normalises after each part of a layer instead of before it, as published.
-    pooling, dropout : see ``common.pool_time``; dropout also inside the encoder layers.
+    dropout : see ``common.classify``; also inside the encoder layers.
     stochastic_depth : chance that the last layer is skipped in training, growing linearly from the first
         (Huang et al. 2016).
     """
@@ -34,26 +30,20 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
         raise ValueError(f"The width of {dim} features is no multiple of heads={heads}; change either.")
     inputs = keras.Input(input_shape, name="input")
     mask = common.PaddingMask(name="mask")(inputs)
-    frames = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")
     if front_2d:
         x, mask = common.convolve_2d(inputs, mask, common.scaled(front_2d, width), downsample, "stem")
         x = common.ApplyMask(name="stem_mask")(layers.Dense(dim, name="stem_dense")(x), mask)
-    elif stem:
-        x = frames(inputs)
+    else:
+        x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")(inputs)
         for number, stride in enumerate((2 if downsample == 4 else 1, 2 if downsample > 1 else 1), start=1):
             x, mask = _stem(x, mask, dim, stride, number)
-    else:
-        x = layers.Dense(dim, name="stem_dense")(common.FrameStack(downsample, name="stem_stack")(frames(inputs)))
-        mask = common.MaskPooling(downsample, name="mask_pool")(mask)
-    if positions:
-        x = PositionalEncoding(name="position")(x)
+    x = PositionalEncoding(name="position")(x)
     x = layers.Dropout(dropout, name="position_dropout")(x)
     for number in range(1, depth + 1):
         skip_rate = stochastic_depth * number / depth
-        x = _encoder_layer(x, mask, heads, expansion * dim, dropout, skip_rate, pre_norm, f"encoder{number}")
-    if pre_norm:
-        x = layers.LayerNormalization(name="norm")(x)
-    x = common.pool_time(x, mask, pooling)
+        x = _encoder_layer(x, mask, heads, expansion * dim, dropout, skip_rate, f"encoder{number}")
+    x = layers.LayerNormalization(name="norm")(x)
+    x = common.pool_time(x, mask)
     return keras.Model(inputs, common.classify(x, classes, dropout), name="transformer")
 
 
@@ -68,24 +58,18 @@ def _stem(x, mask, dim, stride, number):
     return common.ApplyMask(name=f"stem_mask{number}")(x, mask), mask
 
 
-def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, pre_norm, name):
-    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm, Xiong et al. 2020).
-
-    Without ``pre_norm`` norm(x + attention(x)), then norm(x + feed-forward(x)), as in Vaswani et al. 2017.
-    """
+def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, name):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm, Xiong et al. 2020)."""
     dim = x.shape[-1]
-    norm1, norm2 = (layers.LayerNormalization(name=f"{name}_norm{part}") for part in (1, 2))
-    y = norm1(x) if pre_norm else x
+    y = layers.LayerNormalization(name=f"{name}_norm1")(x)
     attention = layers.MultiHeadAttention(heads, dim // heads, dropout=dropout, name=f"{name}_attention")
     y, _ = attention(y, y, value_mask=mask, return_attention_scores=True)
     x = layers.Add(name=f"{name}_add1")([x, _drop(y, dropout, skip_rate, f"{name}_drop1")])
-    x = x if pre_norm else norm1(x)
 
-    y = norm2(x) if pre_norm else x
+    y = layers.LayerNormalization(name=f"{name}_norm2")(x)
     y = layers.Dense(hidden, activation="gelu", name=f"{name}_dense1")(y)
     y = layers.Dense(dim, name=f"{name}_dense2")(y)
-    x = layers.Add(name=f"{name}_add2")([x, _drop(y, dropout, skip_rate, f"{name}_drop2")])
-    return x if pre_norm else norm2(x)
+    return layers.Add(name=f"{name}_add2")([x, _drop(y, dropout, skip_rate, f"{name}_drop2")])
 
 
 def _drop(y, dropout, skip_rate, name):

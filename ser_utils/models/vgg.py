@@ -9,8 +9,7 @@ FILTERS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, batch_norm=True,
-        bands=3, hidden=(512,), pooling="attention", dropout=0.5) -> keras.Model:
+def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, dropout=0.5) -> keras.Model:
     """VGG16 or VGG19 (``name``) for spectrograms, or as published.
 
     Changed for spectrograms: batch normalisation after every convolution (without it the network hardly trains from
@@ -18,10 +17,9 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
 
     canonical : the network of the paper, as in ``keras.applications``, for (224, 224, 3): 138,357,544 parameters
         (VGG16), 143,667,240 (VGG19), 124 million of them in dense layers.
-    width : factor on all channel counts and on the units of ``hidden``, the dense layers before the last.
+    width : factor on all channel counts and on the 512 units of the dense layer before the last.
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
-    batch_norm : False goes back to convolutions with biases and nothing else, as published.
-    bands, pooling, dropout : see ``common.head``.
+    dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
     x = inputs
@@ -32,13 +30,12 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
                 x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=layer)(x)
             else:
                 stride = stem_stride if layer == "conv1_1" else 1
-                x = conv_relu(x, scaled(filters, width), 3, stride, batch_norm, name=layer)
+                x = conv_relu(x, scaled(filters, width), 3, stride, name=layer)
         if canonical or block < 5:
             padding = "valid" if canonical else "same"
             x = layers.MaxPooling2D(2, padding=padding, name=f"conv{block}_pool")(x)
     if not canonical:
-        hidden = tuple(scaled(units, width) for units in hidden)
-        outputs = head(x, inputs, 16 * stem_stride, classes, bands, pooling, dropout, hidden)
+        outputs = head(x, inputs, 16 * stem_stride, classes, dropout, hidden=(scaled(512, width),))
         return keras.Model(inputs, outputs, name=name)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(4096, activation="relu", name="fc6")(x)

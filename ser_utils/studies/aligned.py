@@ -219,8 +219,8 @@ def fit(configs: Sequence[AlignedConfig], store: FeatureStore, f0: Sequence[np.n
                     rows, began = scored(config, store.index), time.perf_counter()
                     judged, parameters = answers(config, store, found, rows)
                     seconds = time.perf_counter() - began
-                    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]], judged[part], part)
-                              for part in judged}
+                    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]], values, part)
+                              for part, values in judged.items()}
                     reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
                                      parameters=parameters, sentences_right=float((heard == said).mean()))
                     bar.update()

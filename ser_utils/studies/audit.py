@@ -21,17 +21,13 @@ from ser_utils.paper import MODEL_NAMES, TABLE1, TABLE2
 CLIPS = TABLE1["test"]
 TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others: a sixth of the corpus
 ROUNDING = 0.05  # points: Table 2 is printed to one decimal
+HITS = {model: round(figures[0] * CLIPS / 100) for model, figures in TABLE2.items()}  # nearest to the accuracies
 
 
 def numerators(printed: float, denominator: int) -> list[int]:
-    """The k for which k / denominator is ``printed`` per cent when rounded to one decimal, up or down from a tie.
-
-    Computed in whole numbers, so that no binary fraction spoils a tie.
-    """
-    tenths = round(10 * printed)
-    first = -((1 - 2 * tenths) * denominator // 2000)  # the quotient rounded up
-    last = (2 * tenths + 1) * denominator // 2000
-    return list(range(max(first, 0), min(last, denominator) + 1))
+    """The k for which k / denominator is ``printed`` per cent when rounded to one decimal, up or down from a tie."""
+    tenths = round(10 * printed)  # in whole numbers, so that no binary fraction spoils a tie
+    return [k for k in range(denominator + 1) if abs(2000 * k - 2 * tenths * denominator) <= denominator]
 
 
 def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, int]], int]:
@@ -54,21 +50,17 @@ def grim() -> pd.DataFrame:
     above (the attainable values next to the printed one, per cent). Macro precision and F1 have denominators
     that depend on how often each emotion is answered, which the paper does not state: they are not checkable.
     """
-    pairs, denominator = recall_pairs()
-    recalls = {total for _, total in pairs}
-    attainable = {"accuracy": np.arange(CLIPS + 1) * 100 / CLIPS,
-                  "recall": np.array(sorted(recalls)) * 100 / denominator}
+    reached, denominator = recall_pairs()
+    attainable = {"accuracy": (range(CLIPS + 1), CLIPS), "recall": (sorted({k for _, k in reached}), denominator)}
     rows = []
     for model, figures in TABLE2.items():
         for metric, printed in zip(METRICS, figures, strict=True):
             row = {"model": model, "metric": metric, "printed": printed, "verdict": "not checkable"}
             if metric in attainable:
-                values = attainable[metric]
-                found = (numerators(printed, CLIPS) if metric == "accuracy"
-                         else recalls.intersection(numerators(printed, denominator)))
-                row |= {"verdict": "possible" if found else "impossible",
-                        "below": float(values[values <= printed].max()),
-                        "above": float(values[values >= printed].min())}
+                counts, whole = attainable[metric]
+                values = np.array(counts) * 100 / whole
+                row |= {"verdict": "possible" if set(numerators(printed, whole)) & set(counts) else "impossible",
+                        "below": values[values <= printed].max(), "above": values[values >= printed].min()}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -77,15 +69,13 @@ def averaging(most: int = 6) -> pd.DataFrame:
     """What a mean over several tests of 240 clips each (folds, repetitions) would make possible.
 
     Columns: runs (1 to ``most``); accuracies and recalls (how many of the seven are attainable); step (distance
-    of neighbouring mean accuracies, points). From step 0.1 downwards every printed figure is attainable, and
-    the test has no force.
+    of neighbouring mean accuracies, points). From step 0.1 downwards every printed figure is attainable.
     """
-    denominator = math.lcm(*TEST_SIZES) * len(TEST_SIZES)
-    return pd.DataFrame([{
-        "runs": runs, "step": 100 / (runs * CLIPS),
-        "accuracies": sum(bool(numerators(figures[0], runs * CLIPS)) for figures in TABLE2.values()),
-        "recalls": sum(bool(numerators(figures[2], runs * denominator)) for figures in TABLE2.values()),
-    } for runs in range(1, most + 1)])
+    recall = math.lcm(*TEST_SIZES) * len(TEST_SIZES)
+    return pd.DataFrame([{"runs": runs, "step": 100 / (runs * CLIPS)} | {
+        name: sum(bool(numerators(figures[METRICS.index(metric)], runs * whole)) for figures in TABLE2.values())
+        for name, metric, whole in (("accuracies", "accuracy", CLIPS), ("recalls", "recall", recall))}
+        for runs in range(1, most + 1)])
 
 
 def fitting_sizes(most: int = 1440) -> list[int]:
@@ -108,16 +98,11 @@ def f1_check() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def hits(model: str) -> int:
-    """The whole number of test clips nearest to a printed accuracy."""
-    return round(TABLE2[model][0] * CLIPS / 100)
-
-
 def intervals() -> pd.DataFrame:
     """Wilson's 95 % interval of each accuracy of Table 2: model, accuracy, low, high; per cent."""
-    rows = [(model, figures[0], *statistics.wilson_interval(hits(model), CLIPS)) for model, figures in TABLE2.items()]
-    table = pd.DataFrame(rows, columns=["model", "accuracy", "low", "high"])
-    return table.assign(low=100 * table.low, high=100 * table.high)
+    ends = 100 * np.array([statistics.wilson_interval(count, CLIPS) for count in HITS.values()])
+    return pd.DataFrame({"model": list(TABLE2), "accuracy": [figures[0] for figures in TABLE2.values()],
+                         "low": ends[:, 0], "high": ends[:, 1]})
 
 
 def mcnemar_bounds(hits_a: int, hits_b: int, clips: int) -> tuple[float, float]:
@@ -142,12 +127,10 @@ def pairs() -> pd.DataFrame:
     rows = []
     for a, b in itertools.combinations(MODEL_NAMES, 2):
         better, worse = sorted((a, b), key=lambda model: -TABLE2[model][0])
-        counts = [hits(better), hits(worse)]
-        least, most = mcnemar_bounds(*counts, CLIPS)
-        rows.append({"better": better, "worse": worse, "points": TABLE2[better][0] - TABLE2[worse][0],
-                     "p_unpaired": float(proportions_ztest(counts, [CLIPS, CLIPS])[1]),
-                     "p_least": least, "p_most": most})
-    table = pd.DataFrame(rows)
+        counts = [HITS[better], HITS[worse]]
+        rows.append((better, worse, TABLE2[better][0] - TABLE2[worse][0], *mcnemar_bounds(*counts, CLIPS),
+                     proportions_ztest(counts, [CLIPS, CLIPS])[1]))
+    table = pd.DataFrame(rows, columns=["better", "worse", "points", "p_least", "p_most", "p_unpaired"])
     for kind in ("unpaired", "least"):
         table[f"holm_{kind}"] = statistics.holm(table[f"p_{kind}"])
     return table.sort_values("points", ascending=False, kind="stable", ignore_index=True)

@@ -24,18 +24,15 @@ def check_data(data: Data, store: FeatureStore, protocol: str) -> None:
     """
     if len(data.clips) != len(store.clips) or (data.clips != store.clips).any():
         twice = pd.Series(data.clips)[pd.Series(data.clips).duplicated()]
-        raise LeakError(f"The data is not the corpus clip by clip; {twice.nunique():,} clips occur more than once"
-                        + (f", among them {twice.iloc[0]}." if len(twice) else "."))
+        raise LeakError(f"The data is not the corpus clip by clip; {twice.nunique():,} clips occur more than once.")
     check_split(store.index, protocol, data.rows)
+    true = spectral.fit_length(store.logmel, store.lengths, data.logmel.shape[1])
     for part, rows in data.rows.items():
-        true = spectral.fit_length(store.logmel[rows], store.lengths[rows], data.logmel.shape[1])
-        altered = np.flatnonzero((data.logmel[rows] != true).any(axis=(1, 2)))
-        if len(altered):
-            raise LeakError(f"{len(altered):,} {part} clips are not as recorded, among them "
-                            f"{data.clips[rows[altered[0]]]}.")
-        wrong = np.flatnonzero(data.labels[rows] != store.index.label.to_numpy()[rows])
-        if len(wrong):
-            raise LeakError(f"{len(wrong):,} {part} clips have another label than their name says.")
+        for what, wrong in (("are not as recorded", (data.logmel[rows] != true[rows]).any(axis=(1, 2))),
+                            ("have another label than their name says",
+                             data.labels[rows] != store.index.label.to_numpy()[rows])):
+            if wrong.any():
+                raise LeakError(f"{wrong.sum():,} {part} clips {what}, among them {data.clips[rows][wrong][0]}.")
 
 
 def check_model(model: keras.Model, data: Data) -> None:
@@ -51,22 +48,16 @@ def check_model(model: keras.Model, data: Data) -> None:
         if worst > 1e-3:
             raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
                             f"{worst:.3f} dB.")
-    sample = data.logmel[data.rows["val"][:32]]
+    plain = x = keras.Input(model.input_shape[1:])  # the same layers without those that augment
+    for part in model.layers:
+        if not isinstance(part, (keras.layers.InputLayer, frontend.Augment, frontend.SpecAugment)):
+            x = part(x)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The structure of `inputs`")  # one array, not a list of one
-        first, second, plain = (keras.ops.convert_to_numpy(made(sample, training=False))
-                                for made in (model, model, _without_augmentation(model)))
-    if not (np.allclose(first, second, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
+        first, *others = (keras.ops.convert_to_numpy(made(data.logmel[data.rows["val"][:32]], training=False))
+                          for made in (model, model, keras.Model(plain, x)))
+    if not all(np.allclose(first, other, atol=1e-6) for other in others):
         raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
-
-
-def _without_augmentation(model: keras.Model) -> keras.Model:
-    """A run's model (``frontend.assemble``) less what augments; its layers are shared, and with them the precision."""
-    logmel = x = keras.Input(model.input_shape[1:])
-    for layer in model.layers:
-        if not isinstance(layer, (keras.layers.InputLayer, frontend.Augment, frontend.SpecAugment)):
-            x = layer(x)
-    return keras.Model(logmel, x)
 
 
 def check_run(run: Run, store: FeatureStore) -> None:

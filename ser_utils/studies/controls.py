@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from ser_utils import EMOTIONS, FOLDS, machine
+from ser_utils import FOLDS, machine
 from ser_utils import config as configuration
 from ser_utils.data.corpus import Corpus
-from ser_utils.data.folds import check_split, split
+from ser_utils.data.folds import check_split
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import audio
 from ser_utils.features.spectral import FeatureStore
@@ -23,11 +23,8 @@ from ser_utils.training import fit, frontend
 from ser_utils.training.runs import Run
 
 SURFACE = ("before", "speech", "after", "level_before", "level", "level_after", "peak")
-CUES = {  # what a logistic regression is given, of the columns of `surface`
-    "duration of the speech": ("speech",),
-    "loudness of the speech": ("level", "peak"),
-    "silence around the speech": ("before", "after", "level_before", "level_after"),
-}
+CUES = {"duration of the speech": ["speech"], "loudness of the speech": ["level", "peak"],  # columns of `surface`
+        "silence around the speech": ["before", "after", "level_before", "level_after"]}
 
 
 def surface(corpus: Corpus) -> pd.DataFrame:
@@ -44,9 +41,8 @@ def surface(corpus: Corpus) -> pd.DataFrame:
 def _surface_of(path: str) -> list[float]:
     wave, rate = audio.load(path)
     start, stop = audio.speech_bounds(wave, rate, configuration.FeatureConfig().top_db)
-    parts = [wave[:start], wave[start:stop], wave[stop:]]
-    levels = [10 * np.log10(max(np.mean(part.astype(np.float64) ** 2), 1e-10)) if len(part) else -100.0
-              for part in parts]
+    parts = np.split(wave.astype(np.float64), [start, stop])
+    levels = [10 * np.log10(max(np.mean(part**2), 1e-10)) if len(part) else -100.0 for part in parts]
     return [*(len(part) / rate for part in parts), *levels, 20 * np.log10(np.abs(wave).max())]
 
 
@@ -54,17 +50,16 @@ def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) 
     """Emotions as logistic regressions guess them from each of ``CUES`` alone, all six folds.
 
     ``measured`` is what :func:`surface` returns for the clips of ``index``. The cues enter with their squares and
-    products, standardised on the training clips; emotions count alike. Columns: cue, clip, fold, label, prediction.
+    products, standardised on the training clips; emotions count alike. Columns: cue, clip, label, prediction.
     """
-    labels, parts = index.label.to_numpy(), []
+    parts = []
     for fold, (cue, columns) in itertools.product(range(FOLDS), CUES.items()):
-        rows = check_split(index, protocol, split(index, protocol, fold))
-        values = measured[list(columns)].to_numpy()
+        train, test = (check_split(index, protocol, fold)[part] for part in ("train", "test"))
         model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(),
                               LogisticRegression(class_weight="balanced", max_iter=2000))
-        model.fit(values[rows["train"]], labels[rows["train"]])
-        parts.append(pd.DataFrame({"cue": cue, "clip": index["clip"].to_numpy()[rows["test"]], "fold": fold,
-                                   "label": labels[rows["test"]], "prediction": model.predict(values[rows["test"]])}))
+        model.fit(measured.loc[train, columns], index.label.iloc[train])
+        parts.append(index.iloc[test][["clip", "label"]].assign(cue=cue, prediction=model.predict(
+            measured.loc[test, columns])))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -96,9 +91,8 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
     for protocol in ("random", "actors"):
         for cue, part in cue_predictions(measured, corpus.index, protocol).groupby("cue", sort=False):
             actors = metrics.clip_facts(part["clip"]).actor.to_numpy() if protocol == "actors" else None
-            score = metrics.metrics(part.label, part.prediction)["recall"]
-            interval = statistics.bootstrap_interval(part.label, part.prediction, "recall", actors)
-            rows.append(("emotion", cue, protocol, len(part), score, *interval, 1 / len(EMOTIONS)))
+            rows.append(("emotion", cue, protocol, len(part), metrics.metrics(part.label, part.prediction)["recall"],
+                         *statistics.bootstrap_interval(part.label, part.prediction, "recall", actors), 1 / 8))
     actors, named = store.index.actor.to_numpy(), {}  # what -> for each fold whether a test clip's actor was named
     for run in probed:
         data = fit.prepare(configuration.from_dict(run.info["config"]), store)
@@ -111,6 +105,5 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
         right = np.concatenate(list(folds.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
                      *statistics.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
-    found = pd.DataFrame(rows, columns=["kind", "what", "protocol", "clips", "score", "low", "high", "chance"])
-    found[["score", "low", "high", "chance"]] *= 100
-    return found
+    columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
+    return pd.DataFrame([(*row[:4], *(100 * value for value in row[4:])) for row in rows], columns=columns)

@@ -41,7 +41,7 @@ class Shortcut:
 
     protocol: str
     title: str
-    chosen_on: str = "val"      # the part of the split whose accuracy chooses the epoch
+    chosen_on: str = "val"      # the part of the split whose accuracy chooses the epoch: "val" or "test"
     statistics: str = "train"   # clips that the normalisation is measured on: "train" or "all"
     copies: int = 1             # of each clip, made by augmentation before the split
     by_speaker: bool = False    # each speaker's clips normalised by that speaker's own statistics
@@ -88,7 +88,7 @@ class LeakConfig(RunConfig):
     @property
     def ordinary(self) -> RunConfig:
         """The configuration that it departs from."""
-        return RunConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(RunConfig)})
+        return RunConfig(**{name: value for name, value in vars(self).items() if name != "shortcut"})
 
     @property
     def trained(self) -> RunConfig:
@@ -103,7 +103,7 @@ class LeakConfig(RunConfig):
         """That of the ordinary run if it is honest; else it covers the shortcut, too."""
         if self.plan.honest:
             return self.ordinary.hash
-        plan = {key: value for key, value in dataclasses.asdict(self.plan).items() if key != "title"}
+        plan = {key: value for key, value in vars(self.plan).items() if key != "title"}
         text = json.dumps([self.shortcut, plan, self.ordinary.hash], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -113,16 +113,12 @@ class LeakConfig(RunConfig):
         return f"{self.shortcut}/{self.model}/fold{self.fold}"
 
     def run_directory(self, root: Path) -> Path:
-        home = self.ordinary.run_directory(root).parents[2]
-        return home / ("" if self.plan.honest else "validity") / self.place
+        return self.ordinary.run_directory(root).parents[2] / ("" if self.plan.honest else "validity") / self.place
 
 
 def run_configs(profile: str, corpus: str, models: Sequence[str] | None = None, folds: Sequence[int] | None = None,
                 shortcuts: Sequence[str] | None = None) -> list[LeakConfig]:
-    """The trainings of a profile's ladder on a corpus ("ravdess" or "synthetic").
-
-    An unknown network or fold is a ValueError that lists what there is.
-    """
+    """The trainings of a profile's ladder on a corpus ("ravdess" or "synthetic"); raises as ``config.run_configs``."""
     networks, all_folds, names = PLANS[profile]
     return [LeakConfig(**vars(c), shortcut=name) for name in shortcuts or names
             for c in configuration.run_configs(profile, corpus, models or networks, [SHORTCUTS[name].protocol],
@@ -163,9 +159,8 @@ def permuted_within(labels: np.ndarray, actors: np.ndarray, rng: np.random.Gener
 def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.random.Generator) -> Data:
     """Each clip ``copies`` times, itself and augmented versions, of which a random share goes to training.
 
-    As if the enlarged data were split at random: a version trains with the probability that a clip does, wherever its
-    siblings are. Validation and test keep their own unaugmented clips, so that all shortcuts are measured on the same
-    recordings; versions that would join them are left out.
+    A version trains with the probability that a clip does, wherever its siblings are. Validation and test keep their
+    own clips, so that all shortcuts are measured on the same recordings; versions that would join them are left out.
     """
     layer = Augment(config.augment or AugmentConfig(), seed=config.seed + 2)
     clips = len(data.clips)
@@ -179,10 +174,7 @@ def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.r
 
 
 class Watcher(fit.Checkpoint):
-    """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them.
-
-    Test clips choose the epoch with ``chosen_on`` "test"; with ``statistics`` "all" they are normalised by, too.
-    """
+    """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them."""
 
     def __init__(self, *arguments, plan: Shortcut, data: Data):
         super().__init__(*arguments)
@@ -207,9 +199,9 @@ class Watcher(fit.Checkpoint):
 def run(config: LeakConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
     """Train one rung, or return it if it is finished; continue it where it was killed.
 
-    In a run with shuffled labels ``predictions.csv`` has one column more, ``target``: the label that the clip was
-    given, which its metrics are measured against. In all runs with a leak ``history.csv`` has the test clips' loss and
-    accuracy, too. Arguments and errors are those of :func:`ser_utils.training.fit.run`.
+    With shuffled labels ``predictions.csv`` has a column ``target``: the label that the clip was given, which the
+    metrics are measured against. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Arguments and
+    errors are those of :func:`ser_utils.training.fit.run`.
     """
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
@@ -226,8 +218,7 @@ def _sign(config: LeakConfig, done: Run) -> Run:
     """Write into a run's files which shortcut it took; only then does it count as finished."""
     table = pd.read_csv(done.dir / "predictions.csv")
     if config.plan.permuted:
-        table["target"] = table.label
-        table["label"] = table["clip"].str[6:8].astype(int) - 1
+        table = table.assign(target=table.label, label=table["clip"].str[6:8].astype(int) - 1)
     info = {"protocol": config.shortcut, "shortcut": dataclasses.asdict(config.plan), "config_hash": config.hash}
     return runs.write(done.dir, done.info | info, done.history, table)
 
@@ -241,16 +232,15 @@ def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
 def load(directories: Iterable[Path]) -> pd.DataFrame:
     """Test predictions of finished runs of a ladder in one table; a ResultsError names a missing or damaged file.
 
-    Columns: shortcut, model, fold, profile, clip, label, target, prediction and the eight probabilities.
+    Columns: shortcut, model, fold, clip, label, target and prediction.
     """
-    columns = ["shortcut", "model", "fold", "profile", "clip", "label", "target", "prediction", *metrics.PROBABILITIES]
-    parts = []
+    columns = ["shortcut", "model", "fold", "clip", "label", "target", "prediction"]
+    parts = [pd.DataFrame(columns=columns)]
     for directory in directories:
-        info = Run(directory).info
         part = runs.read_predictions(directory).query("subset == 'test'")
-        part = part.assign(shortcut=directory.parts[-3], **{key: info[key] for key in ("model", "fold", "profile")})
-        parts.append(part if "target" in part else part.assign(target=part.label))
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        part = part.assign(shortcut=directory.parts[-3], model=directory.parts[-2], fold=Run(directory).info["fold"])
+        parts.append(part.assign(target=part.get("target", part.label))[columns])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def scores(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -261,53 +251,51 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     protocol, honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the
     network's shortcuts: exact McNemar where both were tested on the same clips, else a two-proportion z test.
     """
-    rows = []
+    columns = ["shortcut", "title", "model", "folds", "clips", "accuracy", "low", "high", "uar", "uar_low", "uar_high",
+               "gain", "p"]
+    tables = [pd.DataFrame(columns=columns)]
     for model in metrics.in_order(predictions.model, tuple(MODEL_NAMES)):
-        mine = dict(list(predictions[predictions.model == model].groupby("shortcut")))
+        mine, rows = dict(list(predictions[predictions.model == model].groupby("shortcut"))), []
         for name in (name for name in SHORTCUTS if name in mine):
             part, plan = mine[name], SHORTCUTS[name]
             actors = metrics.clip_facts(part["clip"]).actor.to_numpy()
             groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
-            row = {"shortcut": name, "title": plan.title, "model": model, "folds": part.fold.nunique(),
-                   "clips": len(part)}
-            for metric, column, prefix in (("accuracy", "accuracy", ""), ("recall", "uar", "uar_")):
-                low, high = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
-                row |= {column: 100 * metrics.metrics(part.target, part.prediction)[metric],
-                        f"{prefix}low": 100 * low, f"{prefix}high": 100 * high}
+            found = metrics.metrics(part.target, part.prediction)
+            ends = [statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
+                    for metric in ("accuracy", "recall")]
+            percent = 100 * np.array([found["accuracy"], *ends[0], found["recall"], *ends[1]])
             base = mine.get("random" if plan.honest else plan.protocol)
-            rows.append(row if base is None or name == "random" or plan.permuted else row | _against(base, part))
-    table = pd.DataFrame(rows, columns=["shortcut", "title", "model", "folds", "clips", "accuracy", "low", "high",
-                                        "uar", "uar_low", "uar_high", "gain", "p"])
-    for _, part in table.groupby("model"):
-        tested = part.index[part.p.notna()]
+            none = base is None or name == "random" or plan.permuted
+            rows.append((name, plan.title, model, part.fold.nunique(), len(part), *percent,
+                         *((np.nan, np.nan) if none else _against(base, part))))
+        table = pd.DataFrame(rows, columns=columns)
+        tested = table.p.notna()
         table.loc[tested, "p"] = statistics.holm(table.p[tested])
-    return table
+        tables.append(table)
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def _against(plain: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
-    """Gain of ``part`` over ``plain`` in points, with its p."""
+def _against(plain: pd.DataFrame, part: pd.DataFrame) -> tuple[float, float]:
+    """Gain of ``part`` over ``plain`` in points, and its p."""
     a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, plain))
     p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
          else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
-    return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
+    return 100 * float(a.mean() - b.mean()), p
 
 
 def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
     """Copy finished rungs to ``results/validity/<profile>``, weights left out; returns the places of new ones.
 
-    Errors are those of :func:`ser_utils.training.runs.publish`; what betrays a leak is none here.
+    Raises as :func:`ser_utils.training.runs.publish`; what betrays a leak is no error here.
     """
-
-    def place(config):
-        return f"validity/{config.profile}/{config.place}"
-
-    done = [c for c in configs if runs.is_finished(c, root)]
-    for c in done:
+    new = []
+    for c in (c for c in configs if runs.is_finished(c, root)):
+        place, directory = f"validity/{c.profile}/{c.place}", c.run_directory(root)
         if c.corpus != "ravdess":
             raise runs.PublishError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
-        read = runs.check if c.plan.honest else runs.read_predictions
-        read(c.run_directory(root))
-    return [place(c) for c in done if runs.copy(c.run_directory(root), Path(results) / place(c))]
+        (runs.check if c.plan.honest else runs.read_predictions)(directory)
+        new += [place] if runs.copy(directory, Path(results) / place) else []
+    return new
 
 
 @grid.command

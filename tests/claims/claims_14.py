@@ -86,15 +86,7 @@ def on_fold_0():
     return tuple(found[model, 0] - found[model, -1] for model in TWO)
 
 
-def seeds_at_reduced_size():
-    found = ablation.table("canonical").set_index("variant")
-    others = found.difference.drop(["seed", "baseline"]).abs()
-    assert set(found.clips) == {240} and (others <= found.difference["seed"].abs().max()).mean() > 0.9
-    return found.difference["seed"].abs().max()
-
-
 CLAIMS = [
-    (FILE, "another seed alone moves a network by up to {:.1f} points", seeds_at_reduced_size),
     (FILE, "Of {} recipes {} ran to the end, from {:.1f} to {:.1f} % of the validation clips.", searched),
     (FILE, "On fold 0 of `random` it was {:.1f} points below the recipe in use, on fold 0 of `actors` {:.1f} points "
            "above", at_full_length),
