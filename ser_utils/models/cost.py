@@ -42,14 +42,17 @@ def receptive_field(model: keras.Model) -> int:
     product of all strides before it (Araujo, Norris and Sim 2019); it may exceed the clip.
     """
     reach = {id(tensor): (1, 1) for tensor in model.inputs}  # frames it sees (0: all), frames from one to the next
-    for layer in model.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
+    for layer in _layers(model):
         fields, steps = zip(*(reach[id(tensor)] for tensor in tree.flatten(layer.input)), strict=True)
         size, stride = _window(layer)
         seen = max(fields) + (size - 1) * max(steps) if size and all(fields) else 0
         reach |= {id(tensor): (seen, max(steps) * stride) for tensor in tree.flatten(layer.output)}
     return max(field for field, _ in reach.values())
+
+
+def _layers(model: keras.Model) -> list[layers.Layer]:
+    """The layers of a model behind its inputs, each after those it builds on."""
+    return [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
 
 
 def _window(layer: layers.Layer) -> tuple[int, int]:
@@ -91,7 +94,7 @@ def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10,
                     and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization))]
         rows.append({
             "model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
-            "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers)),
+            "parameters": network.count_params(), "macs": sum(map(layer_macs, _layers(network))),
             "receptive_field": receptive_field(network),
             "latency_ms": latency(network, repeats) if repeats else math.nan,
             "training_seconds": seconds.get(model, math.nan)})

@@ -2,16 +2,14 @@
 
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
-from threadpoolctl import threadpool_limits
 
-from ser_utils import FOLDS, machine
+from ser_utils import FOLDS
 from ser_utils import config as configuration
 from ser_utils.data.corpus import Corpus
 from ser_utils.data.folds import check_split
@@ -33,8 +31,7 @@ def surface(corpus: Corpus) -> pd.DataFrame:
     Columns: clip; before, speech, after (seconds); level_before, level, level_after (mean power, dB re full
     scale) and peak (dB). The speech is cut out as for the networks; no silence at all has 0 s and -100 dB.
     """
-    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
-        rows = list(pool.map(_surface_of, corpus.index.path))
+    rows = audio.each(_surface_of, corpus.index.path, "Surface")
     return pd.DataFrame(rows, columns=SURFACE, index=corpus.index["clip"]).reset_index()
 
 
