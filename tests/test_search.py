@@ -9,6 +9,7 @@ import pytest
 from tiny import tiny_network
 
 from ser_utils import config as configuration
+from ser_utils.features import spectral
 from ser_utils.studies import search
 from ser_utils.training import fit, frontend, grid
 
@@ -50,7 +51,7 @@ def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up
         table = pd.read_csv(tmp_path / "search" / "alexnet-full-1.csv")
         assert table.columns.tolist()[:3] == ["number", "state", "value"] and set(search.SPACE) <= set(table)
         assert len(table) == trials and (table.value > 0).all() and set(table.state) == {"complete"}
-    data = fit.prepare(config, made_up)
+    data = fit.prepare(config, spectral.read(made_up_store))
     assert len(seen) == 2
     for x in seen:
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])
