@@ -29,12 +29,12 @@ WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROT
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity robustness publish table2 fusion bench ship verify clean
+.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity robustness publish table2 aligned fusion bench ship verify clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
-	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 12
-	@echo "PROFILE is smoke, quick (default) or full."
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 13
+	@echo "PROFILE is smoke, quick (default) or full; make grid also knows robust, for recordings from outside the studio."
 
 venv: $(STAMP)  ## create .venv and install requirements.txt
 
@@ -107,6 +107,9 @@ publish: $(STAMP)  ## finished full runs to results/, its tables and the figures
 
 table2: $(STAMP)  ## print Table 2 from the published results
 	$(BIN)/python -m ser_utils.evaluation.tables
+
+aligned: $(STAMP)  ## fit and publish the aligned view, of new voices and of enrolled ones (half an hour)
+	$(BIN)/python -m ser_utils.studies.aligned
 
 fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FACES or data/ravdess_faces/)
 	$(BIN)/python -m ser_utils.fusion

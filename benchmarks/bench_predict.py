@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from ser_utils import EMOTIONS, shipped
-from ser_utils.config import run_configs
+from ser_utils import EMOTIONS
+from ser_utils.cli import MODEL
 from ser_utils.data import corpus, folds
 from ser_utils.features import audio, spectral
 from ser_utils.predict import EmotionRecognizer
@@ -108,7 +108,7 @@ def accuracy(found: corpus.Corpus, directories: list[Path]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="weights, or a run's folder (default: ser-small, else VGG19 untrained)")
+    parser.add_argument("--model", default=MODEL, help=f"weights, or a run's folder (default: {MODEL})")
     parser.add_argument("--minutes", type=float, default=60, help="length of the long recording")
     parser.add_argument("--accuracy", type=Path, nargs="+", metavar="RUN")
     options = parser.parse_args()
@@ -116,11 +116,7 @@ def main() -> None:
     if options.accuracy:
         accuracy(found, options.accuracy)
         return
-    if options.model or "ser-small" in shipped.names():
-        recognizer = EmotionRecognizer.load(options.model or "ser-small")
-    else:
-        config = run_configs("full", "ravdess", ["vgg19"], ["actors"], [0])[0]
-        recognizer = EmotionRecognizer(shipped.build(config), config)
+    recognizer = EmotionRecognizer.load(options.model)
     speed(recognizer, list(found.index.path), options.minutes)
 
 

@@ -11,13 +11,13 @@ import os
 import sys
 from pathlib import Path
 
+MODEL = "alexnet-actors-fold0"  # ships with the package
 COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
     "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
     "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
     "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),
     "table2": ("ser_utils.evaluation.tables:main", [], "print the published results beside the paper's"),
     "score": ("ser_utils.evaluation.score:main", [], "any system's predictions beside the published networks"),
-    "demo": ("ser_utils.demo:main", [], "the page for the browser: microphone and files, on this machine only"),
 }
 
 
@@ -39,13 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     place, first, _ = COMMANDS[given[0]]
     module, function = place.split(":")
     try:
-        run = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        print(f"{given[0]} needs {error.name}, which is not installed: pip install -r requirements-{given[0]}.txt",
-              file=sys.stderr)
-        return 1
-    try:
-        return run([*first, *given[1:]]) or 0
+        return getattr(importlib.import_module(module), function)([*first, *given[1:]]) or 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -72,8 +66,8 @@ def predict(arguments: list[str]) -> int:
         prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
         "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--model", default="ser-small", help="weights that ship, a file of weights or a run's folder "
-                        "(default: ser-small)")
+    parser.add_argument("--model", default=MODEL, help="weights that ship, a file of weights or a run's folder "
+                        f"(default: {MODEL})")
     parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, with all eight probabilities")

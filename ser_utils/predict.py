@@ -49,7 +49,7 @@ class Prediction:
 
 
 class EmotionRecognizer:
-    """A trained network with its front end: ``EmotionRecognizer.load("ser-small").predict("recording.wav")``.
+    """A trained network with its front end: ``EmotionRecognizer.load("alexnet-actors-fold0").predict("me.wav")``.
 
     ``model`` is the Keras model, log-mel in dB (batch, frames, bands) in, eight probabilities out; ``config`` its
     settings; ``about`` what its file says of it.
@@ -62,7 +62,7 @@ class EmotionRecognizer:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "EmotionRecognizer":
-        """Weights that ship, by name ("ser-small"; ``shipped.names()`` lists them), such a file, or a run's folder.
+        """Weights that ship, by name (``shipped.names()`` lists them), a file of such weights, or a run's folder.
 
         Raises WeightsError, whose sentence says what is wrong with them.
         """

@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
         made = [ship(config.run_directory(options.runs), fold0(config.model)) for config in ready]
     else:
         table = verify(corpus.find("ravdess"))
-        print(table.to_string(index=False, na_rep="–", float_format="{:.4f}".format))
+        print(table.astype({"labels": "Int64"}).to_string(index=False, na_rep="–", float_format="{:.4f}".format))
         print(f"equal: at most {DIFFER} of 240 labels differ, by rounding to float16 and another processor's sums.\n"
               "missing: not shipped yet. another recipe: the published run is of another recipe than the weights.")
         return 0 if set(table.verdict) <= {"equal", "missing"} and "equal" in set(table.verdict) else 1

@@ -130,14 +130,12 @@ def test_answers_as_table_json_csv_timeline_and_picture(answer, tmp_path):
         answer("a.wav", "b.wav", "--plot", "a.png")
 
 
-def test_help_unknown_commands_and_missing_weights(capfd, monkeypatch):
+def test_help_unknown_commands_and_missing_weights(capfd):
     assert cli.main(["--help"]) == 0
-    assert {"predict", "data", "train", "table2", "score", "demo"} <= set(capfd.readouterr().out.split())
+    assert {"predict", "data", "train", "table2", "score"} <= set(capfd.readouterr().out.split())
     assert cli.main(["sing"]) == 2 and cli.main([]) == 2
     assert cli.main(["predict", "a.wav", "--model", "nobody"]) == 1
     assert "There are no weights" in capfd.readouterr().err
-    monkeypatch.setitem(cli.COMMANDS, "demo", ("gradio_that_is_not_there:main", [], ""))
-    assert cli.main(["demo"]) == 1 and "pip install -r requirements-demo.txt" in capfd.readouterr().err
 
 
 def test_the_command_itself_is_quiet_but_for_its_sentence(tmp_path, run):  # noqa: F811

@@ -60,7 +60,8 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
     """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
     done = runs.predictions(root, subset=None, references=True, seeds=True)
     others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ()) if others else []
-    for protocol in in_order({*PROTOCOLS, *done.protocol}, PROTOCOLS):
+    order = (*PROTOCOLS, *(f"actors_enrolled{count}" for count in folds.ENROLLED))
+    for protocol in in_order({*PROTOCOLS, *done.protocol}, order):
         mine = done[done.protocol == protocol]
         test = mine[mine.subset == "test"]
         of = {model: test[test.model == model] for model in [*MODEL_NAMES, *others, *REFERENCE_NAMES]}

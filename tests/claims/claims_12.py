@@ -209,6 +209,16 @@ def excess(how):
     return 100 * (part.confidence - part.right).groupby(part.condition).mean()
 
 
+def bought(sound):
+    """What noise in training is worth to AlexNet on one kind of sound: points with their interval."""
+    table = answers().query("subset == 'test' and model == 'alexnet'")
+    table = table[table.condition.str.startswith(sound)]
+    table = table.pivot_table("right", "clip", "training").astype(float)
+    low, high = statistics.bootstrap_difference(table.usual, table.quiet)
+    assert (low <= 0) == (sound != "white")
+    return 100 * (table.usual - table.quiet).mean(), 100 * low, 100 * high
+
+
 def halves():
     """Accuracy of the surer half and of all, clean and over a telephone."""
     plain = sure()[sure().how == "as it is"]
@@ -284,6 +294,9 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: tuple(map(loss, ("white 10", "white 0", "room 1.2")))),
     ("MP3 at 64 kbit/s, Opus at 16, a level 10 dB lower or 6 dB higher, speech 10 % faster.",
      lambda: harmless("mp3 64", "opus 16", "level -10", "level 6", "speed 1.1")),
+    ("To AlexNet it is worth {:.1f} points on white noise ({:.1f} to {:.1f}), and nothing beyond chance on babble, "
+     "{:.1f} ({:.1f} to {:.1f}), or on music, {:.1f} ({:.1f} to {:.1f}).",
+     lambda: (*bought("white"), *bought("babble"), *bought("music"))),
     ("On clean sound of new voices the networks are {:.0f} points too sure as they are and {:.0f} with "
      "temperature; among voices as loud as the speaker {:.0f} and {:.0f}.",
      lambda: tuple(excess(how)[name] for name in ("clean", "babble 0") for how in ("as it is", "warm"))),

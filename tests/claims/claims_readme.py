@@ -2,8 +2,7 @@
 
 import functools
 
-import facts
-
+from ser_utils.evaluation import tables
 from ser_utils.paper import HUMAN, MODEL_NAMES, TABLE2
 
 README = "README.md"
@@ -11,8 +10,19 @@ README = "README.md"
 
 @functools.cache
 def table():
-    found = facts.table2()
+    found = tables.table2(others=True)
     return found[found.folds > 0]
+
+
+@functools.cache
+def twins():
+    return tables.by_twin().set_index("name")
+
+
+def enrolled(count):
+    """Accuracy of the ensemble with the aligned view where a voice is known by some unlabelled clips."""
+    rows = table()
+    return rows[(rows.protocol == f"actors_enrolled{count}") & (rows.model == "aligned_ensemble")].accuracy.item()
 
 
 def accuracies(name):
@@ -42,7 +52,16 @@ def half_width(*protocols):
 
 
 def row(name, paper):
-    return (README, f"| {name} | {paper} | {{:.1f}} | {{:.1f}} | {{:.1f}} |", lambda: accuracies(name))
+    return (README, f"| {name} | {paper} | {{:.1f}} | – | – | {{:.1f}} | {{:.1f}} |", lambda: accuracies(name))
+
+
+def divided(name, paper):
+    """A row with the accuracies of ``random`` divided by whether the clip's twin is in training."""
+    def values():
+        random, *others = accuracies(name)
+        return random, *twins().loc[name, ["twin", "alone"]], *others
+
+    return (README, f"| {name} | {paper} | {{:.1f}} | {{:.1f}} | {{:.1f}} | {{:.1f}} | {{:.1f}} |", values)
 
 
 CLAIMS = [
@@ -54,6 +73,8 @@ CLAIMS = [
              "emotion.", least_loss),
     (README, "The 95 % intervals are about ±{} points for `random` and `twins`, ±{} for `actors`;",
      lambda: (half_width("random", "twins"), half_width("actors"))),
-    *(row(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()),
-    *(row(name, "–") for name in ("Ensemble, mean", "Logistic regression")),
+    *(divided(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()), divided("Ensemble, mean", "–"),
+    *(row(name, "–") for name in ("Ensemble with the aligned view", "Logistic regression")),
+    (README, "With 20 unlabelled clips of the new voice, the ensemble with it reaches {:.1f} % on `actors`.",
+     lambda: enrolled(20)),
 ]
