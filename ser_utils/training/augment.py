@@ -53,7 +53,8 @@ class Augment(_Random):
 
     Each clip of a batch gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp
     (vocal-tract length perturbation, Jaitly and Hinton 2013), level, smooth filter and background noise; where the
-    configuration asks for it, a room and a narrow band, too. Frames of padding (all bands at -100 dB) stay padding.
+    configuration asks for it, a room and a narrow band, too. Frames of padding (all bands at -100 dB) stay padding,
+    but where loud noise is to be heard around the speech.
     """
 
     def call(self, logmel, training: bool = False):
