@@ -15,7 +15,7 @@ POWER_FLOOR = 10 ** (PAD_DB / 10)
 # Defaults of settings that older runs know nothing of.
 _LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",),
           "noise_around": False, "room_probability": 0.0, "room_frames": (10.0, 40.0), "band_probability": 0.0,
-          "band_width": 28}
+          "band_width": 28, "learns": "train"}
 
 
 def _hash(config) -> str:
@@ -86,6 +86,11 @@ class BaseConfig:
     variant = ""                      # of a study: the folder in which its runs lie, apart from all others
 
     @property
+    def row(self) -> str:
+        """The row of Table 2 that it belongs to."""
+        return self.model
+
+    @property
     def hash(self) -> str:
         return _hash(self)
 
@@ -93,7 +98,7 @@ class BaseConfig:
     def place(self) -> str:
         """Which run it is among those of the same settings: ``<protocol>/<model>/fold<k>``, further seeds behind it."""
         seed = f"-seed{self.seed}" if self.seed else ""
-        return f"{self.protocol}/{self.model}/fold{self.fold}{seed}"
+        return f"{self.protocol}/{self.row}/fold{self.fold}{seed}"
 
     @property
     def name(self) -> str:
@@ -131,6 +136,11 @@ class RunConfig(BaseConfig):
     share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
     channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
+    learns: str = "train"             # or "refit": from validation clips, too; or "all": from every clip of the corpus
+
+    @property
+    def row(self) -> str:
+        return self.model if self.learns == "train" else f"{self.model}_{self.learns}"
 
 
 def from_dict(values: dict) -> RunConfig:

@@ -77,8 +77,10 @@ def from_run(directory: str | Path) -> tuple[keras.Model, dict]:
 
 
 def _fitted(answers: pd.DataFrame) -> float:
-    """The temperature of validation predictions."""
+    """The temperature of validation predictions; 1 without any."""
     val = answers[answers.subset == "val"]
+    if val.empty:
+        return 1.0
     logs = np.log(np.maximum(val[PROBABILITIES].to_numpy(float), 1e-5))
     return round(temperature(logs, val.label.to_numpy(int)), 4)
 

@@ -96,6 +96,31 @@ def test_a_clip_is_judged_by_its_variants(made_up, tmp_path):
     assert np.abs(fit.probabilities(model, clips) - written).max() > 0.01
 
 
+def test_a_refit_learns_from_validation_clips_too_and_is_tested_alone(made_up, tmp_path):
+    config = dataclasses.replace(PLAIN, keep="last", learns="refit", epochs=2)
+    ordinary, data = (fit.prepare(dataclasses.replace(config, learns=how), made_up) for how in ("train", "refit"))
+    assert len(data.rows["train"]) == 1_200 and set(data.rows) == {"train", "test"}
+    assert set(data.rows["train"]) == {*ordinary.rows["train"], *ordinary.rows["val"]}
+    np.testing.assert_array_equal(data.rows["test"], ordinary.rows["test"])
+    run = fit.run(config, made_up, root=tmp_path, progress=False)
+    runs.check(run.dir)
+    assert run.dir.parent.name == "alexnet_refit" and runs.read(run.dir)["model"] == "alexnet_refit"
+    assert set(run.predictions.subset) == {"test"} and run.history.val_accuracy.isna().all()
+    found = runs.predictions(tmp_path / "synthetic-smoke", references=True)
+    assert len(found) == 240 and runs.predictions(tmp_path / "synthetic-smoke").empty  # none of the seven
+    with pytest.raises(ValueError, match="set keep to"):
+        fit.run(dataclasses.replace(config, keep="best"), made_up, root=tmp_path / "best", progress=False)
+
+
+def test_a_network_that_ships_learns_from_all_clips_and_can_not_be_published(made_up, tmp_path):
+    config = dataclasses.replace(PLAIN, keep="last", learns="all", epochs=2)
+    run = fit.run(config, made_up, root=tmp_path, progress=False)
+    assert set(fit.prepare(config, made_up).rows) == {"train"} and run.info["metrics"] == {}
+    assert run.history.accuracy.iloc[-1] > run.history.accuracy.iloc[0]
+    with pytest.raises(runs.ResultsError, match="metrics of val and test"):
+        runs.check(run.dir)
+
+
 def test_a_run_stopped_after_any_epoch_ends_as_if_undisturbed(finished, made_up, tmp_path):
     for epoch in (1, 2):
         with pytest.raises(KeyboardInterrupt):

@@ -23,6 +23,7 @@ from ser_utils import FOLDS, PROTOCOLS
 from ser_utils.data import names
 
 PARTS = ("train", "val", "test")
+LEARNS = {"train": 1, "refit": 2, "all": 3}  # of these parts, so many are learned from
 TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
 ENROLLED = (5, 10, 20, 60)  # unlabelled clips that a voice is known by; 60 are all it has
@@ -96,6 +97,16 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     folds = assigned.to_numpy(dtype=int)
     test, val = folds == fold, folds == (fold + 1) % FOLDS
     return {"train": np.flatnonzero(~test & ~val), "val": np.flatnonzero(val), "test": np.flatnonzero(test)}
+
+
+def joined(parts: Mapping[str, np.ndarray], learns: str) -> dict[str, np.ndarray]:
+    """A split with what is learned from as its part train; what is left is validated and tested on.
+
+    ``learns``: "train", "refit" (training and validation clips) or "all". Raises KeyError for another word.
+    """
+    count = LEARNS[learns]
+    together = np.sort(np.concatenate([parts[part] for part in PARTS[:count]]))
+    return {"train": together} | {part: parts[part] for part in PARTS[count:]}
 
 
 def make_enrolled(most: int = ENROLLED[-2]) -> pd.DataFrame:

@@ -25,7 +25,6 @@ OTHER_NAMES = {  # trained or told otherwise than the seven: rows of their own
     "face": "Face alone", "fusion_late": "Voice and face, late fusion",
     "fusion_feature": "Voice and face, feature fusion", "aligned_svm": "Aligned view, SVM",
     "aligned_dense": "Aligned view, dense networks", "aligned_ensemble": "Ensemble with the aligned view"}
-APART = REFERENCE_NAMES | OTHER_NAMES  # never counted among the seven networks
 PROBABILITIES = [f"p_{emotion}" for emotion in EMOTIONS]
 
 
@@ -142,6 +141,7 @@ def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
 def model_name(model: str) -> str:
     """What a model is called in tables and figures."""
     names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES | OTHER_NAMES
+    names |= {f"{key}_refit": f"{name}, refit" for key, name in MODEL_NAMES.items()}
     return names.get(model, model.replace("_", " ").capitalize())
 
 

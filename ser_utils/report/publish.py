@@ -1,5 +1,6 @@
 """Finished full runs become the published results; the tables and the figure of README are made anew."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -25,8 +26,10 @@ def draw(results: Path, folder: Path) -> None:
 @grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs, networks and references, to ``results/``."""
-    configs = [*config.run_configs("full", "ravdess", seeds=range(10)), *reference.run_configs("full", "ravdess")]
-    new = runs.publish(configs, RUNS, RESULTS)
+    networks = config.run_configs("full", "ravdess", seeds=range(10))
+    refit = [dataclasses.replace(one, learns="refit") for one in networks]
+    new = runs.publish([*networks, *refit, *reference.run_configs("full", "ravdess")], RUNS, RESULTS)
+    new += runs.publish(config.run_configs("robust", "ravdess"), RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     draw(RESULTS, FIGURES)
     return 0

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ser_utils import EMOTIONS, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
-from ser_utils.data.folds import check_split, fewer, split
+from ser_utils.data.folds import check_split, fewer, joined, split
 from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
@@ -36,7 +36,7 @@ class Data:
     clips: np.ndarray    # (N,) file stems
     logmel: np.ndarray   # (N, frames, bands), dB, padded
     labels: np.ndarray   # (N,) 0-7
-    rows: dict[str, np.ndarray]  # "train", "val", "test": positions into the above
+    rows: dict[str, np.ndarray]  # "train", "val", "test" (the last two as far as nothing is learned from them)
 
 
 def prepare(config: RunConfig, store: FeatureStore) -> Data:
@@ -51,7 +51,7 @@ def prepare(config: RunConfig, store: FeatureStore) -> Data:
     index = store.index
     rows = split(index, config.protocol, config.fold)
     rows["train"] = fewer(index, config.protocol, rows["train"], config.share)
-    check_split(index, config.protocol, rows)
+    rows = joined(check_split(index, config.protocol, rows), config.learns)
     return Data(store.clips, fit_length(store.logmel, store.lengths, config.frames), index.label.to_numpy(), rows)
 
 
@@ -154,11 +154,12 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         raw = self.swap_in_average()
-        predicted = probabilities(self.model, self.x_val)
-        row = {"epoch": epoch + 1, "loss": logs["loss"], "accuracy": logs["accuracy"],
-               "val_loss": cross_entropy(predicted, self.y_val),
-               "val_accuracy": float((predicted.argmax(axis=1) == self.y_val).mean()), "learning_rate": rate}
-        if not np.isfinite([row["loss"], row["val_loss"]]).all():
+        predicted = probabilities(self.model, self.x_val) if len(self.x_val) else None
+        loss, right = (np.nan, np.nan) if predicted is None else (
+            cross_entropy(predicted, self.y_val), (predicted.argmax(axis=1) == self.y_val).mean())
+        row = {"epoch": epoch + 1, "loss": logs["loss"], "accuracy": logs["accuracy"], "val_loss": loss,
+               "val_accuracy": right, "learning_rate": rate}
+        if not np.isfinite([row["loss"], 0 if predicted is None else loss]).all():
             raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
                                      "lower the learning rate.")
         self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
@@ -331,7 +332,9 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
     """
     keras.backend.clear_session()
     model = compiled(config, data)
-    train, val = data.rows["train"], data.rows["val"]
+    train, val = data.rows["train"], data.rows.get("val", np.zeros(0, int))
+    if not len(val) and config.keep != "last":
+        raise ValueError(f"{config.name} has no validation clips to choose an epoch by: set keep to \"last\".")
     batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed, config.mixup)
     bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
 
@@ -359,6 +362,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
     tables = {part: runs.prediction_table(data.clips[rows], data.labels[rows],
                                           predict(model, data.logmel[rows], config.versions), part)
               for part, rows in data.rows.items() if part != "train"}
+    judged = pd.concat(tables.values()) if tables else runs.prediction_table([], [], np.zeros((0, len(EMOTIONS))), "")
     with atomic_write(directory / runs.WEIGHTS) as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
     seen = len(checkpoint.rows) * len(checkpoint.batches) * checkpoint.batches.batch_size
@@ -371,6 +375,6 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
         "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
         "precision": precision(),
     }
-    run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), pd.concat(tables.values()))
+    run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), judged)
     (directory / "state.npz").unlink(missing_ok=True)
     return run

@@ -7,6 +7,7 @@ machine without audio, or a cluster.
 import argparse
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import pkgutil
 import signal
@@ -25,6 +26,7 @@ from ser_utils import config as configuration
 from ser_utils import machine
 from ser_utils.config import FeatureConfig, RunConfig
 from ser_utils.data import corpus as corpora
+from ser_utils.data import folds
 from ser_utils.features import spectral
 from ser_utils.paths import RESULTS, RUNS, atomic_write
 from ser_utils.training import processes, runs
@@ -274,15 +276,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     add_options(parser)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of each run (default: 0)")
+    parser.add_argument("--learns", default="train", choices=folds.LEARNS,
+                        help="refit: from validation clips, too; all: from every clip, which leaves none to test on")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
     corpus, store = features_of(options.profile, options.features)
-    configs = configuration.run_configs(options.profile, corpus, options.models, options.protocols, options.folds,
-                                        options.seeds)
+    configs = [dataclasses.replace(config, learns=options.learns) for config in configuration.run_configs(
+        options.profile, corpus, options.models, options.protocols, options.folds, options.seeds)]
     published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
           scheduler=options.scheduler)
-    table = pd.DataFrame([{"protocol": c.protocol, "model": c.model, "run": c.place.split("/")[-1],
+    table = pd.DataFrame([{"protocol": c.protocol, "model": c.row, "run": c.place.split("/")[-1],
                            "finished": c.name in published or runs.is_finished(c, options.runs)}
                           for c in order(configs)])
     print(f"{table.finished.sum()} of {len(table)} runs are finished.")

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ser_utils import FOLDS, PROTOCOLS, machine
 from ser_utils.data import folds
-from ser_utils.evaluation.metrics import APART, METRICS, PROBABILITIES, ResultsError, in_order, metrics
+from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write
 
@@ -80,7 +80,7 @@ def is_finished(config, root: str | Path) -> bool:
 def provenance(config) -> dict:
     """What every ``run.json`` says of a run and its making; of a network's the device and backend are put in later."""
     return {
-        "model": config.model, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
+        "model": config.row, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
         "profile": config.profile, "corpus": config.corpus,
         "config": dataclasses.asdict(config), "config_hash": config.hash,
         "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
@@ -175,16 +175,22 @@ def _read_info(run_dir: Path) -> dict:
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}. {AGAIN}")
     try:
-        scores = [float(info["metrics"][subset][name]) for subset in ("val", "test") for name in METRICS]
+        scores = [float(info["metrics"][subset][name]) for subset in judged(info) for name in METRICS]
     except (KeyError, TypeError, ValueError):
         scores = [np.nan]
     if not np.isfinite(scores).all():
-        raise ResultsError(f"{path}: metrics of val and test must be the finite numbers {', '.join(METRICS)}. {AGAIN}")
+        raise ResultsError(f"{path}: metrics of {' and '.join(judged(info))} must be the finite numbers "
+                           f"{', '.join(METRICS)}. {AGAIN}")
     place = (Path(run_dir).resolve().parts)[-3:]
     stated = (str(info["protocol"]), str(info["model"]), f"fold{info['fold']}")
     if place not in (stated, (*stated[:2], f"{stated[2]}-seed{info['seed']}")):
         raise ResultsError(f"{path} says it is {'/'.join(stated)}, but lies in {'/'.join(place)}. Move or delete it.")
     return info
+
+
+def judged(info: dict) -> tuple[str, ...]:
+    """The subsets that a run is judged on: one that learns from validation clips, too, on test clips alone."""
+    return ("test",) if info.get("config", {}).get("learns") == "refit" else ("val", "test")
 
 
 def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:
@@ -227,7 +233,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
     whole = info["profile"] == "full" and info["protocol"] in PROTOCOLS
-    check_predictions(frame, path, FULL_ROWS if whole else None)
+    check_predictions(frame, path, FULL_ROWS // 2 * len(judged(info)) if whole else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
 
@@ -256,7 +262,7 @@ def read(run_dir: str | Path) -> dict:
     """
     info = _load(Path(run_dir))[0]
     row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
-    row |= {f"{subset}_{name}": info["metrics"][subset][name] for subset in ("val", "test") for name in METRICS}
+    row |= {f"{subset}_{name}": info["metrics"][subset][name] for subset in judged(info) for name in METRICS}
     return row | {"dir": Path(run_dir)}
 
 
@@ -264,7 +270,7 @@ def _load(run_dir: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """``run.json``, history and predictions of a run, which must not contradict each other."""
     info, history = _read_info(run_dir), read_history(run_dir)
     frame = read_predictions(run_dir, info)
-    for subset in ("val", "test"):
+    for subset in judged(info):
         part, stated = frame[frame.subset == subset], info["metrics"][subset]["accuracy"]
         if part.empty:
             raise ResultsError(f"{run_dir / 'predictions.csv'} has no {subset} clips. {AGAIN}")
@@ -309,13 +315,8 @@ def check(run_dir: str | Path) -> None:
             if abs(true[name] - stated[name]) > 1e-4:
                 fail(f"run.json states a {subset} {name} of {stated[name]:.4f}, the predictions give {true[name]:.4f}.")
     val = frame[frame.subset == "val"]
-    right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
-    low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
-    accuracy = float((val.label == val.prediction).mean())
-    told = abs(accuracy - due.val_accuracy) <= 1 / len(val) + 1e-4 and low - 0.01 <= due.val_loss <= high + 0.01
-    if info["config"].get("versions", 1) == 1 and not told:
-        fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
-             f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
+    if info["config"].get("versions", 1) == 1 and len(val):
+        _check_epoch(val, due, fail)
     protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
     if info["profile"] == "full" and protocol in PROTOCOLS:
         fold_of = folds.table().set_index("clip")[protocol]
@@ -325,6 +326,16 @@ def check(run_dir: str | Path) -> None:
             if len(strangers):
                 fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {info['protocol']}, among "
                      f"them {strangers.iloc[0]}.")
+
+
+def _check_epoch(val: pd.DataFrame, kept: pd.Series, fail) -> None:
+    """Call ``fail`` unless predictions are those of an epoch of the history."""
+    right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
+    low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
+    accuracy = float((val.label == val.prediction).mean())
+    if abs(accuracy - kept.val_accuracy) > 1 / len(val) + 1e-4 or not low - 0.01 <= kept.val_loss <= high + 0.01:
+        fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
+             f"the kept epoch (accuracy {kept.val_accuracy:.4f}, loss {kept.val_loss:.4f}).")
 
 
 # ---------------------------------------------------------------------------------------------- many runs
@@ -347,11 +358,11 @@ def find(root: str | Path, seeds: bool = False) -> list[Path]:
 def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd.DataFrame:
     """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read`.
 
-    With ``references`` also those of ``APART``, which are no networks; with ``seeds`` also further seeds.
+    With ``references`` also those that are not of the seven networks; with ``seeds`` also further seeds.
 
     Raises ResultsError if a finished run's file is missing or damaged; the message names the file.
     """
-    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] not in APART]
+    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] in MODEL_NAMES]
     columns = [key for key in RUN_KEYS if key != "metrics"]
     columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
     first = ["protocol", "model", "fold"]
@@ -364,8 +375,8 @@ def predictions(
 ) -> pd.DataFrame:
     """Predictions of all finished runs of networks under ``root`` in one long table.
 
-    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those of ``APART``,
-    which are no networks (one that is named as ``model`` is read in any case), with ``seeds`` also further seeds.
+    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those that are not of the
+    seven networks (one that is named as ``model`` is read in any case), with ``seeds`` also further seeds.
     ``subset`` is "test", "val" or None for both. Columns: protocol, model, fold, seed, clip, subset, label,
     prediction, p_neutral ... p_surprised. No rows if nothing is finished.
 
@@ -378,7 +389,7 @@ def predictions(
     for path in find(root, seeds):
         if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
             continue
-        if path.parts[-2] in APART and not (references or model):
+        if path.parts[-2] not in MODEL_NAMES and not (references or model):
             continue
         info = _read_info(path)
         part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
