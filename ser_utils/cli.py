@@ -14,6 +14,7 @@ from pathlib import Path
 MODEL = "alexnet-actors-fold0"  # ships with the package
 COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
     "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
+    "export": ("ser_utils.cli:export", [], "a network for other programs, as ONNX or LiteRT"),
     "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
     "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),
     "table2": ("ser_utils.evaluation.tables:main", [], "print the published results beside the paper's"),
@@ -99,6 +100,28 @@ def predict(arguments: list[str]) -> int:
         print(short.to_string(index=False, float_format="{:.2f}".format))
     print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
     return 2 if errors else 0
+
+
+@quiet()
+def export(arguments: list[str]) -> int:
+    """``ser-utils export MODEL FILE``; 1 where it can't be done."""
+    parser = argparse.ArgumentParser(prog="ser-utils export", description="A network for other programs. They give it "
+                                     "log-mels in dB and get eight probabilities; see ser_utils.shipped.export.")
+    parser.add_argument("model", help="weights that ship, a file of weights or a run's folder")
+    parser.add_argument("file", type=Path, help="what to write; ends in .onnx or .tflite (LiteRT)")
+    options = parser.parse_args(arguments)
+    predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))
+    try:
+        network = predicting.EmotionRecognizer.load(options.model)
+        shipped.export(network.model, network.temperature, options.file)
+    except ImportError as error:
+        print(f"{error}. Run: pip install -r requirements-export.txt", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{options.file}: {options.file.stat().st_size / 1e6:.1f} MB")
+    return 0
 
 
 if __name__ == "__main__":

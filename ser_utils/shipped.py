@@ -129,6 +129,27 @@ def read(path: str | Path) -> tuple[keras.Model, dict]:
     return model, about
 
 
+def export(model: keras.Model, scale: float, path: Path) -> None:
+    """Write a network for other programs: ONNX or, where ``path`` ends so, LiteRT (``.tflite``).
+
+    Log-mels in dB (n, frames, bands) in, float32, made as ``spectral.log_mel`` and ``fit_length`` make them;
+    probabilities (n, 8) with the temperature ``scale`` out. (An LSTM in LiteRT asks for TensorFlow's Flex delegate;
+    in ONNX it runs as it is.) Raises ValueError for another ending, ImportError where
+    the packages of requirements-export.txt are not installed.
+    """
+    kinds = {".onnx": "onnx", ".tflite": "litert"}
+    if path.suffix not in kinds:
+        raise ValueError(f"{path} must end in {' or '.join(kinds)}.")
+    x = logmel = keras.Input(model.input_shape[1:], name="logmel_db")
+    for layer in model.layers[1:]:
+        x = x if layer.name in ("augment", "spec_augment") else layer(x)  # of training alone
+    honest = keras.ops.softmax(keras.ops.log(keras.ops.maximum(x, 1e-7)) / scale)
+    network = keras.Model(logmel, honest)
+    network(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports what has been called
+    with atomic_write(path) as temporary:
+        network.export(temporary, format=kinds[path.suffix], verbose=False)
+
+
 # ------------------------------------------------------------------------------------------ making and checking them
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fakes import clip_names, fake_finished, fold_of
 
-from ser_utils import config, shipped
+from ser_utils import cli, config, shipped
 from ser_utils.data.corpus import Corpus
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import spectral
@@ -119,3 +119,27 @@ def test_verify_tells_equal_from_different_missing_and_another_recipe(made, tmp_
     (published / "run.json").write_text(json.dumps(info | {"config_hash": "another"}))
     assert verdict().verdict == "another recipe"
     assert set(shipped.verify(Corpus(root, "ravdess", clip_names()), tmp_path, tmp_path).verdict) == {"missing"}
+
+
+@pytest.mark.parametrize("ending", ["onnx", "tflite"])
+def test_an_exported_network_answers_as_it_does_here(tmp_path, ending):
+    run = pytest.importorskip({"onnx": "onnxruntime", "tflite": "ai_edge_litert.interpreter"}[ending])
+    network = EmotionRecognizer.load("alexnet-actors-fold0")
+    shipped.export(network.model, network.temperature, tmp_path / f"a.{ending}")
+    x = np.random.default_rng(0).normal(-45, 12, (1, 128, 80)).astype(np.float32)
+    if ending == "onnx":
+        session = run.InferenceSession(tmp_path / "a.onnx")
+        answer = session.run(None, {"logmel_db": x})[0]
+    else:
+        interpreter = run.Interpreter(str(tmp_path / "a.tflite"))
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+        interpreter.invoke()
+        answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(answer, network.calibrated(network.judge(x, versions=1)), atol=1e-3)
+
+
+def test_a_network_is_exported_to_known_formats_alone(made, tmp_path, capsys):
+    assert cli.main(["export", str(made[2]), str(tmp_path / "a.txt")]) == 1
+    assert "must end in .onnx or .tflite" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert cli.main(["export", "nobody", str(tmp_path / "a.onnx")]) == 1 and "nobody" in capsys.readouterr().err
