@@ -139,7 +139,7 @@ def test_an_exported_network_answers_as_it_does_here(tmp_path, ending):
     np.testing.assert_allclose(answer, network.calibrated(network.judge(x, versions=1)), atol=1e-3)
 
 
-def test_a_network_is_exported_to_known_formats_alone(made, tmp_path, capsys):
+def test_a_network_is_exported_to_known_formats_alone(made, tmp_path, capfd):
     assert cli.main(["export", str(made[2]), str(tmp_path / "a.txt")]) == 1
-    assert "must end in .onnx or .tflite" in capsys.readouterr().err and not list(tmp_path.iterdir())
-    assert cli.main(["export", "nobody", str(tmp_path / "a.onnx")]) == 1 and "nobody" in capsys.readouterr().err
+    assert "must end in .onnx or .tflite" in capfd.readouterr().err and not list(tmp_path.iterdir())
+    assert cli.main(["export", "nobody", str(tmp_path / "a.onnx")]) == 1 and "nobody" in capfd.readouterr().err
