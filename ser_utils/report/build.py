@@ -33,6 +33,7 @@ from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
 from ser_utils.features import spectral
 from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
+from ser_utils.report import listen
 from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, execute_all, is_current, own_settings
 from ser_utils.training import grid, runs
 
@@ -128,6 +129,7 @@ class Site:
     notes: list[str]               # what every page says on top: the banner of the synthetic corpus, ...
     date: str
     pages: list[Page]
+    listen: bool                   # whether there is the page to listen to mistakes
     code_css: str = HtmlFormatter(style="friendly").get_style_defs(".highlight")
 
     @property
@@ -189,15 +191,11 @@ def accuracies(root: Path) -> str:
     return shown.to_html(float_format="{:.1f}".format, na_rep="–", border=0)
 
 
-def write_front_page(site: Site, failures: Sequence[Failure], rows: list[tuple[str, str]], run_root: Path,
-                     output: Path) -> None:
-    """Write ``output/index.html``; ``run_root`` holds the report's own runs."""
+def write_page(path: Path, template: str, **values) -> None:
+    """Write a page that is no notebook."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES / "report"))  # escapes by hand
-    text = environment.get_template("front.html.j2").render(
-        site=site, failures=failures, provenance=rows, published=accuracies(RESULTS),
-        own=accuracies(run_root))
-    with atomic_write(output / "index.html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(environment.get_template(template).render(values), encoding="utf-8")
 
 
 def duration(seconds: float) -> str:
@@ -291,8 +289,12 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
         failures = [train_missing(profile, corpus)] if train else []
         trained = time.perf_counter()
         pages = make_pages(sources, output, selected)
+        heard = listen.table(RESULTS)
         site = Site(profile, corpus.kind, [*filter(None, [corpus.banner]), *notes],
-                    datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"), pages)
+                    datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"), pages, len(heard) > 0)
+        if site.listen:  # nothing on that page is of a synthetic corpus: no banner
+            write_page(output / "listen.html", "listen.html.j2", site=dataclasses.replace(site, notes=notes),
+                       **listen.values(heard, corpus, output))
         work = execute_all(selected, output / "notebooks", {} if profile == "quick" else {"PROFILE": profile},
                            inputs(profile, corpus, run_root))
         for source, failure, state in tqdm(work, "Notebooks", len(selected), unit="notebook", disable=None):
@@ -303,7 +305,8 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
             tqdm.write(f"  {source.stem:24s} {state}")
     walls = {"features and training": trained - start, "notebooks": time.perf_counter() - trained}
     failures = [failure for failure in (*failures, *(page.failure for page in pages)) if failure]
-    write_front_page(site, failures, provenance(corpus, profile, walls), run_root, output)
+    write_page(output / "index.html", "front.html.j2", site=site, failures=failures,
+               provenance=provenance(corpus, profile, walls), published=accuracies(RESULTS), own=accuracies(run_root))
     print(f"Report: {output / 'index.html'}")
     return failures
 
