@@ -19,18 +19,20 @@ MODEL     ?= transformer
 TRIALS    ?= 40
 EPOCHS    ?=
 RUNS      ?=
+PORT      ?=
 
 export TF_CPP_MIN_LOG_LEVEL  ?= 2
 export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 BIN   := .venv/bin
 STAMP := .venv/.requirements-installed
+DEMO  := .venv/.demo-installed
 # What narrows down a list of runs, as options of the commands.
 WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROTOCOLS)) \
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab data grid reference search study validity robustness publish table2 aligned fusion bench ship verify clean
+.PHONY: help venv report notebooks smoke test lint lab demo data grid reference search study validity robustness publish table2 aligned fusion bench ship verify clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -74,6 +76,14 @@ lint: $(STAMP)  ## ruff over code and notebooks, and the import rule
 
 lab: $(STAMP)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+$(DEMO): requirements-demo.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+	@touch $(DEMO)
+
+demo: MODEL =
+demo: $(DEMO)  ## a page in your browser: record or drop a file, see what a network hears and where it looks (MODEL, PORT)
+	@$(BIN)/python -m ser_utils.cli demo $(if $(MODEL),--model $(MODEL)) $(if $(PORT),--port $(PORT))
 
 data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is there
 	$(BIN)/python -m ser_utils.data.ravdess download

@@ -14,6 +14,7 @@ from pathlib import Path
 MODEL = "alexnet-actors-fold0"  # ships with the package
 COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
     "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
+    "demo": ("ser_utils.demo:main", [], "a page on this machine to record, drop a file, see the answer"),
     "export": ("ser_utils.cli:export", [], "a network for other programs, as ONNX or LiteRT"),
     "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
     "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),

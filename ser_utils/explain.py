@@ -6,6 +6,7 @@ are those of the log-mel spectrogram, averaged in groups where the profile pools
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import keras
 import librosa
@@ -99,6 +100,31 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
         rows.append({"removed": name, "accuracy": 100 * (predicted.argmax(axis=1) == labels).mean(),
                      "true emotion": 100 * predicted[np.arange(len(labels)), labels].mean()})
     return pd.DataFrame(rows)
+
+
+def occlusion(judge: Callable[[np.ndarray], np.ndarray], windows: np.ndarray, starts: Sequence[int], label: int,
+              size: tuple[int, int] = (10, 8)) -> np.ndarray:
+    """How far the probability of a label falls without each part of the speech (Zeiler and Fergus 2014).
+
+    ``judge`` takes log-mels in dB (n, frames, bands) to probabilities (n, 8). In each of ``windows``, which begin at
+    the frames ``starts`` and cover the speech, one part after the other, of so many frames and bands, is set to the
+    mean. Returns a map (frames of speech, bands), the mean where windows overlap.
+    """
+    heat = np.zeros((starts[-1] + windows.shape[1], windows.shape[2]))
+    count = np.zeros((len(heat), 1))
+    for start, window in zip(starts, windows, strict=True):
+        speech = window > PAD_DB
+        frames = np.flatnonzero(speech.any(axis=1))[-1] + 1
+        parts = [(slice(frame, min(frame + size[0], frames)), slice(band, band + size[1]))
+                 for frame in range(0, frames, size[0]) for band in range(0, window.shape[1], size[1])]
+        blanked = np.repeat(window[None], len(parts) + 1, axis=0)  # the last stays whole
+        for one, part in zip(blanked, parts, strict=False):
+            one[part][speech[part]] = window[speech].mean()
+        *found, whole = judge(blanked)[:, label]
+        for part, probability in zip(parts, found, strict=True):
+            heat[start:][part] += whole - probability
+        count[start: start + frames] += 1
+    return (heat / np.maximum(count, 1))[:start + frames]
 
 
 @dataclasses.dataclass(frozen=True)

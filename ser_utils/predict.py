@@ -36,6 +36,7 @@ class Prediction:
     the temperature that made them honest on validation clips. ``seconds`` and ``speech``: length of the recording and
     of the speech in it. ``notes``: sentences on what makes the answer doubtful. ``wave`` (samples,), the speech at the
     network's rate, and ``windows`` (n, frames, bands), log-mels in dB that were judged: of recordings up to 10 s.
+    ``timeline``: of longer ones.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Prediction:
     notes: tuple[str, ...] = ()
     wave: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
     windows: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    timeline: pd.DataFrame | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
 class EmotionRecognizer:
@@ -124,7 +126,8 @@ class EmotionRecognizer:
         lengths = (table.end - table.start).to_numpy()
         mean = lengths @ table[PROBABILITIES].to_numpy() / lengths.sum()
         return Prediction(EMOTIONS[mean.argmax()], float(mean.max()), dict(zip(EMOTIONS, mean.tolist(), strict=True)),
-                          table.attrs["seconds"], float(lengths.sum()), ("It is long: the mean of its timeline.",))
+                          table.attrs["seconds"], float(lengths.sum()), ("It is long: the mean of its timeline.",),
+                          timeline=table)
 
     def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
                      ) -> pd.DataFrame:

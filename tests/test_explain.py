@@ -93,6 +93,22 @@ def test_deletion_hurts_where_the_network_looks():
     assert whole.loc["the least important", "true emotion"] > 80
 
 
+def test_occlusion_finds_the_part_that_counts():
+    rng = np.random.default_rng(0)
+    windows = rng.uniform(-60, -40, (2, 32, 16)).astype(np.float32)
+    windows[1, :16] = windows[0, 16:]          # the second begins in the middle of the first, and is padded at its end
+    windows[1, 27:] = explain.PAD_DB
+    windows[0, 20:22, 8:12] = windows[1, 4:6, 8:12] = 0
+
+    def judge(parts):
+        assert (parts[:-1] != parts[-1]).any(axis=(1, 2)).all()
+        return np.stack([np.zeros(len(parts)), parts.max(axis=(1, 2)) / 100], axis=1)
+    heat = explain.occlusion(judge, windows, [0, 16], 1, size=(10, 4))
+    assert heat.shape == (43, 16) and heat.min() == 0
+    rows, bands = np.nonzero(heat)
+    assert {*rows} == {*range(16, 30)} and {*bands} == {*range(8, 12)} and heat.max() > 0.3
+
+
 def test_units_are_those_of_the_mel_scale():
     features = FeatureConfig()
     found, single = explain.units(features, pool=2), explain.units(features)

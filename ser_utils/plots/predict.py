@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ser_utils import EMOTIONS
+from ser_utils.config import FeatureConfig
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio
 from ser_utils.features.audio import Source
 from ser_utils.paths import atomic_write
-from ser_utils.plots.style import EMOTION_COLORS, finish, use_style
+from ser_utils.plots.data import spectrogram
+from ser_utils.plots.style import EMOTION_COLORS, GREY, finish, use_style
 
 
 def timeline(recording: Source, table: pd.DataFrame) -> Figure:
@@ -46,6 +48,33 @@ def timeline(recording: Source, table: pd.DataFrame) -> Figure:
     fig.legend(handles=[Patch(color=EMOTION_COLORS[name], label=name) for name in EMOTIONS], ncols=8,
                loc="outside lower center")
     return finish(fig)
+
+
+def heard(wave: np.ndarray, logmel: np.ndarray, features: FeatureConfig) -> Figure:
+    """The speech of a recording, and under it the log-mel spectrogram (frames, bands) that the network got."""
+    fig, (top, bottom) = _pair()
+    top.plot(np.arange(len(wave)) / features.sample_rate, wave, color=GREY, linewidth=0.5)
+    top.set(yticks=[], ylabel="Waveform")
+    spectrogram(bottom, logmel, features)
+    return finish(fig)
+
+
+def looked(heat: np.ndarray, color: str, features: FeatureConfig) -> Figure:
+    """Where a network looked: a map (frames, bands) of ``explain.occlusion``, and over it each moment's highest value.
+
+    The map's colours run from 0 to the highest value of the curve. Its axes are those of :func:`heard`.
+    """
+    fig, (top, bottom) = _pair()
+    seconds = np.arange(len(heat)) * features.hop_length / features.sample_rate
+    top.fill_between(seconds, 100 * heat.clip(0).max(axis=1), step="mid", color=color, linewidth=0)
+    top.set_ylabel("Points")
+    top.set_ylim(bottom=0)
+    spectrogram(bottom, heat, features, vmin=0, vmax=max(heat.max(), 1e-6))
+    return finish(fig)
+
+
+def _pair() -> tuple[Figure, np.ndarray]:
+    return plt.subplots(2, 1, figsize=(5.8, 4.4), layout="constrained", sharex=True, height_ratios=(1, 2.2))
 
 
 def save(recording: Source, table: pd.DataFrame, path: Path) -> None:
