@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from onnxruntime import InferenceSession
 
 from ser_utils import machine, shipped
-from ser_utils.cli import MODEL
+from ser_utils.config import WEIGHTS
 from ser_utils.predict import EmotionRecognizer
 
 CLIPS = 200
@@ -45,7 +45,7 @@ def litert(path: Path):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=MODEL, help=f"weights, or a run's folder (default: {MODEL})")
+    parser.add_argument("--model", default=WEIGHTS, help=f"weights, or a run's folder (default: {WEIGHTS})")
     network = EmotionRecognizer.load(parser.parse_args().model)
     shape = (CLIPS, 1, *network.model.input_shape[1:])
     clips = np.random.default_rng(0).normal(-45, 15, shape).astype(np.float32)

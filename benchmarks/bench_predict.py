@@ -20,7 +20,7 @@ import pandas as pd
 import soundfile
 
 from ser_utils import EMOTIONS
-from ser_utils.cli import MODEL
+from ser_utils.config import WEIGHTS
 from ser_utils.data import corpus, folds
 from ser_utils.features import audio, spectral
 from ser_utils.predict import EmotionRecognizer
@@ -108,7 +108,7 @@ def accuracy(found: corpus.Corpus, directories: list[Path]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=MODEL, help=f"weights, or a run's folder (default: {MODEL})")
+    parser.add_argument("--model", default=WEIGHTS, help=f"weights, or a run's folder (default: {WEIGHTS})")
     parser.add_argument("--minutes", type=float, default=60, help="length of the long recording")
     parser.add_argument("--accuracy", type=Path, nargs="+", metavar="RUN")
     options = parser.parse_args()

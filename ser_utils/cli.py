@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-MODEL = "alexnet-actors-fold0"  # ships with the package
+from ser_utils.config import WEIGHTS
+
 COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
     "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
     "demo": ("ser_utils.demo:main", [], "a page on this machine to record, drop a file, see the answer"),
@@ -68,8 +69,8 @@ def predict(arguments: list[str]) -> int:
         prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
         "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--model", default=MODEL, help="weights that ship, a file of weights or a run's folder "
-                        f"(default: {MODEL})")
+    parser.add_argument("--model", default=WEIGHTS, help="weights that ship, a file of weights or a run's folder "
+                        f"(default: {WEIGHTS})")
     parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, with all eight probabilities")

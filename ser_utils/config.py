@@ -9,6 +9,7 @@ from ser_utils import FOLDS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES
 
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
+WEIGHTS = "ser-small"  # what ships for recordings from anywhere, in ser_utils/weights/
 POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ser_utils import EMOTIONS, explain, shipped
+from ser_utils.config import WEIGHTS
 from ser_utils.evaluation.metrics import model_name
 from ser_utils.features import spectral
 from ser_utils.features.audio import AudioError
@@ -124,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``ser-utils demo``: serve the page until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="ser-utils demo", description="A page in the browser, on this machine alone: "
                                      "record or drop a recording, see what a network hears in it and where it looks.")
-    parser.add_argument("--model", default=shipped.fold0("alexnet"), help="weights that ship, a file of weights or a "
+    parser.add_argument("--model", default=WEIGHTS, help="weights that ship, a file of weights or a "
                         "run's folder (default: %(default)s)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     options = parser.parse_args(arguments)

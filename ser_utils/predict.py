@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from ser_utils import EMOTIONS, shipped
-from ser_utils.config import RunConfig, from_dict
+from ser_utils.config import WEIGHTS, RunConfig, from_dict
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, spectral
 from ser_utils.features.audio import AudioError, Source
@@ -51,7 +51,7 @@ class Prediction:
 
 
 class EmotionRecognizer:
-    """A trained network with its front end: ``EmotionRecognizer.load("alexnet-actors-fold0").predict("me.wav")``.
+    """A trained network with its front end: ``EmotionRecognizer.load().predict("me.wav")``.
 
     ``model`` is the Keras model, log-mel in dB (batch, frames, bands) in, eight probabilities out; ``config`` its
     settings; ``about`` what its file says of it.
@@ -63,7 +63,7 @@ class EmotionRecognizer:
         self.threads = ThreadpoolController()
 
     @classmethod
-    def load(cls, name_or_path: str | Path) -> "EmotionRecognizer":
+    def load(cls, name_or_path: str | Path = WEIGHTS) -> "EmotionRecognizer":
         """Weights that ship, by name (``shipped.names()`` lists them), a file of such weights, or a run's folder.
 
         Raises WeightsError, whose sentence says what is wrong with them.

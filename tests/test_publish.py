@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ser_utils import config
+from ser_utils import config, shipped
 from ser_utils.evaluation import reference
 from ser_utils.paths import RESULTS
 from ser_utils.report import publish
@@ -61,6 +61,18 @@ def test_every_published_run_has_todays_recipe_or_is_known_to_have_an_earlier_on
     assert set(earlier) == EARLIER
     for row, augments in earlier.items():  # no row mixes recipes
         assert len(augments) == 6 and len(set(augments)) == 1, row
+
+
+def test_the_runs_that_judge_the_weights_that_ship_are_published_and_judge_them():
+    robust = config.run_configs("robust", "ravdess", ["vgg19"])
+    for one in robust:
+        runs.check(RESULTS / "robust" / one.place)
+        assert runs.holds(RESULTS / "robust" / one.place, one)
+    about = shipped.read(shipped.FOLDER / f"{config.WEIGHTS}.npz")[1]
+    trained = config.from_dict(about["config"])
+    assert trained == dataclasses.replace(robust[0], learns="all")
+    found = publish.tables.figures(runs.predictions(RESULTS / "robust", "actors"), "actors")
+    assert about["scores"] == {key: round(value, 1) for key, value in found.items()}
 
 
 def test_the_tables_of_the_results_are_those_of_their_runs():

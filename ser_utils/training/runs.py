@@ -25,7 +25,8 @@ from ser_utils.paths import atomic_write
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
 AGAIN = "Delete that folder and train the run again."
-FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of the whole corpus
+WHOLE = ("full", "robust")  # profiles of the whole corpus
+FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of it
 RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
             "wall_seconds", "samples_per_second")
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -232,7 +233,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     """
     info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
-    whole = info["profile"] == "full" and info["protocol"] in PROTOCOLS
+    whole = info["profile"] in WHOLE and info["protocol"] in PROTOCOLS
     check_predictions(frame, path, FULL_ROWS // 2 * len(judged(info)) if whole else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
@@ -318,7 +319,7 @@ def check(run_dir: str | Path) -> None:
     if info["config"].get("versions", 1) == 1 and len(val):
         _check_epoch(val, due, fail)
     protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
-    if info["profile"] == "full" and protocol in PROTOCOLS:
+    if info["profile"] in WHOLE and protocol in PROTOCOLS:
         fold_of = folds.table().set_index("clip")[protocol]
         for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
             clips = frame["clip"][frame.subset == subset]
