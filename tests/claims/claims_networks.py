@@ -144,6 +144,6 @@ CLAIMS = [(PAGES[model], sentence, lambda compute=compute, model=model: compute(
     ("transformer", "the Transformer recognises {:.1f} % of the clips; the paper reports {:.1f} %, its best.",
      papers_best),
     ("transformer", "With unseen actors it is {:.1f} %.", lambda: unseen("transformer")),
-    ("transformer", "New voices cost neutral and fearful most, which are then often taken for sad; angry they cost "
-                    "least.", lambda: new_voices_cost("transformer", {"neutral", "fearful"},
-                                                      taken={"neutral": {"sad"}, "fearful": {"sad"}})))]
+    ("transformer", "New voices cost neutral and sad most: neutral is then often taken for happy, sad for fearful. "
+                    "Angry they cost least.",
+     lambda: new_voices_cost("transformer", {"neutral", "sad"}, taken={"neutral": {"happy"}, "sad": {"fearful"}})))]
