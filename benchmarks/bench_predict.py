@@ -71,9 +71,6 @@ def speed(recognizer: EmotionRecognizer, paths: list[str], minutes: float) -> No
               f"four times as many windows; largest memory {memory:.2f} GiB, {before:.2f} before.")
 
 
-
-
-
 def defects() -> dict:
     """Name -> function of (wave, rate) that gives what ``predict`` takes."""
     def at(rate):
@@ -89,6 +86,8 @@ def accuracy(found: corpus.Corpus, directories: list[Path]) -> None:
     rows = []
     for directory in directories:
         recognizer = EmotionRecognizer.load(directory)
+        if recognizer.config.learns == "all":
+            raise SystemExit(f"{directory} has learned from every clip: there are none to test it on.")
         test = found.index.iloc[folds.split(found.index, "actors", recognizer.config.fold)["test"]]
         published = pd.read_csv(directory / "predictions.csv").query("subset == 'test'")
         columns = [name for name in published if name.startswith("p_")]

@@ -59,12 +59,11 @@ def listen(path: str | None, name: str) -> Iterator[tuple[str, str]]:
         yield answer, _card("From moment to moment", "The level in the colour of what is heard, and the probabilities.",
                             pictures.timeline(path, found.timeline), "wide")
         return
-    logmel, windows = spectral.log_mel(found.wave, features), found.windows
+    starts, windows, _ = recognizer.windows(found.wave)
     cards = _card("What it heard", "The speech alone, and its log-mel spectrogram, which is all the network gets.",
-                  pictures.heard(found.wave, logmel, features))
+                  pictures.heard(found.wave, spectral.log_mel(found.wave, features), features))
     yield answer, cards + WAIT
     cover = sorted({*range(0, len(windows), 4), len(windows) - 1})  # each window begins a quarter after the last
-    starts = np.linspace(0, max(len(logmel) - recognizer.config.frames, 0), len(windows)).round().astype(int)
     heat = explain.occlusion(functools.partial(recognizer.judge, versions=1), windows[cover], starts[cover],
                              EMOTIONS.index(found.label))
     yield answer, cards + _card(

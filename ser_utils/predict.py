@@ -104,11 +104,11 @@ class EmotionRecognizer:
         audio.check_waveform(wave, rate, name)
         speech = audio.speech(wave, rate, name, features.sample_rate, features.top_db)
         with self.threads.limit(limits=1):  # matrices this small wait for each other longer than they compute
-            windows = self._windows(speech)[1]
+            windows = self.windows(speech)[1]
         return {"wave": speech, "windows": windows, "seconds": len(wave) / rate,
                 "speech": len(speech) / features.sample_rate, "notes": _notes(wave, rate, name)}
 
-    def _windows(self, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    def windows(self, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Starts (n,) in frames of the windows over an utterance, the windows (n, frames, bands), and its frames."""
         logmel, frames = spectral.log_mel(speech, self.config.features), self.config.frames
         excess = max(len(logmel) - frames, 0)
@@ -196,7 +196,7 @@ class EmotionRecognizer:
             while waiting and waiting[0][1] * block <= at + len(kept):
                 first, last = waiting.pop(0)
                 speech = audio.resample(kept[first * block - at: last * block - at], rate, features.sample_rate)
-                yield first, *self._windows(speech)
+                yield first, *self.windows(speech)
             used = min(waiting[0][0] * block - at, len(kept)) if waiting else len(kept)
             kept, at = kept[max(used, 0):], at + max(used, 0)
 
