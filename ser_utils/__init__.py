@@ -5,8 +5,10 @@ import importlib
 __version__ = "0.2.0"
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")  # labels 0 to 7
-FOLDS = 6  # of every protocol
+FOLDS = 6  # of each of these protocols
 PROTOCOLS = ("random", "twins", "actors")  # how clips are split, see ser_utils.data.folds
+TENFOLD = "random10"  # beside them: ten folds of random clips, as other studies have them
+FOLD_COUNT = dict.fromkeys(PROTOCOLS, FOLDS) | {TENFOLD: 10}
 
 # What a user needs, by name; loaded when it is first asked for, so that `import ser_utils` is quick.
 _PLACES = {

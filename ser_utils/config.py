@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from ser_utils import FOLDS, PROTOCOLS
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES
 
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
@@ -16,7 +17,7 @@ POWER_FLOOR = 10 ** (PAD_DB / 10)
 # Defaults of settings that older runs know nothing of.
 _LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",),
           "noise_around": False, "room_probability": 0.0, "room_frames": (10.0, 40.0), "band_probability": 0.0,
-          "band_width": 28, "learns": "train"}
+          "band_width": 28, "learns": "train", "teachers": 0}
 
 
 def _hash(config) -> str:
@@ -137,7 +138,9 @@ class RunConfig(BaseConfig):
     share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
     channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
-    learns: str = "train"             # or "refit": from validation clips, too; or "all": from every clip of the corpus
+    learns: str = "train"             # or "refit": from validation clips, too; or "all": from every clip of the corpus;
+    #                                   or "distilled": from training clips as its teachers, not their labels, have them
+    teachers: int = 0                 # of a distilled run: seeds of each of the seven networks
 
     @property
     def row(self) -> str:
@@ -208,24 +211,39 @@ PROFILES["robust"] = dataclasses.replace(
         room_probability=0.4, band_probability=0.3)}})
 
 
+def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
+    """The run that learns as ``learns`` says; a distilled one from ``teachers`` seeds of each network.
+
+    It hears mixed clips, and for longer: a student gains by both (Beyer et al. 2022, arXiv:2106.05237).
+    """
+    if learns != "distilled":
+        return dataclasses.replace(config, learns=learns)
+    epochs = config.epochs * 5 // 3
+    return dataclasses.replace(config, learns=learns, teachers=teachers, epochs=epochs, patience=epochs, mixup=0.5,
+                               keep="last")
+
+
 def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,
-                folds: list[int] | None = None, seeds: list[int] | tuple[int, ...] = (0,)) -> list[RunConfig]:
+                folds: list[int] | None = None, seeds: Iterable[int] = (0,)) -> list[RunConfig]:
     """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
+
+    The protocol ``random10`` is trained where it is asked for; of it ``full`` has all ten folds.
 
     Raises ValueError for an unknown profile, network, protocol or fold; the message lists what there is.
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")
     chosen = PROFILES[profile]
-    wanted = {}
-    for what, given, known, usual in (("model", models, MODEL_NAMES, MODEL_NAMES),
-                                      ("protocol", protocols, PROTOCOLS, chosen.protocols),
-                                      ("fold", folds, range(FOLDS), chosen.folds)):
+    protocols = protocols or chosen.protocols
+    usual = {protocol: range(count) if len(chosen.folds) == FOLDS else chosen.folds
+             for protocol, count in FOLD_COUNT.items()}
+    most = max(FOLD_COUNT.get(protocol, 0) for protocol in protocols)
+    for what, given, known in (("model", models, MODEL_NAMES), ("protocol", protocols, FOLD_COUNT),
+                               ("fold", folds, range(most))):
         unknown = [value for value in given or () if value not in known]
         if unknown:
             raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
-        wanted[what] = list(given or usual)
     return [RunConfig(profile, corpus, protocol, model, fold, seed, features=chosen.features,
                       **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
-            for protocol in wanted["protocol"] for model in wanted["model"] for fold in wanted["fold"]
-            for seed in seeds]
+            for protocol in protocols for model in models or MODEL_NAMES
+            for fold in folds or usual[protocol] if fold < FOLD_COUNT[protocol] for seed in seeds]

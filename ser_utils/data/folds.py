@@ -1,17 +1,21 @@
-"""The three 6-fold protocols, as a fixed, versioned table, and the checks that no split leaks.
+"""The protocols as a fixed, versioned table, and the checks that no split leaks.
 
-Fold k tests, fold k+1 (mod 6) validates, the other four train: 960 / 240 / 240 of the 1,440 clips, and
-every clip is tested exactly once.
+Three have six folds: fold k tests, fold k+1 (mod 6) validates, the other four train: 960 / 240 / 240 of the 1,440
+clips, and every clip is tested exactly once.
 
 random  stratified by emotion; the paper's protocol. Speakers and sentences recur in all parts.
 twins   as random, but the two repetitions of one actor's same emotion, intensity and statement stay
         together.
 actors  no speaker in two parts; the folds of EmoBox (Ma et al. 2024, Interspeech).
 
-In all three the two clips of RAVDESS that are byte-identical lie in the same fold.
+The fourth, random10, stands beside them for comparison with other studies: ten folds stratified by emotion, one tests
+and the other nine train (1,296 / 144), nothing validates.
+
+In all of them the two clips of RAVDESS that are byte-identical lie in the same fold.
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLDS, PROTOCOLS
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
 from ser_utils.data import names
 
 PARTS = ("train", "val", "test")
-LEARNS = {"train": 1, "refit": 2, "all": 3}  # of these parts, so many are learned from
+LEARNS = {"train": 1, "distilled": 1, "refit": 2, "all": 3}  # of these parts, so many are learned from
 TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
 ENROLLED = (5, 10, 20, 60)  # unlabelled clips that a voice is known by; 60 are all it has
@@ -46,12 +50,13 @@ def make_table(seed: int = SEED) -> pd.DataFrame:
     library's random generator.
     """
     clips = names.speech_names()
-    random = _deal(clips, seed, "random")
-    _join_identical(random)
+    random, ten = _deal(clips, seed, "random"), _deal(clips, seed, TENFOLD)
+    for dealt in (random, ten):
+        _join_identical(dealt)
     pairs = _deal({twin_key(clip) for clip in clips}, seed, "twins")
     actor_fold = {f"{actor:02d}": fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
-    return pd.DataFrame([(clip, random[clip], pairs[twin_key(clip)], actor_fold[clip[-2:]]) for clip in clips],
-                        columns=["clip", *PROTOCOLS])
+    return pd.DataFrame([(clip, random[clip], pairs[twin_key(clip)], actor_fold[clip[-2:]], ten[clip])
+                         for clip in clips], columns=["clip", *PROTOCOLS, TENFOLD])
 
 
 def _deal(units: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
@@ -59,7 +64,7 @@ def _deal(units: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
     def order(name: str) -> tuple[str, str]:
         return name[6:8], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
 
-    return {name: position % FOLDS for position, name in enumerate(sorted(units, key=order))}
+    return {name: position % FOLD_COUNT[protocol] for position, name in enumerate(sorted(units, key=order))}
 
 
 def _join_identical(folds: dict[str, int]) -> None:
@@ -77,24 +82,27 @@ def _committed() -> pd.DataFrame:
 
 
 def table() -> pd.DataFrame:
-    """The committed fold table: clip, random, twins, actors (each 0-5); 1,440 rows sorted by clip."""
+    """The committed fold table: clip, random, twins, actors (each 0-5), random10 (0-9); 1,440 rows sorted by clip."""
     return _committed().copy()
 
 
 def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
     """One split of an index: train, val and test, int arrays of ascending row positions (for ``index.iloc``).
 
-    ``index`` has a column ``clip``: all 1,440 clips or any of them, in any order. Fold ``fold`` (0-5) tests, the next
-    one (mod 6) validates. Raises ValueError for an unknown protocol, fold or clip.
+    ``index`` has a column ``clip``: all 1,440 clips or any of them, in any order. Fold ``fold`` tests, the next one
+    (mod 6) validates; of ten folds none does, and there is no part val. Raises ValueError for an unknown protocol, fold
+    or clip.
     """
     _known_protocol(protocol)
-    if fold not in range(FOLDS):
-        raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLDS - 1}.")
+    if fold not in range(FOLD_COUNT[protocol]):
+        raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLD_COUNT[protocol] - 1}.")
     assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
         strangers = list(assigned.index[assigned.isna()])
         raise ValueError(f"{_some(strangers)} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
     folds = assigned.to_numpy(dtype=int)
+    if protocol == TENFOLD:
+        return {"train": np.flatnonzero(folds != fold), "test": np.flatnonzero(folds == fold)}
     test, val = folds == fold, folds == (fold + 1) % FOLDS
     return {"train": np.flatnonzero(~test & ~val), "val": np.flatnonzero(val), "test": np.flatnonzero(test)}
 
@@ -102,11 +110,12 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
 def joined(parts: Mapping[str, np.ndarray], learns: str) -> dict[str, np.ndarray]:
     """A split with what is learned from as its part train; what is left is validated and tested on.
 
-    ``learns``: "train", "refit" (training and validation clips) or "all". Raises KeyError for another word.
+    ``learns``: "train", "distilled" (training clips, too), "refit" (training and validation clips) or "all". Raises
+    KeyError for another word.
     """
-    count = LEARNS[learns]
-    together = np.sort(np.concatenate([parts[part] for part in PARTS[:count]]))
-    return {"train": together} | {part: parts[part] for part in PARTS[count:]}
+    first = [parts[part] for part in PARTS[:LEARNS[learns]] if part in parts]
+    left = {part: parts[part] for part in PARTS[LEARNS[learns]:] if part in parts}
+    return {"train": np.sort(np.concatenate(first))} | left
 
 
 def make_enrolled(most: int = ENROLLED[-2]) -> pd.DataFrame:
@@ -148,7 +157,7 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
         raise ValueError(f"A share of {share} of the training clips: choose one above 0 and at most 1.")
     clips = index["clip"].iloc[rows]
     unit, kind = {"random": (clips, clips.str[6:8]), "twins": (clips.map(twin_key), clips.str[6:8]),
-                  "actors": (clips.str[-2:], clips.str[-2:].astype(int) % 2)}[protocol]
+                  "actors": (clips.str[-2:], clips.str[-2:].astype(int) % 2)}[protocol.removesuffix("10")]
     units = pd.DataFrame({"unit": unit, "kind": kind}).drop_duplicates("unit")
     units["order"] = [hashlib.sha256(f"{SEED}/share/{name}".encode()).hexdigest() for name in units.unit]
     within = units.sort_values("order").groupby("kind")
@@ -174,8 +183,9 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):
         parts = dict(fold_or_split)
-        if set(parts) != set(PARTS):
-            raise ValueError(f"A split has the parts {', '.join(PARTS)}, not {', '.join(map(str, parts))}.")
+        due = [part for part in PARTS if part != "val" or protocol != TENFOLD]
+        if set(parts) != set(due):
+            raise ValueError(f"A split has the parts {', '.join(due)}, not {', '.join(map(str, parts))}.")
     else:
         parts = split(index, protocol, fold_or_split)
     clips = {part: _clips(index, part, positions) for part, positions in parts.items()}
@@ -195,15 +205,15 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
 
 
 def _known_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"Unknown protocol {protocol!r}: choose from {', '.join(PROTOCOLS)}.")
+    if protocol not in FOLD_COUNT:
+        raise ValueError(f"Unknown protocol {protocol!r}: choose from {', '.join(FOLD_COUNT)}.")
 
 
 def _clips(index: pd.DataFrame, part: str, positions: np.ndarray) -> list[str]:
     """The clip names at some positions, which must exist."""
     positions = np.asarray(positions)
     if len(positions) == 0:
-        raise ValueError(f"The {part} part is empty: {len(index)} clips in the index, too few for 6 folds.")
+        raise ValueError(f"The {part} part is empty: {len(index)} clips in the index, too few for its folds.")
     if positions.min() < 0 or positions.max() >= len(index):
         raise ValueError(f"The {part} part points outside the index of {len(index)} clips.")
     return index["clip"].iloc[positions].tolist()
@@ -212,7 +222,7 @@ def _clips(index: pd.DataFrame, part: str, positions: np.ndarray) -> list[str]:
 def _apart(clips: dict[str, list[str]], what: str, key: Callable[[str], str]) -> None:
     """Raise LeakError if two parts share a key."""
     keys = {part: {key(clip) for clip in held} for part, held in clips.items()}
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+    for one, other in itertools.combinations(keys, 2):
         shared = sorted(keys[one] & keys[other])
         if shared:
             raise LeakError(f"Leak: {what} in both {one} and {other}: {_some(shared)}.")

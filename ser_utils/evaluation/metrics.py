@@ -141,7 +141,8 @@ def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
 def model_name(model: str) -> str:
     """What a model is called in tables and figures."""
     names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES | OTHER_NAMES
-    names |= {f"{key}_refit": f"{name}, refit" for key, name in MODEL_NAMES.items()}
+    names |= {f"{key}_{learns}": f"{name}, {learns}" for key, name in MODEL_NAMES.items()
+              for learns in ("distilled", "refit")}
     return names.get(model, model.replace("_", " ").capitalize())
 
 
@@ -222,6 +223,8 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         return predictions.head(0), 0
     folds = shared[shared.seed == shared.seed.min()].fold.nunique()
     complete = shared[shared.groupby("seed").fold.transform("nunique") == folds]
-    joint = [joined for _, part in complete.groupby("seed")
-             for joined in (ensemble(part[part.subset == "test"]), weighted_ensemble(part))]
+    makers = [lambda part: ensemble(part[part.subset == "test"])]
+    if (complete.subset == "val").any():  # of ten folds none validates
+        makers.append(weighted_ensemble)
+    joint = [make(part) for _, part in complete.groupby("seed") for make in makers]
     return pd.concat(joint, ignore_index=True), len(models)

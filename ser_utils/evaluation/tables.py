@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
+from ser_utils import EMOTIONS, FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
 from ser_utils.data import folds
 from ser_utils.data.corpus import BANNER
 from ser_utils.evaluation import metrics, statistics
@@ -26,11 +26,11 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
     Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
-    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds (finished
-    of 6), seeds; profile, corpus. A network without a finished run has folds 0 and NaN. Groups, in this order:
+    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds (that are
+    finished), seeds; profile, corpus. A network without a finished run has folds 0 and NaN. Groups, in this order:
     "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or more;
     "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``; with ``others`` also "other": what
-    is trained or told otherwise than the seven, see ``OTHER_NAMES``.
+    is trained or told otherwise than the seven, see ``OTHER_NAMES``, and the ten folds of ``random10``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
     the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
@@ -59,8 +59,9 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
     """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
     done = runs.predictions(root, subset=None, references=True, seeds=True)
+    done = done if others else done[done.protocol != TENFOLD]
     others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ()) if others else []
-    order = (*PROTOCOLS, *(f"actors_enrolled{count}" for count in folds.ENROLLED))
+    order = (*FOLD_COUNT, *(f"actors_enrolled{count}" for count in folds.ENROLLED))
     for protocol in in_order({*PROTOCOLS, *done.protocol}, order):
         mine = done[done.protocol == protocol]
         test = mine[mine.subset == "test"]
@@ -71,7 +72,7 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             if protocol in PROTOCOLS or len(of[model]):
                 yield protocol, "network", model, model_name(model), of[model]
         for model in MODEL_NAMES:
-            if _same_seeds(of[model]):
+            if _same_seeds(of[model], protocol):
                 count = of[model].seed.nunique()
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
@@ -89,10 +90,10 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                    metrics.ensemble(pd.concat([view, first.assign(protocol=protocol)]), "aligned_ensemble"))
 
 
-def _same_seeds(predictions: pd.DataFrame) -> bool:
-    """Whether all six folds have the same two or more seeds."""
+def _same_seeds(predictions: pd.DataFrame, protocol: str) -> bool:
+    """Whether all folds of a protocol have the same two or more seeds."""
     seeds = predictions.groupby("fold").seed.unique().map(frozenset)
-    return len(seeds) == FOLDS and seeds.nunique() == 1 and len(seeds.iloc[0]) > 1
+    return len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and len(seeds.iloc[0]) > 1
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
@@ -160,7 +161,7 @@ def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
         else:
             shown = {"Accuracy": ours, "95 % interval": interval, "UAR": _number(row.recall), "F1": _number(row.f1),
                      "Paper": paper, "Difference": difference}
-        runs_done = f"{row.folds}/{FOLDS}" + (f" × {row.seeds}" if row.seeds > 1 else "")
+        runs_done = f"{row.folds}/{FOLD_COUNT.get(row.protocol, FOLDS)}" + (f" × {row.seeds}" if row.seeds > 1 else "")
         rows.append({"Protocol": row.protocol, "Model": row.name} | shown | {"Folds": runs_done})
     return pd.DataFrame(rows)
 

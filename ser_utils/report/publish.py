@@ -1,15 +1,16 @@
 """Finished full runs become the published results; the tables and the figure of README are made anew."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
-from ser_utils import config
+from ser_utils import PROTOCOLS, TENFOLD, config
 from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
 from ser_utils.training import grid, runs
+
+SEEDS = 3  # of each network, at most
 
 
 def draw(results: Path, folder: Path) -> None:
@@ -26,9 +27,10 @@ def draw(results: Path, folder: Path) -> None:
 @grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs, networks and references, to ``results/``."""
-    networks = config.run_configs("full", "ravdess", seeds=range(10))
-    refit = [dataclasses.replace(one, learns="refit") for one in networks]
-    new = runs.publish([*networks, *refit, *reference.run_configs("full", "ravdess")], RUNS, RESULTS)
+    networks = config.run_configs("full", "ravdess", protocols=[*PROTOCOLS, TENFOLD], seeds=range(SEEDS))
+    others = [config.learning(one, learns, teachers) for one in networks
+              for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
+    new = runs.publish([*networks, *others, *reference.run_configs("full", "ravdess")], RUNS, RESULTS)
     new += runs.publish(config.run_configs("robust", "ravdess"), RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     draw(RESULTS, FIGURES)

@@ -21,7 +21,7 @@ from ser_utils.data.folds import check_split, fewer, joined, split
 from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
-from ser_utils.training import frontend, runs
+from ser_utils.training import distil, frontend, runs
 from ser_utils.training.runs import Run, RunBusy
 
 PREDICT_BATCH = 120
@@ -244,11 +244,19 @@ def device() -> str:
     return next(iter(sorted(kinds - {"cpu"})), "cpu")
 
 
-def compiled(config: RunConfig, data: Data) -> keras.Model:
-    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero."""
+def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
+    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero.
+
+    A distilled run's teachers are those trained in ``root``; errors: see :func:`distil.load`.
+    """
     keras.config.set_dtype_policy(precision())
     keras.utils.set_random_seed(1000 * config.seed + config.fold)
-    model = frontend.assemble(config, *statistics(data.logmel[data.rows["train"]]))
+    mean, deviation = statistics(data.logmel[data.rows["train"]])
+    model, loss = frontend.assemble(config, mean, deviation), None
+    if config.learns == "distilled":
+        model = distil.with_lesson(model, distil.load(config, root, mean, deviation))
+    else:
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
     steps = len(data.rows["train"]) // min(config.batch_size, len(data.rows["train"]))
     warmup = min(config.warmup_epochs, config.epochs - 1) * steps
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -257,8 +265,8 @@ def compiled(config: RunConfig, data: Data) -> keras.Model:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm,
                                        use_ema=bool(config.ema), ema_momentum=config.ema or 0.99)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(optimizer, keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-                  metrics=["accuracy"], steps_per_execution=steps_per_execution(steps), jit_compile=compiler())
+    model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=steps_per_execution(steps),
+                  jit_compile=compiler())
     optimizer.build(model.trainable_variables)
     return model
 
@@ -285,14 +293,14 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
     with that epoch's weights, see :func:`predict`. A finished run of another configuration is moved aside, not
     overwritten. ``on_epoch`` is called after every epoch with its row of the history (dict).
 
-    Raises what :func:`prepare` raises; RunBusy where another process is training this run; OSError where the disk is
-    full (the state of the last finished epoch is kept).
+    Raises what :func:`prepare` and :func:`compiled` raise; RunBusy where another process is training this run; OSError
+    where the disk is full (the state of the last finished epoch is kept).
     """
     with locked(config, root) as directory:
         if directory is None:
             return Run(config.run_directory(root))
         data = prepare(config, store)
-        model, checkpoint = fit(config, data, directory, progress, on_epoch)
+        model, checkpoint = fit(config, data, directory, progress, on_epoch, root=root)
         return finish(config, data, model, checkpoint, directory)
 
 
@@ -324,14 +332,14 @@ def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
 
 
 def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None, kind=Checkpoint,
-        ) -> tuple[keras.Model, Checkpoint]:
+        root: Path = RUNS) -> tuple[keras.Model, Checkpoint]:
     """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
 
     Never looks at the test clips: the search for a recipe needs no more than this. Returns the model with the weights
     of the epoch kept, and the checkpoint, of a given ``kind``, with the history (``rows``).
     """
     keras.backend.clear_session()
-    model = compiled(config, data)
+    model = compiled(config, data, root)
     train, val = data.rows["train"], data.rows.get("val", np.zeros(0, int))
     if not len(val) and config.keep != "last":
         raise ValueError(f"{config.name} has no validation clips to choose an epoch by: set keep to \"last\".")
@@ -364,7 +372,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
               for part, rows in data.rows.items() if part != "train"}
     judged = pd.concat(tables.values()) if tables else runs.prediction_table([], [], np.zeros((0, len(EMOTIONS))), "")
     with atomic_write(directory / runs.WEIGHTS) as temporary:
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+        distil.without_lesson(model).save(temporary)
     seen = len(checkpoint.rows) * len(checkpoint.batches) * checkpoint.batches.batch_size
     info = runs.provenance(config) | {
         "parameters": model.get_layer(config.model).count_params(),

@@ -7,7 +7,6 @@ machine without audio, or a cluster.
 import argparse
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import pkgutil
 import signal
@@ -277,11 +276,13 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of each run (default: 0)")
     parser.add_argument("--learns", default="train", choices=folds.LEARNS,
-                        help="refit: from validation clips, too; all: from every clip, which leaves none to test on")
+                        help="distilled: from the answers of the seven networks trained before; refit: from validation "
+                             "clips, too; all: from every clip, which leaves none to test on")
+    parser.add_argument("--teachers", type=int, default=1, help="seeds of each network that teach a distilled one")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
     corpus, store = features_of(options.profile, options.features)
-    configs = [dataclasses.replace(config, learns=options.learns) for config in configuration.run_configs(
+    configs = [configuration.learning(config, options.learns, options.teachers) for config in configuration.run_configs(
         options.profile, corpus, options.models, options.protocols, options.folds, options.seeds)]
     published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLDS, PROTOCOLS, machine
+from ser_utils import FOLD_COUNT, PROTOCOLS, TENFOLD, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
@@ -26,7 +26,7 @@ FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
 AGAIN = "Delete that folder and train the run again."
 WHOLE = ("full", "robust")  # profiles of the whole corpus
-FULL_ROWS = 480  # 240 validation and 240 test clips in one fold of it
+CLIPS = 1440  # of it; each part that is judged has a fold of them
 RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
             "wall_seconds", "samples_per_second")
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
@@ -190,8 +190,9 @@ def _read_info(run_dir: Path) -> dict:
 
 
 def judged(info: dict) -> tuple[str, ...]:
-    """The subsets that a run is judged on: one that learns from validation clips, too, on test clips alone."""
-    return ("test",) if info.get("config", {}).get("learns") == "refit" else ("val", "test")
+    """The subsets that a run is judged on: test clips alone where validation clips are learned from, too."""
+    alone = info["protocol"] == TENFOLD or info.get("config", {}).get("learns") == "refit"
+    return ("test",) if alone else ("val", "test")
 
 
 def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:
@@ -229,12 +230,12 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
     ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
-    the file is missing or unreadable, or a run of profile ``full`` has not 480 rows.
+    the file is missing or unreadable, or a run of a whole corpus has not its fold's rows (480).
     """
     info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
-    whole = info["profile"] in WHOLE and info["protocol"] in PROTOCOLS
-    check_predictions(frame, path, FULL_ROWS // 2 * len(judged(info)) if whole else None)
+    whole = info["profile"] in WHOLE and info["protocol"] in FOLD_COUNT
+    check_predictions(frame, path, CLIPS // FOLD_COUNT[info["protocol"]] * len(judged(info)) if whole else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
     return frame
 
@@ -289,7 +290,7 @@ def check(run_dir: str | Path) -> None:
     is the last or, as the run's ``keep`` says, has the highest validation accuracy (ties: the lowest validation
     loss); where each clip is judged once, the validation predictions are those of that epoch, by accuracy and
     cross-entropy; all eight metrics in ``run.json`` are those of the predictions; the clips are the fold's (of a
-    whole corpus: see ``FULL_ROWS``).
+    whole corpus: see ``WHOLE``).
 
     Raises ResultsError, whose message says which of these does not hold.
     """
@@ -319,9 +320,9 @@ def check(run_dir: str | Path) -> None:
     if info["config"].get("versions", 1) == 1 and len(val):
         _check_epoch(val, due, fail)
     protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
-    if info["profile"] in WHOLE and protocol in PROTOCOLS:
+    if info["profile"] in WHOLE and protocol in FOLD_COUNT:
         fold_of = folds.table().set_index("clip")[protocol]
-        for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLDS)):
+        for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLD_COUNT[protocol])):
             clips = frame["clip"][frame.subset == subset]
             strangers = clips[fold_of.reindex(clips).to_numpy() != number]
             if len(strangers):

@@ -1,0 +1,77 @@
+"""Distillation: a network learns from what the ensemble of its fold answers (Hinton et al. 2015, arXiv:1503.02531).
+
+The teachers are ordinary runs of the same profile, protocol and fold: all seven networks, of each the same seeds. They
+have learned from the fold's training clips and from nothing else, and they answer to the very input that the student
+hears: augmented, and mixed with another clip. Labels take no part.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from ser_utils.config import RunConfig, run_configs
+from ser_utils.data.folds import LeakError
+from ser_utils.training import frontend, runs
+
+
+def teachers(config: RunConfig) -> list[RunConfig]:
+    """The runs that a distilled run learns from: of every network the first ``config.teachers`` seeds on its fold."""
+    return run_configs(config.profile, config.corpus, protocols=[config.protocol], folds=[config.fold],
+                       seeds=range(config.teachers))
+
+
+def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray) -> list[keras.Model]:
+    """The teachers' networks (image in, eight probabilities out), from the run folders under ``root``.
+
+    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips. A teacher carries the statistics
+    of the clips that it was trained on, so one of another fold is known by them.
+
+    Raises FileNotFoundError where a teacher is not trained, with the command that trains it; LeakError where it has
+    learned from other clips.
+    """
+    found = []
+    for one in teachers(config):
+        directory = one.run_directory(root)
+        if not (runs.holds(directory, one) and (directory / runs.WEIGHTS).exists()):
+            raise FileNotFoundError(
+                f"{config.name} learns from {one.name}, which is not trained in {root}. Train its teachers first: "
+                f"make grid PROTOCOLS={one.protocol} FOLDS={one.fold} SEEDS={one.seed}")
+        model = frontend.load(directory)
+        normalise = model.get_layer("normalise")
+        if not np.allclose([normalise.mean, normalise.deviation], [mean, deviation], rtol=1e-4, atol=1e-3):
+            raise LeakError(f"{directory} has not learned from the training clips of fold {config.fold} of "
+                            f"{config.protocol}: it must not teach {config.name}.")
+        found.append(frontend.parts(model)[1])
+    return found
+
+
+class Lesson(keras.layers.Layer):
+    """Passes on a student's probabilities (batch, 8); while it trains, their distance to its teachers' is the loss.
+
+    Takes a list: the network's input (batch, frames, bands, channels), which the teachers answer to, and the student's
+    probabilities. The loss is the Kullback-Leibler divergence from the mean of the teachers' probabilities, in nats.
+    """
+
+    def __init__(self, networks: list[keras.Model]):
+        super().__init__(dtype="float32", name="lesson")
+        # In a function, where Keras does not look for layers: the teachers are neither trained nor saved.
+        self.taught = lambda image: sum(network(image, training=False) for network in networks) / len(networks)
+
+    def call(self, inputs, training: bool = False):
+        image, answers = inputs
+        if training:
+            self.add_loss(ops.mean(keras.losses.kl_divergence(ops.stop_gradient(self.taught(image)), answers)))
+        return answers
+
+
+def with_lesson(model: keras.Model, networks: list[keras.Model]) -> keras.Model:
+    """A run's model (``frontend.assemble``) that is taught by some networks while it trains."""
+    return keras.Model(model.inputs, Lesson(networks)([model.layers[-2].output, model.outputs[0]]), name=model.name)
+
+
+def without_lesson(model: keras.Model) -> keras.Model:
+    """The model as it was before :func:`with_lesson`; any other one as it is, without its optimiser."""
+    last = model.layers[-1]
+    return keras.Model(model.inputs, last.input[1] if isinstance(last, Lesson) else model.outputs, name=model.name)
