@@ -14,6 +14,7 @@ FEATURES  ?=
 SCHEDULER ?=
 MISSING   ?=
 LEARNS    ?=
+TEACHERS  ?=
 STUDY     ?= recipe
 MODEL     ?= transformer
 TRIALS    ?= 40
@@ -92,7 +93,8 @@ grid: PROFILE = full
 grid: $(STAMP)  ## train many runs (MODELS PROTOCOLS FOLDS SEEDS JOBS BUDGET FEATURES SCHEDULER; MISSING=1: unpublished ones)
 	$(BIN)/python -m ser_utils.training.grid --profile $(PROFILE) $(WHICH) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(BUDGET),--budget $(BUDGET)) $(if $(FEATURES),--features $(FEATURES)) \
-	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing) $(if $(LEARNS),--learns $(LEARNS))
+	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing) $(if $(LEARNS),--learns $(LEARNS)) \
+	  $(if $(TEACHERS),--teachers $(TEACHERS))
 
 reference: PROFILE = full
 reference: $(STAMP)  ## the rows to hold the networks against: most frequent class, logistic regression, SVM (2 minutes)

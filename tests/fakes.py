@@ -106,7 +106,7 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
     clips = clip_names()
     number_of = fold_of(clips, protocol)
     parts, scores = [], {}
-    for subset, number in (("val", (fold + 1) % 6), ("test", fold)):
+    for subset, number in (("val", (fold + 1) % 6), ("test", fold))[protocol == "random10":]:
         part = clips.loc[number_of == number, ["clip", "label"]].reset_index(drop=True)
         probabilities = fake_probabilities(part.label, accuracy, rng)
         scores[subset] = {key: float(value) for key, value in fake_scores(part.label, probabilities).items()}
@@ -115,11 +115,12 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
     folder = folder or Path(root) / protocol / model / (f"fold{fold}-seed{seed}" if beside else f"fold{fold}")
     folder.mkdir(parents=True, exist_ok=True)
     pd.concat(parts).to_csv(folder / "predictions.csv", index=False)
+    judged = parts[0].subset[0]
     right = parts[0][[f"p_{name}" for name in EMOTIONS]].to_numpy()[np.arange(len(parts[0])), parts[0].label]
     history = fake_history(best=accuracy, seed=fold)
-    history.loc[26, "val_accuracy"] = scores["val"]["accuracy"]  # epoch 27 is the best
+    history.loc[26, "val_accuracy"] = scores[judged]["accuracy"]  # epoch 27 is the best
     history.loc[26, "val_loss"] = -np.log(np.maximum(right, 1e-7)).mean()
-    history.loc[history.epoch != 27, "val_accuracy"] *= scores["val"]["accuracy"] / history.val_accuracy.max() * 0.99
+    history.loc[history.epoch != 27, "val_accuracy"] *= scores[judged]["accuracy"] / history.val_accuracy.max() * 0.99
     history.to_csv(folder / "history.csv", index=False)
     place = MODELS.index(model) if model in MODELS else 0
     info = {"model": model, "protocol": protocol, "fold": fold, "seed": seed, "profile": profile, "corpus": corpus,

@@ -46,6 +46,10 @@ def test_runs_can_be_narrowed_down_and_further_seeds_lie_beside_the_first():
     first, second = config.run_configs("full", "ravdess", ["lstm"], ["random"], [3], seeds=(0, 2))
     assert first.place == "random/lstm/fold3" and second.place == "random/lstm/fold3-seed2"
     assert first.hash != second.hash
+    ten = config.run_configs("full", "ravdess", ["lstm"], ["random", "random10"])
+    assert len(ten) == 6 + 10 and ten[-1].place == "random10/lstm/fold9" and ten[-1].augment == ten[0].augment
+    assert [c.place for c in config.run_configs("full", "ravdess", ["lstm"], ["random", "random10"], [7])] == [
+        "random10/lstm/fold7"]
 
 
 @pytest.mark.parametrize("arguments, said", [

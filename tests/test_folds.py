@@ -34,7 +34,7 @@ def test_the_table_holds_every_speech_clip_once_and_a_changed_copy_does_not_chan
     assert tuple(checksums[checksums["sha256"].duplicated(keep=False)]["clip"]) == names.IDENTICAL_CLIPS
     table = folds.table()
     assert table["clip"].tolist() == ravdess.speech_names()
-    assert table.columns.tolist() == ["clip", *folds.PROTOCOLS]
+    assert table.columns.tolist() == ["clip", *folds.FOLD_COUNT]
     assert set(np.unique(table[list(folds.PROTOCOLS)])) == set(range(6))
     table["random"] = 0
     assert folds.table()["random"].nunique() == 6
@@ -53,6 +53,19 @@ def test_every_clip_is_tested_once_the_next_fold_validates_and_parts_do_not_over
         assert counts.pop("neutral") == 16 and counts.tolist() == [32] * 7
         tested.append(parts["test"])
     assert np.array_equal(np.sort(np.concatenate(tested)), np.arange(1440))
+
+
+def test_ten_folds_test_every_clip_once_and_validate_none():
+    parts = [folds.check_split(INDEX, "random10", fold) for fold in range(10)]
+    assert {tuple((part, len(rows)) for part, rows in found.items()) for found in parts} == {
+        (("train", 1296), ("test", 144))}
+    assert np.array_equal(np.sort(np.concatenate([found["test"] for found in parts])), np.arange(1440))
+    for found in parts:
+        counts = INDEX.iloc[found["test"]].emotion.value_counts()
+        assert counts.pop("neutral") in (9, 10) and set(counts) <= {19, 20}
+        assert folds.joined(found, "train").keys() == {"train", "test"}
+    with pytest.raises(folds.LeakError, match="clip in both train and test"):
+        folds.check_split(INDEX, "random10", parts[0] | {"train": np.arange(1440)})
 
 
 def test_twins_stay_together_and_random_splits_most():
@@ -83,6 +96,7 @@ def test_unknown_protocol_fold_and_clip_are_named():
     stranger = pd.concat([INDEX, pd.DataFrame({"clip": ["mine"]})], ignore_index=True)
     for index, protocol, fold, said in ((INDEX, "speakers", 0, "'speakers'.*random, twins, actors"),
                                         (INDEX, "random", 6, "fold 6.*0 to 5"), (INDEX, "random", -1, "fold -1"),
+                                        (INDEX, "random10", 10, "fold 10.*0 to 9"),
                                         (stranger, "random", 0, "mine not in the fold table")):
         with pytest.raises(ValueError, match=said):
             folds.split(index, protocol, fold)

@@ -182,6 +182,17 @@ def test_further_seeds_are_read_where_they_are_asked_for(tmp_path):
         runs.table(root, seeds=True)
 
 
+def test_ten_folds_have_test_clips_alone(tmp_path):
+    config = run_configs("full", "ravdess", ["lstm"], ["random10"], [9])[0]
+    folder = fake_finished(tmp_path, config, config={"keep": "last", "epochs": 30}, best_epoch=30)
+    runs.check(folder)
+    assert len(runs.read_predictions(folder)) == 144 and "val_accuracy" not in runs.read(folder)
+    edit(folder / "run.json", fold=8)
+    folder = folder.rename(folder.with_name("fold8"))
+    with pytest.raises(metrics.ResultsError, match="144 test clips do not belong to fold 8 of random10"):
+        runs.check(folder)
+
+
 def test_finished_runs_are_published_without_weights_and_once(tmp_path):
     one, other = run_configs("full", "ravdess", ["lstm", "vgg16"], ["random"], [0])
     directory = fake_finished(tmp_path / "runs", one)

@@ -60,6 +60,17 @@ def test_table2_without_runs_and_with_others_than_the_seven_networks(results, tm
     assert np.isnan(table.set_index("model").paper_accuracy["majority"])
 
 
+def test_ten_folds_stand_among_the_other_rows_with_an_ensemble_that_needs_no_validation(tmp_path):
+    for model in MODELS[:2]:
+        for fold in range(10):
+            fake_run(tmp_path, "random10", model, fold, told={"protocol": "random10"})
+    assert len(tables.table2(tmp_path)) == 21
+    table = tables.table2(tmp_path, others=True)
+    table = table[table.protocol == "random10"]
+    assert table.model.tolist() == [*MODELS[:2], "ensemble"] and set(table.folds) == {10}
+    assert set(tables.table2_display(table).Folds) == {"10/10"}
+
+
 def test_table2_text(published):
     text, row = tables.table2_markdown(published), published.iloc[0]
     lines = text.splitlines()

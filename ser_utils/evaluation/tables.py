@@ -76,8 +76,9 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                 count = of[model].seed.nunique()
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
-        for model, name in metrics.ENSEMBLE_NAMES.items() if len(joint) else ():
-            yield protocol, "ensemble", model, name.replace("Ensemble", whole), joint[joint.model == model]
+        for model in in_order(joint.model, tuple(metrics.ENSEMBLE_NAMES)):
+            name = model_name(model).replace("Ensemble", whole)
+            yield protocol, "ensemble", model, name, joint[joint.model == model]
         for group, models in (("reference", REFERENCE_NAMES), ("other", others)):
             for model in models:
                 if len(of[model]):
