@@ -11,7 +11,6 @@ import functools
 import pkgutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from ser_utils.config import FeatureConfig, RunConfig
 from ser_utils.data import corpus as corpora
 from ser_utils.data import folds
 from ser_utils.features import spectral
-from ser_utils.paths import RESULTS, RUNS, atomic_write
+from ser_utils.paths import RESULTS, RUNS
 from ser_utils.training import processes, runs
 from ser_utils.training.processes import Processes, TaskError
 
@@ -137,10 +136,10 @@ def _here(jobs: int | None, most: int, root: Path) -> Iterator[tuple[int, Callab
 
 @contextlib.contextmanager
 def _cluster(scheduler: str, root: Path) -> Iterator[tuple[int, Callable]]:
-    """The same on the workers of a Dask scheduler, which need this code and the file of features (or RAVDESS).
+    """The same on the workers of a Dask scheduler, which share the folders of features and runs with this machine.
 
     Where workers announce a resource ``GPU``, each run takes one; else a worker trains as many as it has threads. Runs
-    of a worker that is lost are begun again elsewhere.
+    of a worker that is lost are begun again elsewhere, and go on from their last epoch.
     """
     import distributed
 
@@ -154,58 +153,29 @@ def _cluster(scheduler: str, root: Path) -> Iterator[tuple[int, Callable]]:
             raise OSError(f"The scheduler at {scheduler} has no worker. Start some: dask worker {scheduler}")
         gpus = sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
         places = gpus or sum(worker["nthreads"] for worker in workers)
-        options = {"pure": False, "retries": RETRIES, "resources": {"GPU": 1} if gpus else None}
-        pool, sent = concurrent.futures.ThreadPoolExecutor(places), []
+        executor = client.get_executor(pure=False, retries=RETRIES, resources={"GPU": 1} if gpus else None)
+        sent = []
 
         def submit(work, config, path, listen):
-            sent.append(client.submit(_train_there, work, config, Path(path).resolve(), **options))
-            return pool.submit(lambda future: accept(config, future.result(), root), sent[-1])
+            sent.append(executor.submit(_train_there, work, config, Path(path).resolve(), Path(root).resolve()))
+            return sent[-1]
 
         try:
             yield places, submit
         finally:
-            if any(not future.done() for future in sent):
-                client.cancel(sent)
+            if any(not future.done() for future in sent):  # the budget is spent
+                for future in sent:
+                    future.cancel()
                 client.run(processes.stop_all)
-            pool.shutdown(cancel_futures=True)
+            executor.shutdown()
 
 
-def _train_there(work: str | Callable, config: RunConfig, path: Path) -> dict[str, bytes]:
-    """On a worker: train one run in a process of its own and return its files."""
-    if not path.exists():
-        found = corpora.find(config.corpus)
-        spectral.extract(found, config.features, progress=False)
-        path = spectral.store_path(found, config.features)
-    with tempfile.TemporaryDirectory(prefix="ser-") as scratch, Processes(1, threads=None) as executor:
-        root = Path(scratch)
-        executor.submit(TRAIN_ONE, work, config, path, root, log=root / LOG).result()
-        directory = config.run_directory(root)
-        return {name: (directory / name).read_bytes() for name in (runs.WEIGHTS, *runs.FILES)}
-
-
-def accept(config: RunConfig, files: dict[str, bytes], root: Path) -> None:
-    """Check the files of a run that was trained elsewhere, and write them to its folder, ``run.json`` last.
-
-    Raises ResultsError where the files contradict each other, or are of another configuration: the worker's code is
-    older or newer.
-    """
-    with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
-        directory = config.run_directory(Path(scratch))
-        directory.mkdir(parents=True)
-        for name, content in files.items():
-            (directory / name).write_bytes(content)
-        runs.read(directory)
-        if not runs.is_finished(config, scratch):
-            raise runs.ResultsError(f"{config.name}: the worker trained other settings. Update its code to that of "
-                                    "this machine.")
-        if runs.is_finished(config, root):
-            return
-        target = config.run_directory(root)
-        if (target / "run.json").exists():
-            runs.move_aside(target)
-        for name in files:
-            with atomic_write(target / name) as temporary:
-                temporary.write_bytes(files[name])
+def _train_there(work: str | Callable, config: RunConfig, path: Path, root: Path) -> None:
+    """On a worker: train one run in a process of its own."""
+    directory = config.run_directory(root)
+    directory.mkdir(parents=True, exist_ok=True)
+    with Processes(1, threads=None) as executor:
+        executor.submit(TRAIN_ONE, work, config, path, root, log=directory / LOG).result()
 
 
 # ------------------------------------------------------------------------------------------------ command line
