@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ser_utils.paths import ROOT
+from ser_utils.evaluation import tables
+from ser_utils.paths import RESULTS, ROOT
 
 FOLDER = Path(__file__).parent / "claims"
 
@@ -47,6 +48,11 @@ def test_the_readme_has_claims_and_all_files_with_claims_are_there():
     files = {claim.values[0] for claim in collected()}
     assert "README.md" in files
     assert all((ROOT / file).is_file() for file in files)
+
+
+def test_the_tables_of_the_results_are_those_of_their_runs(monkeypatch):
+    monkeypatch.setattr(tables, "table2", lambda root, others: importlib.import_module("facts").table2())
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()
 
 
 def test_line_breaks_do_not_matter_and_numbers_do():

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ser_utils import PROTOCOLS, TENFOLD, config
+from ser_utils import FOLD_COUNT, config
 from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
 from ser_utils.plots import results as figures
@@ -24,13 +24,18 @@ def draw(results: Path, folder: Path) -> None:
     style.save_fig(figure, "table2", folder)
 
 
+def recipes() -> list:
+    """Every run that belongs in ``results/``, by today's recipe: of networks, taught or refitted ones, references."""
+    networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
+    others = [config.learning(one, learns, teachers) for one in networks
+              for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
+    return [*networks, *others, *reference.run_configs("full", "ravdess")]
+
+
 @grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs, networks and references, to ``results/``."""
-    networks = config.run_configs("full", "ravdess", protocols=[*PROTOCOLS, TENFOLD], seeds=range(SEEDS))
-    others = [config.learning(one, learns, teachers) for one in networks
-              for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
-    new = runs.publish([*networks, *others, *reference.run_configs("full", "ravdess")], RUNS, RESULTS)
+    new = runs.publish(recipes(), RUNS, RESULTS)
     new += runs.publish(config.run_configs("robust", "ravdess"), RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     draw(RESULTS, FIGURES)

@@ -119,10 +119,9 @@ def too_sure():
     return WORDS[int((sure.groupby(part.model).mean() > 0).sum())]
 
 
-@functools.cache
 def aligned():
     """Accuracy of the rows of the aligned view, by protocol and model."""
-    rows = tables.table2(others=True)
+    rows = table()
     return rows[rows.model.str.startswith("aligned")].set_index(["protocol", "model"]).accuracy
 
 
