@@ -125,10 +125,12 @@ def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
 
     Raises ResultsError if a name is not one of RAVDESS.
     """
+    clips = list(clips)
     try:
-        return names.index_of(clips)[["intensity", "actor", "gender"]]
+        facts = names.index_of(dict.fromkeys(clips)).set_index("clip")
     except ValueError as error:
         raise ResultsError(str(error)) from error
+    return facts.loc[clips, ["intensity", "actor", "gender"]].reset_index(drop=True)
 
 
 def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:

@@ -39,7 +39,8 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 
     Raises ResultsError if a finished run's file is missing or damaged.
     """
-    ran = runs.table(root, references=True, seeds=True)
+    ran = pd.DataFrame([runs.read_info(run) for run in runs.find(root, seeds=True)],
+                       columns=["protocol", "model", "profile", "corpus"])
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
         members = [model.rsplit("_x", 1)[0]] if group != "ensemble" else list(MODEL_NAMES)

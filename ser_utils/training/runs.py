@@ -163,7 +163,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise ResultsError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
 
-def _read_info(run_dir: Path) -> dict:
+def read_info(run_dir: Path) -> dict:
     """``run.json`` of a run, its keys checked."""
     path = Path(run_dir) / "run.json"
     if not path.is_file():
@@ -232,7 +232,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
     the file is missing or unreadable, or a run of a whole corpus has not its fold's rows (480).
     """
-    info, path = info or _read_info(run_dir), Path(run_dir) / "predictions.csv"
+    info, path = info or read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read_csv(path)
     whole = info["profile"] in WHOLE and info["protocol"] in FOLD_COUNT
     check_predictions(frame, path, CLIPS // FOLD_COUNT[info["protocol"]] * len(judged(info)) if whole else None)
@@ -270,7 +270,7 @@ def read(run_dir: str | Path) -> dict:
 
 def _load(run_dir: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
     """``run.json``, history and predictions of a run, which must not contradict each other."""
-    info, history = _read_info(run_dir), read_history(run_dir)
+    info, history = read_info(run_dir), read_history(run_dir)
     frame = read_predictions(run_dir, info)
     for subset in judged(info):
         part, stated = frame[frame.subset == subset], info["metrics"][subset]["accuracy"]
@@ -393,7 +393,7 @@ def predictions(
             continue
         if path.parts[-2] not in MODEL_NAMES and not (references or model):
             continue
-        info = _read_info(path)
+        info = read_info(path)
         part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
         parts.append(part if subset is None else part[part.subset == subset])
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
