@@ -156,8 +156,7 @@ def permuted_within(labels: np.ndarray, actors: np.ndarray, rng: np.random.Gener
 def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.random.Generator) -> Data:
     """Each clip ``copies`` times, itself and augmented versions, of which a random share goes to training.
 
-    A version trains with the probability that a clip does, wherever its siblings are. Validation and test keep their
-    own clips, so that all shortcuts are measured on the same recordings; versions that would join them are left out.
+    Validation and test keep their own clips alone, so that all shortcuts are measured on the same recordings.
     """
     layer = Augment(config.augment or AugmentConfig(), seed=config.seed + 2)
     clips = len(data.clips)
@@ -196,9 +195,8 @@ class Watcher(fit.Checkpoint):
 def run(config: LeakConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
     """Train one rung, or return it if it is finished; continue it where it was killed.
 
-    With shuffled labels ``predictions.csv`` has a column ``target``: the label that the clip was given, which the
-    metrics are measured against. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Arguments and
-    errors are those of :func:`ser_utils.training.fit.run`.
+    With shuffled labels ``predictions.csv`` has a column ``target``: the label given to the clip, which the metrics are
+    of. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Raises as ``training.fit.run``.
     """
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
@@ -292,13 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, print what it is worth."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PLANS))
-    parser.add_argument("--shortcuts", nargs="*", choices=list(SHORTCUTS), help="only these shortcuts")
     parser.add_argument("--publish", action="store_true",
                         help="copy finished runs to results/validity/<profile>, with the negative controls beside them")
     grid.add_options(parser)
     options = parser.parse_args(arguments)
     corpus, path = grid.features_of(options.profile, options.features)
-    configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds, options.shortcuts)
+    configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds)
                if c.protocol in (options.protocols or c.protocol)]
     grid.train(configs, path, options.runs, options.jobs, options.budget, work=run, scheduler=options.scheduler)
     if options.publish:
