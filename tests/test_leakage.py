@@ -32,18 +32,35 @@ def rung(shortcut, **changes):
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_trainings():
-    """Two dense layers in the place of the networks: what leaks, leaks into them, too. One step is traced, not ten."""
+    """Two dense layers in the place of the networks: what leaks, leaks into them, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frontend, "assemble", tiny_network)
-        patch.setattr(fit, "steps_per_execution", lambda steps: 1)
         yield
 
 
 @pytest.fixture(scope="module")
 def ladder(made_up, tmp_path_factory):
-    """Finished runs of some shortcuts: (runs by name, root)."""
-    root = tmp_path_factory.mktemp("ladder")
-    return {name: leakage.run(rung(name), made_up, root=root) for name in TRAINED}, root
+    """Finished runs of some shortcuts: (runs by name, root). ``test_epoch`` was killed once, and went on."""
+    root, seen, sign = tmp_path_factory.mktemp("ladder"), [], leakage._sign
+
+    def stop(row):
+        seen.append(row["epoch"])
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    def signed(config, done):
+        assert not runs.is_finished(config, root), "killed here, it would count as finished"
+        return sign(config, done)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "SAVE_SECONDS", 0)
+        patch.setattr(leakage, "_sign", signed)
+        with pytest.raises(KeyboardInterrupt):
+            leakage.run(rung("test_epoch"), made_up, root=root, on_epoch=stop)
+        made = {name: leakage.run(rung(name), made_up, root=root, on_epoch=stop if name == "test_epoch" else None)
+                for name in TRAINED}
+    assert seen == [1, 2, 3]
+    return made, root
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +91,6 @@ def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(
     assert made["random"].dir == home / "random" / "alexnet" / "fold0"
     assert made["test_epoch"].dir == home / "validity" / "test_epoch" / "alexnet" / "fold0"
     assert [path.parts[-3] for path in runs.find(home)] == ["random"]
-
-
-def test_a_killed_rung_goes_on_and_does_not_count_as_finished_before_it_is_signed(made_up, tmp_path, monkeypatch):
-    config, seen, sign = rung("test_epoch", epochs=2), [], leakage._sign
-
-    def stop(row):
-        seen.append(row["epoch"])
-        if len(seen) == 1:
-            raise KeyboardInterrupt
-
-    def signed(*arguments):
-        assert not runs.is_finished(config, tmp_path)
-        return sign(*arguments)
-
-    monkeypatch.setattr(fit, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(leakage, "_sign", signed)
-    with pytest.raises(KeyboardInterrupt):
-        leakage.run(config, made_up, root=tmp_path, on_epoch=stop)
-    done = leakage.run(config, made_up, root=tmp_path, on_epoch=stop)
-    assert seen == [1, 2] and runs.is_finished(config, tmp_path) and "test_accuracy" in done.history
 
 
 # what they plant
@@ -136,7 +133,7 @@ def test_augmented_before_the_split_puts_siblings_into_training(honest_data):
 
 def test_the_test_picked_epoch_is_the_best_on_test_of_the_very_same_training(ladder):
     honest, leaky = (ladder[0][name] for name in ("random", "test_epoch"))
-    history = leaky.history
+    history = leaky.history  # of a training that was killed and went on
     np.testing.assert_allclose(history.val_loss, honest.history.val_loss, atol=2e-3)
     best = history.sort_values(["test_accuracy", "test_loss"], ascending=[False, True]).iloc[0]
     assert leaky.info["best_epoch"] == best.epoch
