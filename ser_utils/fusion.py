@@ -84,10 +84,10 @@ def modality(name: str, table: pd.DataFrame) -> Modality:
 
 
 def check_order(stream: Modality) -> None:
-    """Raise AlignmentError unless features lie beside their own names, by what a shuffled table has lost.
+    """Raise AlignmentError unless features lie beside their own names.
 
-    Of each clip's nearest other clip (standardised features) twice as many as by chance must be of its actor, and of
-    its nearest among its actor's 1.5 times as many of its emotion. Whole actors exchanged would not be noticed.
+    Twice as many as by chance of the clips nearest to each (standardised features) must be of its actor, and of the
+    nearest of its actor 1.5 times as many of its emotion. Whole actors exchanged would not be noticed.
     """
     facts = names.index_of(stream.table.index)
     values = ((stream.table - stream.table.mean()) / (stream.table.std() + 1e-9)).fillna(0).to_numpy()
@@ -126,16 +126,15 @@ def voices(fold: int, root: Path = RESULTS, models: Sequence[str] = tuple(MODEL_
 class LateFusion:
     """Joins streams of class probabilities; fitted on clips that none of them was trained on (validation clips).
 
-    A temperature a stream, then the sum of log-probabilities less the emotions' shares: Bayes' rule for streams
-    independent given the emotion. A missing stream adds nothing: with one left the answer is that stream's. With
-    ``stacking`` a logistic regression replaces the sum for clips that have all streams.
+    A temperature a stream (Guo et al. 2017), then the sum of log-probabilities less the emotions' shares: Bayes' rule
+    for streams independent given the emotion. A missing stream adds nothing. With ``stacking`` a logistic regression
+    replaces the sum for clips that have all streams.
     """
 
     streams: Sequence[Modality]
     stacking: bool = False
 
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "LateFusion":
-        """Temperatures by the likelihood of each stream on these clips (Guo et al. 2017), then the regression."""
         self.scales = [1 / temperature(stream.values(clips), labels) for stream in self.streams]
         if self.stacking:
             evidence = self._evidence(clips)
@@ -162,11 +161,10 @@ class LateFusion:
 
 
 def network(streams: Sequence[Modality], members: int = 5, width: int = 64, dropout: float = 0.5):
-    """An encoder a stream, their sum, eight probabilities: what is missing adds nothing. ``members`` of these abreast.
+    """An encoder a stream, their sum, eight probabilities; ``members`` of these abreast, which share no weight.
 
-    Inputs: for each stream its columns (N, size) and ``<name>_there`` (N, 1), 1 or 0. The logs of class probabilities
-    are also added to the last layer's logits as they are: untaught, the network repeats them. Output (N, members, 8);
-    the members share no weight.
+    Inputs: for each stream its columns (N, size) and ``<name>_there`` (N, 1), 1 or 0: what is missing adds nothing. The
+    logs of class probabilities are also added to the last layer's logits as they are. Output (N, members, 8).
     """
     from keras import Input, Model, initializers, layers
 
@@ -182,9 +180,8 @@ def network(streams: Sequence[Modality], members: int = 5, width: int = 64, drop
         x, there = layers.RepeatVector(members)(x), layers.RepeatVector(members)(there)
         logits += [x * there] if stream.classifies else []
         encoded.append(dense(layers.Dropout(dropout / 2)(x), width, "gelu") * there)
-    joint = layers.Dropout(dropout)(layers.Add()(encoded) if len(encoded) > 1 else encoded[0])
-    logits.append(dense(joint, len(EMOTIONS)))
-    return Model(inputs, layers.Softmax()(layers.Add()(logits) if len(logits) > 1 else logits[0]))
+    logits.append(dense(layers.Dropout(dropout)(sum(encoded)), len(EMOTIONS)))
+    return Model(inputs, layers.Softmax()(sum(logits)))
 
 
 @dataclasses.dataclass
@@ -280,29 +277,29 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
     if runs.holds(directory, config):
         return runs.Run(directory)
     index = names.index_of(names.speech_names())
-    parts = {part: index.iloc[rows] for part, rows in check_split(index, config.protocol, config.fold).items()}
+    train, val, test = (index.iloc[rows] for rows in check_split(index, config.protocol, config.fold).values())
     late, began = config.model == "fusion_late", time.perf_counter()
-    streams, taught, left_out = [face], parts["train"], []  # actors of validation clips, by fits without them
+    streams, taught, left_out = [face], train, []  # actors of validation clips, by fits without them
     if config.model != "face":
         seen = answers(run(dataclasses.replace(config, model="face", voices=""), face, root)) if late else face
         streams = [seen, voices(config.fold, results)]
-        taught = parts["val"] if late else pd.concat([parts["train"], parts["val"]])
-        left_out = np.array_split(np.unique(parts["val"].actor), 2)
+        taught = val if late else pd.concat([train, val])
+        left_out = np.array_split(np.unique(val.actor), 2)
 
     def fitted(clips: pd.DataFrame):
         made = LateFusion(streams) if late else FeatureFusion(streams, seed=config.fold)
         return made.fit(clips["clip"].to_numpy(), clips.label.to_numpy())
 
     model = fitted(taught)
-    judged = {part: model.predict(parts[part]["clip"]) for part in ("val", "test")}
+    judged = {"val": model.predict(val["clip"]), "test": model.predict(test["clip"])}
     for actors in left_out:
-        mine = parts["val"].actor.isin(actors).to_numpy()
-        judged["val"][mine] = fitted(taught[~taught.actor.isin(actors)]).predict(parts["val"]["clip"][mine])
+        mine = val.actor.isin(actors).to_numpy()
+        judged["val"][mine] = fitted(taught[~taught.actor.isin(actors)]).predict(val["clip"][mine])
     seconds = time.perf_counter() - began
 
-    tables = {part: runs.prediction_table(parts[part]["clip"].to_numpy(), parts[part].label.to_numpy(), values, part)
-              for part, values in judged.items()}
-    missing = {name: metrics(parts["test"].label, model.predict(parts["test"]["clip"], [stream.name]))
+    tables = {part: runs.prediction_table(clips["clip"].to_numpy(), clips.label.to_numpy(), judged[part], part)
+              for part, clips in (("val", val), ("test", test))}
+    missing = {name: metrics(test.label, model.predict(test["clip"], [stream.name]))
                for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1}
     parameters = len(streams) if late else model.model.count_params()
     return record(config, directory, tables, seconds, len(taught), parameters=parameters, missing=missing)

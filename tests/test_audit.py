@@ -41,8 +41,6 @@ def test_grim_of_the_papers_table():
     assert set(verdicts.index[verdicts.accuracy == "possible"]) == {"inceptionnet", "vgg16"}
     assert set(verdicts.index[verdicts.recall == "possible"]) == {"resnet", "inceptionnet", "vgg16", "vgg19"}
     assert set(verdicts[["precision", "f1"]].to_numpy().ravel()) == {"not checkable"}
-    near = table.dropna()
-    assert ((near.below <= near.printed) & (near.printed <= near.above)).all()
 
 
 def test_grim_passes_a_table_that_was_made_from_240_clips(monkeypatch):

@@ -49,7 +49,7 @@ VOICES = [speech(1.0 + number / 4, 0.0) * (1 + number) for number in range(8)]
 
 
 @pytest.mark.parametrize("kind", robustness.NOISES)
-def test_noise_has_the_ratio_to_the_speech_that_its_level_says(kind):
+def test_noise_is_that_of_the_clip_and_has_the_ratio_to_the_speech_that_its_level_says(kind):
     wave = speech()
     inside = slice(*audio.speech_bounds(wave, RATE, robustness.TOP_DB))
     made = robustness.degraded(wave, RATE, kind, "a clip", VOICES)
@@ -57,24 +57,18 @@ def test_noise_has_the_ratio_to_the_speech_that_its_level_says(kind):
         noise = noisy.astype(float) - wave
         assert 10 * np.log10((wave[inside] ** 2).mean() / (noise**2).mean()) == pytest.approx(level, abs=0.05)
         assert len(noisy) == len(wave) and noise[: RATE // 2].std() > 0, "it is there before the speech, too"
+    again, other = (robustness.degraded(wave, RATE, kind, name, VOICES)[0] for name in ("a clip", "another"))
+    assert np.array_equal(made[0], again) and not np.allclose(made[0], other, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", robustness.NOISES)
-def test_a_clip_always_gets_the_same_noise_and_another_clip_another(kind):
-    first, again, other = (robustness.degraded(speech(), RATE, kind, name, VOICES)[0] for name in ("a", "a", "b"))
-    assert np.array_equal(first, again) and not np.allclose(first, other, atol=1e-4)
-
-
-def test_white_noise_is_flat_and_music_holds_few_tones():
-    made = (make(2 * RATE, RATE, np.random.default_rng(0)) for make in (robustness.white, robustness.music))
-    powers = [scipy.signal.welch(noise, RATE)[1][1:-1] for noise in made]
-    white, music = (np.exp(np.log(power).mean()) / power.mean() for power in powers)
-    assert white > 0.95 and music < 0.2
+def test_music_holds_few_tones():
+    power = scipy.signal.welch(robustness.music(2 * RATE, RATE, np.random.default_rng(0)), RATE)[1][1:-1]
+    assert np.exp(np.log(power).mean()) < 0.2 * power.mean()  # white noise: equal
 
 
 def test_babble_holds_so_many_voices_alike_in_power():
     told = [np.sin(2 * np.pi * f * np.arange(RATE) / RATE) * f for f in range(200, 1000, 100)]
-    power = np.abs(np.fft.rfft(robustness.babble(RATE, RATE, np.random.default_rng(0), told))) ** 2
+    power = np.abs(np.fft.rfft(robustness.babble(RATE, np.random.default_rng(0), told))) ** 2
     heard = power[200:1000:100] / power.max()
     assert (heard > 0.99).sum() == robustness.VOICES and np.sort(heard)[: len(told) - robustness.VOICES].max() < 1e-6
 
@@ -137,12 +131,6 @@ def test_what_is_cut_off_ends_so_long_after_the_speech_began():
     wave = speech(3.0)
     for made, seconds in zip(robustness.degraded(wave, RATE, "cut", ""), robustness.LEVELS["cut"], strict=True):
         assert seconds_of(made) == pytest.approx(seconds, abs=0.021) and np.array_equal(made, wave[: len(made)])
-
-
-def test_loud_noise_leaves_no_silence_to_cut():
-    wave = speech()
-    lengths = [seconds_of(noisy) for noisy in robustness.degraded(wave, RATE, "white", "a clip")]
-    assert lengths[0] == pytest.approx(seconds_of(wave), abs=0.05) and min(lengths[1:]) > len(wave) / RATE - 0.05
 
 
 def test_the_published_answers_are_whole_and_small():

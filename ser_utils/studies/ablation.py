@@ -29,10 +29,7 @@ CHANCE = ("again",)  # variants that choose nothing: they show how far two train
 
 
 class Change(NamedTuple):
-    """What the baseline has in a variant's place, and the settings of ``RunConfig`` that the variant changes.
-
-    Under "options", "augment" and "features" only the keys that change are named.
-    """
+    """What the baseline has in a variant's place, and the settings that the variant changes, see :func:`changed`."""
 
     what: str
     settings: dict
@@ -82,7 +79,6 @@ _OF_TRANSFORMER = _OF_LSTM | {  # where its recipe is another
     "dropout": Change("dropout of 0.1, not 0.2 and layers skipped now and then",
                       {"options": {"dropout": 0.2, "stochastic_depth": 0.1}})}
 
-
 STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> variant -> change
     "recipe": dict.fromkeys(MODEL_NAMES, _OF_CONVOLUTIONS) | {  # one ingredient at a time
         "resnet": _OF_RESNET, "lstm": _OF_LSTM, "transformer": _OF_TRANSFORMER},
@@ -114,8 +110,8 @@ def run_configs(name: str, models=None, variants=None, protocols=("actors",),
                 folds=(0,)) -> dict[str, list[RunConfig]]:
     """The runs of a study on RAVDESS: variant -> configurations, the baseline first; lists narrow it down.
 
-    The baseline is the profile's own run where the study starts from its settings (see ``START``), and is trained once
-    for both. An unknown variant, network, protocol or fold is a ValueError.
+    The baseline is the profile's own run where the study starts from its settings (see ``START``). An unknown variant,
+    network, protocol or fold is a ValueError.
     """
     changes, (_, *known), base = STUDIES[name], variants_of(name), []
     if unknown := set(variants or ()).difference(known):
@@ -142,7 +138,7 @@ def published(name: str, results: Path = RESULTS) -> dict[str, dict[str, Path]]:
 def publish(name: str, configs: dict[str, list[RunConfig]], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
     """Copy a study's finished runs to their :func:`place` in the results; returns the places of new ones.
 
-    Where the baseline is a published run of the profile, that is copied. Raises see ``runs.publish``.
+    A baseline that is a published run of the profile is copied from there. Raises as ``runs.publish``.
     """
     for c in configs[BASELINE]:
         if not c.variant and runs.holds(results / c.place, c):
@@ -155,11 +151,11 @@ def table(name: str, results: Path = RESULTS) -> pd.DataFrame:
 
     A row a protocol, network and variant, the baseline first, on the folds that some variant has finished (all its own
     while none has): protocol, model, variant, folds (of a variant: finished by both), clips, accuracy and uar (means
-    over folds, per cent), difference (accuracy of the variant less that of the baseline, points) with low and high
-    (95 %, paired bootstrap over clips, under ``actors`` over voices) and p (exact McNemar test). The interval holds the
-    chance in the validation clips, not that in the training. A ResultsError names a damaged run.
+    over folds, per cent), difference (from the baseline's accuracy, points) with low and high (95 %, paired bootstrap
+    over clips, under ``actors`` over voices) and p (exact McNemar test). A ResultsError names a damaged run.
     """
-    rows = []
+    rows, columns = [], ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
+                         "high", "p"]
     parts = [runs.read_predictions(path).query("subset == 'val'").assign(variant=variant, place=place)
              for variant, found in published(name, results).items() for place, path in found.items()]
     answers = pd.concat(parts) if parts else pd.DataFrame({"place": []}, dtype=str)
@@ -175,12 +171,10 @@ def table(name: str, results: Path = RESULTS) -> pd.DataFrame:
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
             rows.append(row if variant == BASELINE else row | _against(base, part, protocol))
-    return pd.DataFrame(rows, columns=["protocol", "model", "variant", "folds", "clips", "accuracy", "uar",
-                                       "difference", "low", "high", "p"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _against(base: pd.DataFrame, part: pd.DataFrame, protocol: str) -> dict[str, float]:
-    """How a variant's validation answers differ from the baseline's on the same clips, in points."""
     both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
     right, right_base = both.prediction == both.label, both.prediction_base == both.label
     voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None

@@ -1,12 +1,9 @@
 """The aligned view: what a network can know of a clip once its sentence is known.
 
-Every clip says one of two sentences. Dynamic time warping lays each clip against a template of both; the cheaper one
-names the sentence, and cuts the clip into the same ten segments whoever speaks. Cepstra, duration and pitch of the
-segments then go to a support vector machine and to small dense networks. No label of a test clip is used, nor the
-sentence in its name; but the view is of these two sentences and no others.
-
-An *enrolled* voice is known by some unlabelled clips of its own, whose mean view is taken off.
-``python -m ser_utils.studies.aligned`` fits and publishes all of it.
+Every clip says one of two sentences. Dynamic time warping lays it against a template of both; the cheaper one names the
+sentence, and cuts the clip into the same ten segments whoever speaks. Cepstra, duration and pitch of the segments then
+go to a support vector machine and to small dense networks. No label of a test clip is used, nor the sentence in its
+name. An *enrolled* voice is known by some unlabelled clips of its own, whose mean view is taken off.
 """
 
 import argparse
@@ -21,7 +18,7 @@ import pandas as pd
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS
+from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
 from ser_utils.config import BaseConfig, FeatureConfig
 from ser_utils.data import corpus
 from ser_utils.data.folds import ENROLLED, check_split, enrolled
@@ -36,7 +33,6 @@ STATES, SEGMENTS = 40, 10               # of a template; of a view, four states 
 STEPS = np.array([[1, 0], [1, 1], [1, 2]])  # frames and states that one step of the warping path goes on
 WARPS = (-0.08, -0.04, 0.0, 0.04, 0.08)  # of the frequency axis and the pitch: training and test clips in all of them
 MODELS = ("aligned_svm", "aligned_dense")
-PROTOCOLS = ("random", "twins", "actors", *(f"actors_enrolled{count}" for count in ENROLLED))
 COPIES = 3   # of each training voice, enrolled by other clips each time
 SHRINK = 2   # clips: a mean view of n clips is taken off n / (n + SHRINK) times
 
@@ -52,8 +48,8 @@ def shape(logmel: np.ndarray) -> np.ndarray:
 def align(clip: np.ndarray, template: np.ndarray) -> tuple[float, np.ndarray]:
     """Lay a clip (frames, 13) against a template (states, 13): cost per frame, and the state of each frame (frames,).
 
-    Dynamic time warping (Sakoe and Chiba 1978); the path goes from the first state to the last, none to two on a frame.
-    A clip too short for that is laid against it evenly, at infinite cost.
+    Dynamic time warping (Sakoe and Chiba 1978), none to two states on a frame. A clip too short for that is laid
+    against it evenly, at infinite cost.
     """
     import librosa
 
@@ -78,8 +74,7 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
 
     For each: the mean of 20 cepstra, the log of its frames, the mean log pitch and the share of voiced frames.
     ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a frame has its
-    neighbour's cepstra, one without a pitch the clip's. ``warp`` stretches frequencies and pitch, as another
-    voice would.
+    neighbour's cepstra, one without a pitch the clip's. ``warp`` stretches frequencies and pitch.
     """
     import librosa
 
@@ -99,7 +94,7 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
 def views(store: FeatureStore, f0: Sequence[np.ndarray], train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The views of all clips (N, warps, values) less their sentence's mean, and the sentence heard in each, 1 or 2.
 
-    ``train`` are the rows of which templates and means are made.
+    Templates and means are made of the rows ``train``.
     """
     logmels = [values[:length] for values, length in zip(store.logmel, store.lengths, strict=True)]
     shapes, said = [shape(logmel) for logmel in logmels], store.index.statement.to_numpy()
@@ -125,7 +120,7 @@ def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray])
 
 @dataclasses.dataclass(frozen=True)
 class AlignedConfig(BaseConfig):
-    """A fit of one of ``MODELS``; ``enrolled`` clips of a voice are known without their labels, 0 for a new voice."""
+    """A fit of one of ``MODELS``; of a voice so many clips are known without their labels."""
 
     enrolled: int = 0
     strength: float = 8.0  # C of the SVM
@@ -134,16 +129,18 @@ class AlignedConfig(BaseConfig):
     epochs: int = 40
     copies: int = 1
 
+    @property
+    def split(self) -> tuple[str, int]:
+        """The protocol and fold whose training clips make the views."""
+        return self.protocol.partition("_")[0], self.fold
+
 
 def run_configs() -> list[AlignedConfig]:
-    """The fits of ``PROTOCOLS``, six folds each."""
-    made = []
-    for protocol in PROTOCOLS:
-        count = int(protocol.partition("_enrolled")[2] or 0)
-        more = {"enrolled": count, "copies": COPIES, "epochs": 14} if count else {}
-        made += [AlignedConfig("full", "ravdess", protocol, model, fold, features=FeatureConfig(), **more)
-                 for fold in range(FOLDS) for model in MODELS]
-    return made
+    """The fits of the three protocols and of enrolled voices, six folds each."""
+    kinds = [(protocol, {}) for protocol in PROTOCOLS]
+    kinds += [(f"actors_enrolled{count}", {"enrolled": count, "copies": COPIES, "epochs": 14}) for count in ENROLLED]
+    return [AlignedConfig("full", "ravdess", protocol, model, fold, **more)
+            for protocol, more in kinds for fold in range(FOLDS) for model in MODELS]
 
 
 def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
@@ -159,7 +156,7 @@ def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
         keras.Input((x.shape[1],)), layers.RepeatVector(config.members),
         layers.Dropout(0.25), units(config.width, "gelu"), layers.Dropout(0.5), units(config.width // 2, "gelu"),
         layers.Dropout(0.5), units(len(EMOTIONS), "softmax")])
-    schedule = keras.optimizers.schedules.CosineDecay(4e-3, config.epochs * (len(x) // 512))
+    schedule = keras.optimizers.schedules.CosineDecay(4e-3, config.epochs * max(len(x) // 512, 1))
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.02),
                   keras.losses.CategoricalCrossentropy(label_smoothing=0.1), jit_compile=False)
     truth = np.eye(len(EMOTIONS))[labels][:, None].repeat(config.members, axis=1)
@@ -171,10 +168,10 @@ def answers(config: AlignedConfig, store: FeatureStore, found: np.ndarray, rows:
             ) -> tuple[dict[str, np.ndarray], int]:
     """Probabilities (N, 8) of the validation and test rows by a model fitted on the training rows; its parameters.
 
-    ``found`` are the views of :func:`views`. Means and deviations are those of training clips; a voice that is enrolled
-    is known by the clips of ``folds.enrolled``, a training voice by as many drawn at random, ``copies`` times.
+    ``found`` are the views of :func:`views`; means and deviations are those of training clips. An enrolled voice is
+    known by the clips of ``folds.enrolled``, a training voice by as many drawn at random, ``copies`` times.
     """
-    voices, labels, train = store.index.actor.to_numpy(), store.index.label.to_numpy(), rows["train"]
+    voices, train = store.index.actor.to_numpy(), rows["train"]
     taught, judged = [found[train]], found
     if config.enrolled:
         of = {voice: np.flatnonzero(voices == voice) for voice in np.unique(voices)}
@@ -183,25 +180,27 @@ def answers(config: AlignedConfig, store: FeatureStore, found: np.ndarray, rows:
                                           for voice, mine in of.items()})[train] for _ in range(config.copies)]
         known = enrolled(config.enrolled, store.index)
         judged = centred(found, voices, {voice: mine[known[mine]] for voice, mine in of.items()})
-    truth = np.tile(labels[train], len(taught))
-    taught = np.concatenate(taught)
-    scaler = StandardScaler().fit(taught.reshape(-1, found.shape[2]))
+    truth = np.tile(store.index.label.to_numpy()[train], len(taught))
+    taught, size = np.concatenate(taught), found.shape[2]
+    scaler = StandardScaler().fit(taught.reshape(-1, size))
     if config.model == "aligned_svm":
         middle = WARPS.index(0.0)
-        fitted = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
-        return ({part: fitted.predict_proba(scaler.transform(judged[rows[part], middle])) for part in ("val", "test")},
-                reference.parameters(fitted))
-    fitted = dense(config, scaler.transform(taught.reshape(-1, found.shape[2])), np.repeat(truth, len(WARPS)))
-    judged = {part: scaler.transform(judged[rows[part]].reshape(-1, found.shape[2])) for part in ("val", "test")}
-    return ({part: fitted.predict(values, batch_size=2048, verbose=0)
-             .reshape(-1, len(WARPS) * config.members, len(EMOTIONS)).mean(axis=1) for part, values in judged.items()},
-            fitted.count_params())
+        svm = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
+        return ({part: svm.predict_proba(scaler.transform(judged[rows[part], middle])) for part in ("val", "test")},
+                reference.parameters(svm))
+    network = dense(config, scaler.transform(taught.reshape(-1, size)), np.repeat(truth, len(WARPS)))
+    told = {}
+    for part in ("val", "test"):  # the mean over warps and members
+        values = scaler.transform(judged[rows[part]].reshape(-1, size))
+        values = network.predict(values, batch_size=2048, verbose=0)
+        told[part] = values.reshape(-1, len(WARPS) * config.members, len(EMOTIONS)).mean(axis=1)
+    return told, network.count_params()
 
 
 def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
     """The rows of a fit's fold; of an enrolled voice only clips that no protocol enrols, unless all are enrolled."""
-    rows = check_split(index, config.protocol.partition("_")[0], config.fold)
-    if config.enrolled and config.enrolled < max(ENROLLED):
+    rows = check_split(index, *config.split)
+    if 0 < config.enrolled < max(ENROLLED):
         known = enrolled(ENROLLED[-2], index)
         rows |= {part: rows[part][~known[rows[part]]] for part in ("val", "test")}
     return rows
@@ -209,21 +208,20 @@ def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def fit(configs: Sequence[AlignedConfig], store: FeatureStore, f0: Sequence[np.ndarray], root: Path = RUNS) -> None:
     """Fit some configurations and write their runs, but for those that are finished in ``root``."""
-    waiting = [config for config in configs if not runs.is_finished(config, root)]
-    labels, said = store.index.label.to_numpy(), store.index.statement
-    with tqdm(total=len(waiting), desc="Aligned view", unit="run") as bar:
-        for protocol, fold in dict.fromkeys((config.protocol.partition("_")[0], config.fold) for config in waiting):
-            found, heard = views(store, f0, check_split(store.index, protocol, fold)["train"])
-            for config in waiting:
-                if (config.protocol.partition("_")[0], config.fold) == (protocol, fold):
-                    rows, began = scored(config, store.index), time.perf_counter()
-                    judged, parameters = answers(config, store, found, rows)
-                    seconds = time.perf_counter() - began
-                    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]], values, part)
-                              for part, values in judged.items()}
-                    reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
-                                     parameters=parameters, sentences_right=float((heard == said).mean()))
-                    bar.update()
+    waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: c.split)
+    index, made = store.index, None
+    for config in tqdm(waiting, desc="Aligned view", unit="run"):
+        rows = scored(config, index)
+        if made != config.split:  # many fits share the views
+            found, heard = views(store, f0, rows["train"])
+            made = config.split
+        began = time.perf_counter()
+        judged, parameters = answers(config, store, found, rows)
+        seconds = time.perf_counter() - began
+        tables = {part: runs.prediction_table(store.clips[rows[part]], index.label.to_numpy()[rows[part]], told, part)
+                  for part, told in judged.items()}
+        reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
+                         parameters=parameters, sentences_right=float((heard == index.statement).mean()))
 
 
 def pitches(paths: Sequence[str], config: FeatureConfig) -> list[np.ndarray]:

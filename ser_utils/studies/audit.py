@@ -12,7 +12,7 @@ from statistics import harmonic_mean
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import proportions_ztest
+from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from ser_utils.evaluation import statistics
 from ser_utils.evaluation.metrics import METRICS
@@ -25,7 +25,7 @@ HITS = {model: round(figures[0] * CLIPS / 100) for model, figures in TABLE2.item
 
 
 def numerators(printed: float, denominator: int) -> list[int]:
-    """The k for which k / denominator is ``printed`` per cent when rounded to one decimal, up or down from a tie."""
+    """The k for which k / denominator is ``printed`` per cent to one decimal, rounded up or down from a tie."""
     tenths = round(10 * printed)  # in whole numbers, so that no binary fraction spoils a tie
     return [k for k in range(denominator + 1) if abs(2000 * k - 2 * tenths * denominator) <= denominator]
 
@@ -33,8 +33,7 @@ def numerators(printed: float, denominator: int) -> list[int]:
 def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, int]], int]:
     """Every pair (hits, recall) that a classifier can reach on classes of these sizes, and recall's denominator.
 
-    Macro recall is the mean over classes of k / size with whole k. Hits is the sum of the k: accuracy and recall
-    of one table come from the same k.
+    Macro recall is the mean over classes of k / size with whole k; hits is the sum of the same k.
     """
     common = math.lcm(*sizes)
     pairs = {(0, 0)}
@@ -46,30 +45,27 @@ def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, in
 def grim() -> pd.DataFrame:
     """All 28 figures of Table 2: can they come from one test of 240 clips?
 
-    Columns: model, metric, printed (per cent), verdict ("possible", "impossible" or "not checkable"), below and
-    above (the attainable values next to the printed one, per cent). Macro precision and F1 have denominators
-    that depend on how often each emotion is answered, which the paper does not state: they are not checkable.
+    Columns: model, metric, printed (per cent), verdict ("possible", "impossible" or "not checkable"). The denominators
+    of macro precision and F1 depend on how often each emotion is answered, which the paper does not state.
     """
     reached, denominator = recall_pairs()
-    attainable = {"accuracy": (range(CLIPS + 1), CLIPS), "recall": (sorted({k for _, k in reached}), denominator)}
+    attainable = {"accuracy": (range(CLIPS + 1), CLIPS), "recall": ({total for _, total in reached}, denominator)}
     rows = []
     for model, figures in TABLE2.items():
         for metric, printed in zip(METRICS, figures, strict=True):
-            row = {"model": model, "metric": metric, "printed": printed, "verdict": "not checkable"}
+            verdict = "not checkable"
             if metric in attainable:
                 counts, whole = attainable[metric]
-                values = np.array(counts) * 100 / whole
-                row |= {"verdict": "possible" if set(numerators(printed, whole)) & set(counts) else "impossible",
-                        "below": values[values <= printed].max(), "above": values[values >= printed].min()}
-            rows.append(row)
+                verdict = "impossible" if set(numerators(printed, whole)).isdisjoint(counts) else "possible"
+            rows.append({"model": model, "metric": metric, "printed": printed, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
 def averaging(most: int = 6) -> pd.DataFrame:
     """What a mean over several tests of 240 clips each (folds, repetitions) would make possible.
 
-    Columns: runs (1 to ``most``); accuracies and recalls (how many of the seven are attainable); step (distance
-    of neighbouring mean accuracies, points). From step 0.1 downwards every printed figure is attainable.
+    Columns: runs (1 to ``most``); step (between neighbouring mean accuracies, points); accuracies and recalls (how
+    many of the seven are attainable).
     """
     recall = math.lcm(*TEST_SIZES) * len(TEST_SIZES)
     return pd.DataFrame([{"runs": runs, "step": 100 / (runs * CLIPS)} | {
@@ -86,43 +82,39 @@ def fitting_sizes(most: int = 1440) -> list[int]:
 def f1_check() -> pd.DataFrame:
     """Table 2's F1 against the harmonic mean of its precision and recall, and against equation (10) as printed.
 
-    Columns: model, printed (per cent), harmonic, low and high (what the harmonic mean may be, given that
-    precision and recall are rounded), consistent (some F1 that rounds to the printed one lies there), and
+    Columns: model, printed (per cent), harmonic, consistent (rounding explains the difference of the two), and
     as_printed_equation (precision times recall over their sum, without the factor 2).
     """
     rows = []
     for model, (_, precision, recall, f1) in TABLE2.items():
         low, middle, high = (harmonic_mean((precision + d, recall + d)) for d in (-ROUNDING, 0, ROUNDING))
-        rows.append({"model": model, "printed": f1, "harmonic": middle, "low": low, "high": high,
-                     "consistent": low - ROUNDING <= f1 <= high + ROUNDING, "as_printed_equation": middle / 2})
+        rows.append({"model": model, "printed": f1, "harmonic": middle, "as_printed_equation": middle / 2,
+                     "consistent": low - ROUNDING <= f1 <= high + ROUNDING})
     return pd.DataFrame(rows)
 
 
 def intervals() -> pd.DataFrame:
     """Wilson's 95 % interval of each accuracy of Table 2: model, accuracy, low, high; per cent."""
-    ends = 100 * np.array([statistics.wilson_interval(count, CLIPS) for count in HITS.values()])
+    low, high = 100 * np.array(proportion_confint(np.array(list(HITS.values())), CLIPS, method="wilson"))
     return pd.DataFrame({"model": list(TABLE2), "accuracy": [figures[0] for figures in TABLE2.values()],
-                         "low": ends[:, 0], "high": ends[:, 1]})
+                         "low": low, "high": high})
 
 
 def mcnemar_bounds(hits_a: int, hits_b: int, clips: int) -> tuple[float, float]:
-    """Smallest and largest p of the exact McNemar test, whatever clips the two networks share.
-
-    It is smallest when the better one is right wherever the other is, largest when they overlap least.
-    """
-    more, fewer = max(hits_a, hits_b), min(hits_a, hits_b)
+    """Smallest and largest p of the exact McNemar test, whatever clips the two networks share."""
+    fewer, more = sorted((hits_a, hits_b))
     if more == fewer:
         return 1.0, 1.0
-    alone = min(fewer, clips - more)  # the most clips that the worse one alone may have right
-    return tuple(float(stats.binomtest(more - fewer + extra, more - fewer + 2 * extra).pvalue) for extra in (0, alone))
+    most = min(fewer, clips - more)  # clips that the worse one alone may have right
+    return tuple(stats.binomtest(more - fewer + alone, more - fewer + 2 * alone).pvalue for alone in (0, most))
 
 
 def pairs() -> pd.DataFrame:
     """Which of the 21 pairs of Table 2 differ by more than chance?
 
-    Columns: better, worse, points (difference); p_unpaired (two-proportion z test, as if each had other clips)
-    and holm_unpaired; p_least and p_most (:func:`mcnemar_bounds`: the paper does not say which clips each got
-    right) and holm_least (Holm's correction of the smallest p that are possible). Clearest difference first.
+    Columns: better, worse, points (difference); p_least and p_most (:func:`mcnemar_bounds`: the paper does not say
+    which clips each got right), p_unpaired (two-proportion z test, as if each had other clips), holm_unpaired and
+    holm_least (Holm's correction). Clearest difference first.
     """
     rows = []
     for a, b in itertools.combinations(MODEL_NAMES, 2):

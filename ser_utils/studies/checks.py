@@ -19,8 +19,7 @@ from ser_utils.training.runs import Run
 def check_data(data: Data, store: FeatureStore, protocol: str) -> None:
     """Raise LeakError unless every clip is the recording of its name, with its label, in one part of the split.
 
-    Catches clips, twins or actors in two parts, copies made before the split, augmented or otherwise altered
-    clips (validation and test clips must be heard as recorded), and wrong labels.
+    Catches clips, twins or actors in two parts, copies made before the split, altered clips, and wrong labels.
     """
     if len(data.clips) != len(store.clips) or (data.clips != store.clips).any():
         twice = pd.Series(data.clips)[pd.Series(data.clips).duplicated()]
@@ -61,10 +60,7 @@ def check_model(model: keras.Model, data: Data) -> None:
 
 
 def check_run(run: Run, store: FeatureStore) -> None:
-    """Raise LeakError if a finished run's files or its model (if it is there) betray a leak.
-
-    The files: see :func:`ser_utils.training.runs.check`; the model: see :func:`check_model`.
-    """
+    """Raise LeakError if a finished run's files (``runs.check``) or its model (:func:`check_model`) betray a leak."""
     try:
         runs.check(run.dir)
     except ResultsError as error:

@@ -84,6 +84,7 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
     a bootstrap interval over clips, over actors where they are unseen; "actor": accuracy with Wilson's interval),
     what, protocol, clips (of all folds probed), score, low, high, chance (per cent).
     """
+    columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
     rows, measured = [], surface(corpus)
     for protocol in ("random", "actors"):
         for cue, part in cue_predictions(measured, corpus.index, protocol).groupby("cue", sort=False):
@@ -102,5 +103,6 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
         right = np.concatenate(list(folds.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
                      *statistics.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
-    columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
-    return pd.DataFrame([(*row[:4], *(100 * value for value in row[4:])) for row in rows], columns=columns)
+    found = pd.DataFrame(rows, columns=columns)
+    found[columns[4:]] *= 100
+    return found

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -62,12 +63,10 @@ SHORTCUTS = {
     "everything": Shortcut("random", "... all three at once", "test", "all", copies=3),
     "by_speaker": Shortcut("actors", "unseen actors, normalised by speaker", by_speaker=True),
     "permuted": Shortcut("random", "shuffled labels", permuted=True),
-    "permuted_copies": Shortcut("random", "shuffled labels, augmented before the split", copies=3, permuted=True),
 }
 LADDER = ("actors", "twins", "random", "test_statistics", "test_epoch", "copies", "everything")
 APART = ("by_speaker",)  # hears the test speaker's other clips, but not what they express
-SLOW_TO_PAY = ("everything", "permuted_copies")  # nothing to see in a short training
-BRIEF = tuple(name for name in SHORTCUTS if name not in SLOW_TO_PAY)
+BRIEF = tuple(name for name in SHORTCUTS if name != "everything")  # nothing to see of it in a short training
 PLANS = {  # profile -> networks, folds and shortcuts
     "smoke": (("alexnet",), (0,), BRIEF),
     "quick": (("alexnet", "transformer"), tuple(range(FOLDS)), BRIEF),
@@ -77,7 +76,7 @@ PLANS = {  # profile -> networks, folds and shortcuts
 
 @dataclasses.dataclass(frozen=True)
 class LeakConfig(RunConfig):
-    """One training of the ladder: an ordinary run's configuration, and the shortcut that is taken."""
+    """One training of the ladder: an ordinary run's settings, and the shortcut taken."""
 
     shortcut: str = ""
 
@@ -87,7 +86,6 @@ class LeakConfig(RunConfig):
 
     @property
     def ordinary(self) -> RunConfig:
-        """The configuration that it departs from."""
         return RunConfig(**{name: value for name, value in vars(self).items() if name != "shortcut"})
 
     @property
@@ -100,7 +98,6 @@ class LeakConfig(RunConfig):
 
     @property
     def hash(self) -> str:
-        """That of the ordinary run if it is honest; else it covers the shortcut, too."""
         if self.plan.honest:
             return self.ordinary.hash
         plan = {key: value for key, value in vars(self.plan).items() if key != "title"}
@@ -143,11 +140,11 @@ def normalised_by_speaker(logmel: np.ndarray, actors: np.ndarray) -> np.ndarray:
     mean, deviation = spectral.statistics(logmel)
     out = np.empty_like(logmel)
     for actor in np.unique(actors):
-        rows = actors == actor
-        own_mean, own_deviation = spectral.statistics(logmel[rows])
-        moved = (logmel[rows] - own_mean) / own_deviation * deviation + mean
-        speech = (logmel[rows] > PAD_DB).any(axis=2, keepdims=True)
-        out[rows] = np.where(speech, np.maximum(moved, PAD_DB + 1e-3), PAD_DB)
+        own = logmel[actors == actor]
+        own_mean, own_deviation = spectral.statistics(own)
+        moved = (own - own_mean) / own_deviation * deviation + mean
+        speech = (own > PAD_DB).any(axis=2, keepdims=True)
+        out[actors == actor] = np.where(speech, np.maximum(moved, PAD_DB + 1e-3), PAD_DB)
     return out
 
 
@@ -159,8 +156,7 @@ def permuted_within(labels: np.ndarray, actors: np.ndarray, rng: np.random.Gener
 def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.random.Generator) -> Data:
     """Each clip ``copies`` times, itself and augmented versions, of which a random share goes to training.
 
-    A version trains with the probability that a clip does, wherever its siblings are. Validation and test keep their
-    own clips, so that all shortcuts are measured on the same recordings; versions that would join them are left out.
+    Validation and test keep their own clips alone, so that all shortcuts are measured on the same recordings.
     """
     layer = Augment(config.augment or AugmentConfig(), seed=config.seed + 2)
     clips = len(data.clips)
@@ -199,9 +195,8 @@ class Watcher(fit.Checkpoint):
 def run(config: LeakConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
     """Train one rung, or return it if it is finished; continue it where it was killed.
 
-    With shuffled labels ``predictions.csv`` has a column ``target``: the label that the clip was given, which the
-    metrics are measured against. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Arguments and
-    errors are those of :func:`ser_utils.training.fit.run`.
+    With shuffled labels ``predictions.csv`` has a column ``target``: the label given to the clip, which the metrics are
+    of. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Raises as ``training.fit.run``.
     """
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
@@ -234,13 +229,13 @@ def load(directories: Iterable[Path]) -> pd.DataFrame:
 
     Columns: shortcut, model, fold, clip, label, target and prediction.
     """
-    columns = ["shortcut", "model", "fold", "clip", "label", "target", "prediction"]
-    parts = [pd.DataFrame(columns=columns)]
+    parts = []
     for directory in directories:
         part = runs.read_predictions(directory).query("subset == 'test'")
         part = part.assign(shortcut=directory.parts[-3], model=directory.parts[-2], fold=Run(directory).info["fold"])
-        parts.append(part.assign(target=part.get("target", part.label))[columns])
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+        parts.append(part.assign(target=part.get("target", part.label)))
+    columns = ["shortcut", "model", "fold", "clip", "label", "target", "prediction"]
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def scores(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -251,43 +246,35 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     protocol, honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the
     network's shortcuts: exact McNemar where both were tested on the same clips, else a two-proportion z test.
     """
-    columns = ["shortcut", "title", "model", "folds", "clips", "accuracy", "low", "high", "uar", "uar_low", "uar_high",
-               "gain", "p"]
-    tables = [pd.DataFrame(columns=columns)]
-    for model in metrics.in_order(predictions.model, tuple(MODEL_NAMES)):
-        mine, rows = dict(list(predictions[predictions.model == model].groupby("shortcut"))), []
-        for name in (name for name in SHORTCUTS if name in mine):
-            part, plan = mine[name], SHORTCUTS[name]
-            actors = metrics.clip_facts(part["clip"]).actor.to_numpy()
-            groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
-            found = metrics.metrics(part.target, part.prediction)
-            ends = [statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
-                    for metric in ("accuracy", "recall")]
-            percent = 100 * np.array([found["accuracy"], *ends[0], found["recall"], *ends[1]])
-            base = mine.get("random" if plan.honest else plan.protocol)
-            none = base is None or name == "random" or plan.permuted
-            rows.append((name, plan.title, model, part.fold.nunique(), len(part), *percent,
-                         *((np.nan, np.nan) if none else _against(base, part))))
-        table = pd.DataFrame(rows, columns=columns)
-        tested = table.p.notna()
-        table.loc[tested, "p"] = statistics.holm(table.p[tested])
-        tables.append(table)
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+    rows, parts = [], dict(list(predictions.groupby(["model", "shortcut"])))
+    networks = metrics.in_order(predictions.model, tuple(MODEL_NAMES))
+    for model, name in itertools.product(networks, SHORTCUTS):
+        if (model, name) not in parts:
+            continue
+        part, plan = parts[model, name], SHORTCUTS[name]
+        actors = metrics.clip_facts(part["clip"]).actor.to_numpy()
+        groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
+        found = metrics.metrics(part.target, part.prediction)
+        row = {"shortcut": name, "title": plan.title, "model": model, "folds": part.fold.nunique(), "clips": len(part)}
+        for metric, columns in (("accuracy", ("accuracy", "low", "high")), ("recall", ("uar", "uar_low", "uar_high"))):
+            ends = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
+            row |= dict(zip(columns, 100 * np.array([found[metric], *ends]), strict=True))
+        base = parts.get((model, "random" if plan.honest else plan.protocol))
+        compared = base is not None and name != "random" and not plan.permuted
+        rows.append(row | (_against(base, part) if compared else {"gain": np.nan, "p": np.nan}))
+    table = pd.DataFrame(rows)
+    return table.assign(p=table.p.dropna().groupby(table.model).transform(statistics.holm))
 
 
-def _against(plain: pd.DataFrame, part: pd.DataFrame) -> tuple[float, float]:
-    """Gain of ``part`` over ``plain`` in points, and its p."""
+def _against(plain: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
     a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, plain))
     p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
          else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
-    return 100 * float(a.mean() - b.mean()), p
+    return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
 
 
 def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
-    """Copy finished rungs to ``results/validity/<profile>``, weights left out; returns the places of new ones.
-
-    Raises as :func:`ser_utils.training.runs.publish`; what betrays a leak is no error here.
-    """
+    """As :func:`ser_utils.training.runs.publish`, to ``results/validity/<profile>``; planted leaks are no error."""
     new = []
     for c in (c for c in configs if runs.is_finished(c, root)):
         place, directory = f"validity/{c.profile}/{c.place}", c.run_directory(root)
@@ -303,13 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, print what it is worth."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PLANS))
-    parser.add_argument("--shortcuts", nargs="*", choices=list(SHORTCUTS), help="only these shortcuts")
     parser.add_argument("--publish", action="store_true",
                         help="copy finished runs to results/validity/<profile>, with the negative controls beside them")
     grid.add_options(parser)
     options = parser.parse_args(arguments)
     corpus, path = grid.features_of(options.profile, options.features)
-    configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds, options.shortcuts)
+    configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds)
                if c.protocol in (options.protocols or c.protocol)]
     grid.train(configs, path, options.runs, options.jobs, options.budget, work=run, scheduler=options.scheduler)
     if options.publish:
@@ -319,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         table = controls.table(corpora.find(corpus), spectral.read(path), probed)
         runs.write_csv(table, RESULTS / "validity" / options.profile / "controls.csv")
     done = [c.run_directory(options.runs) for c in configs if runs.is_finished(c, options.runs)]
-    print(scores(load(done)).round(3).to_string(index=False))
+    print(scores(load(done)).round(3).to_string(index=False) if done else "No run is finished.")
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scipy.signal
+import soundfile
 from scipy.spatial.distance import cdist
 
 from ser_utils import FOLDS
@@ -44,18 +45,13 @@ ROOMS = {  # reverberation time (s): size, loudspeaker, microphone (m); a bedroo
 }
 
 
-def white(samples: int, rate: int, rng: np.random.Generator, voices=()) -> np.ndarray:
-    """White noise, (samples,)."""
-    return rng.standard_normal(samples)
-
-
-def babble(samples: int, rate: int, rng: np.random.Generator, voices: Sequence[np.ndarray] = ()) -> np.ndarray:
+def babble(samples: int, rng: np.random.Generator, voices: Sequence[np.ndarray]) -> np.ndarray:
     """``VOICES`` of the given voices at once, (samples,): alike in power, each repeated from a point at random."""
     chosen = [voices[number] for number in rng.choice(len(voices), VOICES, replace=False)]
     return sum(np.resize(np.roll(voice, rng.integers(len(voice))), samples) / np.std(voice) for voice in chosen)
 
 
-def music(samples: int, rate: int, rng: np.random.Generator, voices=()) -> np.ndarray:
+def music(samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
     """Like music, (samples,): every half second another chord of four notes, eight harmonics each, that die away."""
     out = np.zeros(samples)
     for start in range(0, samples, rate // 2):
@@ -81,8 +77,8 @@ def with_noise(wave: np.ndarray, rate: int, noise: np.ndarray, snr_db: float) ->
 def room_response(seconds: float, rate: int) -> np.ndarray:
     """Impulse response of one of ``ROOMS`` by the image method of Allen and Berkley (1979), (samples,).
 
-    All walls absorb alike, as much as gives this reverberation time by Sabine's formula; they reflect with changed
-    sign, which spares the response the bias at low frequencies (Lehmann and Johansson 2008).
+    All walls absorb alike, as much as Sabine's formula says; they reflect with changed sign, which spares the response
+    a bias at low frequencies (Lehmann and Johansson 2008).
     """
     size, source, microphone = map(np.array, ROOMS[seconds])
     surface = 2 * (size.prod() / size).sum()
@@ -115,8 +111,6 @@ def band(wave: np.ndarray, rate: int, edge: float) -> np.ndarray:
 
 def encode(wave: np.ndarray, rate: int, codec: str, kbits: float) -> io.BytesIO:
     """A file of ``codec`` "mp3" or "opus" at so many kbit/s by libsndfile; MP3 below 32 kbit/s is sampled at 16 kHz."""
-    import soundfile
-
     file, how = io.BytesIO(), {"opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {
         "format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"}}[codec]
     least, most, at = (6, 256, 48_000) if codec == "opus" else (32, 320, 48_000) if kbits >= 32 else (8, 160, 16_000)
@@ -128,10 +122,7 @@ def encode(wave: np.ndarray, rate: int, codec: str, kbits: float) -> io.BytesIO:
 
 def coded(wave: np.ndarray, rate: int, kbits: float, codec: str) -> np.ndarray:
     """A recording encoded by :func:`encode` and decoded again."""
-    import soundfile
-
-    decoded, found = soundfile.read(encode(wave, rate, codec, kbits), dtype="float32")
-    return audio.resample(decoded, found, rate)
+    return audio.resample(*soundfile.read(encode(wave, rate, codec, kbits), dtype="float32"), rate)
 
 
 def level(wave: np.ndarray, rate: int, gain_db: float) -> np.ndarray:
@@ -149,7 +140,7 @@ def cut(wave: np.ndarray, rate: int, seconds: float) -> np.ndarray:
     return wave[: audio.speech_bounds(wave, rate, TOP_DB)[0] + round(seconds * rate)]
 
 
-NOISES = {"white": white, "babble": babble, "music": music}
+NOISES = ("white", "babble", "music")
 CHANGES = {"room": room, "band": band, "mp3": functools.partial(coded, codec="mp3"),
            "opus": functools.partial(coded, codec="opus"), "level": level, "speed": speed, "cut": cut}
 LEVELS = {  # of each kind, mild to severe
@@ -160,10 +151,12 @@ LEVELS = {  # of each kind, mild to severe
 
 
 def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """A recording (samples,) at each of a kind's ``LEVELS``; the same clip always gets the same noise."""
+    """A recording (samples,) at each of a kind's ``LEVELS``; a clip always gets the same noise."""
     if kind in CHANGES:
         return [CHANGES[kind](wave, rate, amount) for amount in LEVELS[kind]]
-    noise = NOISES[kind](len(wave), rate, np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode())), voices)
+    rng = np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode()))
+    noise = (babble(len(wave), rng, voices) if kind == "babble" else music(len(wave), rate, rng) if kind == "music"
+             else rng.standard_normal(len(wave)))
     return [with_noise(wave, rate, noise, snr_db) for snr_db in LEVELS[kind]]
 
 
@@ -206,13 +199,14 @@ def judge(run: runs.Run, sound: dict[str, FeatureStore]) -> pd.DataFrame:
 
     ``COLUMNS``: validation clips are there without degradation only; probabilities have four decimals.
     """
-    model, settings, parts = frontend.load(run.dir), configuration.from_dict(run.info["config"]), []
+    model, frames, parts = frontend.load(run.dir), run.info["config"]["frames"], []
     for condition, store in sound.items():
         rows = split(store.index, "actors", FOLD) if condition == CLEAN else {"test": np.arange(len(store.clips))}
         for subset in sorted({"val", "test"} & set(rows)):
-            clips, labels = (store.index[column].to_numpy()[rows[subset]] for column in ("clip", "label"))
-            x = spectral.fit_length(store.logmel, store.lengths, settings.frames)[rows[subset]]
-            part = runs.prediction_table(clips, labels, fit.predict(model, x), subset)
+            facts = store.index.iloc[rows[subset]]
+            x = spectral.fit_length(store.logmel[rows[subset]], store.lengths[rows[subset]], frames)
+            told = fit.predict(model, x)
+            part = runs.prediction_table(facts["clip"].to_numpy(), facts.label.to_numpy(), told, subset)
             parts.append(part.assign(condition=condition))
     return pd.concat(parts, ignore_index=True)[COLUMNS].round(4)
 
@@ -231,8 +225,8 @@ def load(results: Path = RESULTS) -> pd.DataFrame:
 def voice_facts(corpus: Corpus, store: FeatureStore, found: Iterable[runs.Run]) -> pd.DataFrame:
     """What might make a voice hard, a row an actor, from a network's runs on all folds of unseen actors, with weights.
 
-    Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of the mean of what the
-    last layer gets from the nearest training voice's; 1 is what training voices have among themselves, on average.
+    Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of what the last layer
+    gets, on average, from the nearest training voice's; 1 is what training voices have, on average.
     """
     facts = prosody.measure(corpus)[["f0_median", "f0_spread", "level_db", "speech_seconds"]]
     table = facts.groupby(corpus.index.actor.to_numpy()).mean().rename_axis("actor")
@@ -256,13 +250,14 @@ def main(arguments: list[str] | None = None) -> int:
     sound = stores(corpus, configuration.PROFILES["full"].features)
     for (training, place), model in itertools.product(TRAININGS.items(), MODEL_NAMES):
         run = runs.Run(options.runs / place / "actors" / model / f"fold{FOLD}")
-        if (run.dir / "run.json").exists() and (run.dir / runs.WEIGHTS).exists():
-            told = {key: run.info.get(key) for key in TOLD} | {"conditions": list(sound), "variants": 1}
-            note = folder / training / model / "run.json"
-            if not note.exists() or json.loads(note.read_text()) != told:
-                runs.write_csv(judge(run, sound), note.with_name("predictions.csv"))
-                with atomic_write(note) as temporary:
-                    temporary.write_text(json.dumps(told, indent=1) + "\n")
+        if not ((run.dir / "run.json").exists() and (run.dir / runs.WEIGHTS).exists()):
+            continue
+        told = {key: run.info.get(key) for key in TOLD} | {"conditions": list(sound), "variants": 1}
+        note = folder / training / model / "run.json"
+        if not note.exists() or json.loads(note.read_text()) != told:
+            runs.write_csv(judge(run, sound), note.with_name("predictions.csv"))
+            with atomic_write(note) as temporary:
+                temporary.write_text(json.dumps(told, indent=1) + "\n")
     whole = [runs.Run(options.runs / TRAININGS["usual"] / "actors/alexnet" / f"fold{fold}") for fold in range(FOLDS)]
     if all((run.dir / "run.json").exists() for run in whole):
         runs.write_csv(voice_facts(corpus, sound[CLEAN], whole), folder / "actors.csv")
