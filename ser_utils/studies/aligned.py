@@ -3,7 +3,8 @@
 Every clip says one of two sentences. Dynamic time warping lays it against a template of both; the cheaper one names the
 sentence, and cuts the clip into the same ten segments whoever speaks. Cepstra, duration and pitch of the segments then
 go to a support vector machine and to small dense networks. No label of a test clip is used, nor the sentence in its
-name. An *enrolled* voice is known by some unlabelled clips of its own, whose mean view is taken off.
+name; but the view is of these two sentences and no others. An *enrolled* voice is known by some unlabelled clips of its
+own, whose mean view is taken off.
 """
 
 import argparse
