@@ -1,35 +1,19 @@
 """ser_utils.plots.explain: what the figures hold."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from fakes import texts
+from matplotlib.figure import Figure
 
-mpl.use("Agg")
-
-from matplotlib.figure import Figure  # noqa: E402
-
-from ser_utils import explain  # noqa: E402
-from ser_utils.config import FeatureConfig  # noqa: E402
-from ser_utils.plots import explain as plots  # noqa: E402
-from ser_utils.plots import style  # noqa: E402
+from ser_utils.config import FeatureConfig
+from ser_utils.plots import explain as plots
+from ser_utils.plots import style
 
 FEATURES = FeatureConfig()
 HOP = FEATURES.hop_length / FEATURES.sample_rate
-UNITS = explain.units(FEATURES, pool=2)
 RNG = np.random.default_rng(0)
 LOGMEL = RNG.normal(-40, 10, size=(100, 80))
-
-
 pytestmark = pytest.mark.usefixtures("clean_style")
-
-
-def texts(fig) -> list[str]:
-    return [text.get_text() for text in fig.findobj(mpl.text.Text)]
-
-
-def shown(fig) -> list:
-    """The axes that are visible."""
-    return [axis for axis in fig.axes if axis.get_visible()]
 
 
 def test_curves_lie_under_their_clip():
@@ -51,7 +35,7 @@ def test_weight_by_position_has_a_panel_an_emotion():
     profiles = RNG.random((14, 20))
     labels = np.arange(14) % 7  # nobody is surprised
     fig = plots.weight_by_position(profiles, labels)
-    assert len(shown(fig)) == 8
+    assert len(fig.axes) == 8
     np.testing.assert_allclose(fig.axes[1].lines[1].get_ydata(), profiles[labels == 1].mean(axis=0))
     assert fig.axes[7].get_title("left") == "surprised (0)" and len(fig.axes[7].lines) == 1
 

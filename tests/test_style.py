@@ -10,8 +10,6 @@ import pytest
 from ser_utils.paths import ROOT
 from ser_utils.plots import style
 
-mpl.use("Agg")
-
 OWN = """
 figure.figsize: 2, 2
 savefig.dpi: 20
