@@ -165,12 +165,9 @@ def make_pages(sources: Sequence[Path], output: Path, selected: Sequence[Path]) 
 
 def export_page(executed: Path, page: Page, site: Site, output: Path, folder: Path = NOTEBOOKS) -> None:
     """Write an executed notebook as the page ``output/<name>.html``."""
-
-    class Exporter(HTMLExporter):
-        def markdown2html(self, source):
-            return MarkdownWithMath(Renderer(folder, output)).render(source)
-
-    exporter = Exporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    markdown = MarkdownWithMath(Renderer(folder, output))
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)],
+                            filters={"markdown2html": markdown.render})
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar, its last state
     body, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4), {"site": site, "page": page})
     sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
@@ -243,14 +240,11 @@ def train_missing(profile: str, corpus: corpora.Corpus) -> Failure | None:
 
 def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
     """The notebooks whose number or name is in ``wanted``, or all; raises ValueError if one does not exist."""
-    if not wanted:
-        return list(sources)
-    by_key = {key: source for source in sources for key in (source.stem[:2], source.stem)}
-    missing = [name for name in wanted if name.removesuffix(".ipynb") not in by_key]
-    if missing:
-        raise ValueError(f"No notebook {', '.join(missing)}; there are {', '.join(sorted(by_key))}.")
-    chosen = {by_key[name.removesuffix(".ipynb")] for name in wanted}
-    return [source for source in sources if source in chosen]
+    wanted = [name.removesuffix(".ipynb") for name in wanted or ()]
+    known = {key for source in sources for key in (source.stem[:2], source.stem)}
+    if missing := [name for name in wanted if name not in known]:
+        raise ValueError(f"No notebook {', '.join(missing)}; there are {', '.join(sorted(known))}.")
+    return [source for source in sources if not wanted or {source.stem[:2], source.stem} & set(wanted)]
 
 
 def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
