@@ -54,9 +54,9 @@ def without_face():
 def wins():
     """Nothing to fill in: who finds which emotions more often, and that sadness stays the hardest."""
     ahead = recall("face") - recall("voice")
-    assert (ahead[["neutral", "happy", "disgust"]] > 0).all() and ahead.idxmax() == "neutral", ahead
+    assert (ahead[["neutral", "happy"]] > 0.15).all() and 0 < ahead.disgust < 0.1, ahead
     assert (ahead[["surprised", "fearful", "angry", "sad"]] < 0).all(), ahead
-    assert recall("fusion_late").idxmin() == "sad" and recall("voice").idxmin() == "neutral"
+    assert recall("fusion_late").idxmin() == "sad"
     return ()
 
 
@@ -75,7 +75,7 @@ CLAIMS = [
      lambda: (accuracy("face"), accuracy("voice"))),
     (FILE, "Joined they reach {:.1f} % by late and {:.1f} % by feature fusion.",
      lambda: (accuracy("fusion_late"), gain("fusion_feature", "voice") + accuracy("voice"))),
-    (FILE, "The face sees happiness and disgust, and tells neutral from the rest, where the voice fails most.", wins),
+    (FILE, "The face tells happiness and neutral from the rest far better than the voice, and disgust a little better.", wins),
     (FILE, "One of the two is right on {:.1f} % of the clips", one_of_them),
     (FILE, "The feature network gets {:.1f} % then", without_face),
     (FILE, "so together normal intensity gains most", lambda: gained("fusion_late")),
