@@ -107,7 +107,6 @@ def assert_complete(dest):
 
 
 def test_download_unpacks_and_leaves_nothing_else(server, tmp_path):
-    assert download.reachable(server.url)
     assert get(server, tmp_path / "new" / "ravdess") == tmp_path / "new" / "ravdess"
     assert_complete(tmp_path / "new" / "ravdess")
     assert server.requests == 1
@@ -119,21 +118,20 @@ def test_a_transfer_that_breaks_off_is_tried_again_and_then_leaves_nothing(serve
     assert_complete(tmp_path / "ravdess")
     assert server.requests == 3
     server.break_off = 9
-    with pytest.raises(ravdess.DownloadError, match="broke off.*in a browser"):
+    with pytest.raises(ravdess.DownloadError, match="broken.*in a browser"):
         get(server, tmp_path / "other", attempts=2)
     assert server.requests == 5 and not (tmp_path / "other").exists()
 
 
 def test_no_connection_and_the_servers_refusal_are_said(server, tmp_path):
     server.status = 503
-    with pytest.raises(ravdess.DownloadError, match="answered 503"):
+    with pytest.raises(ravdess.DownloadError, match="503 Server Error"):
         get(server, tmp_path / "ravdess", attempts=1)
     (tmp_path / "mine").mkdir()
-    with pytest.raises(ravdess.DownloadError, match="answered 503"):
+    with pytest.raises(ravdess.DownloadError, match="503 Server Error"):
         get(server, tmp_path / "mine", attempts=1)
     assert list((tmp_path / "mine").iterdir()) == []
     server.close()
-    assert not download.reachable(server.url)
     with pytest.raises(ravdess.DownloadError, match="no connection"):
         get(server, tmp_path / "ravdess", attempts=1)
     assert not (tmp_path / "ravdess").exists()

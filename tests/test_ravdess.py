@@ -66,7 +66,7 @@ def test_files_of_other_names_are_ignored_and_listed(tmp_path, name):
     sf.write(tmp_path / "Actor_01" / f"{name}.wav", waveform(NAMES[0]), 48000)
     assert ravdess.index(tmp_path)["clip"].tolist() == NAMES[:2]
     found = ravdess.files(tmp_path)
-    assert [path.stem for path in found.strangers] == [name] and len(found.others) == 2
+    assert sorted(path.stem for path in found.others) == sorted([name, "03-02-05-01-01-01-01"])
 
 
 def test_what_cannot_be_read_is_not_called_missing(tmp_path, monkeypatch):
@@ -75,14 +75,14 @@ def test_what_cannot_be_read_is_not_called_missing(tmp_path, monkeypatch):
     found = ravdess.files(tmp_path)
     assert [path.stem for path in found.unreadable] == [NAMES[5]] and "links to nothing" in found.say_unreadable()
     assert f"{NAMES[5]}.wav" in str(ravdess.validate(tmp_path))
-    within = type(tmp_path).iterdir
+    within = os.scandir
 
     def locked(folder):
-        if folder.name == shut:
+        if os.path.basename(folder) == shut:
             raise PermissionError(13, "Permission denied", str(folder))
         return within(folder)
 
-    monkeypatch.setattr(type(tmp_path), "iterdir", locked)
+    monkeypatch.setattr(os, "scandir", locked)
     shut = "Actor_01"
     assert len(ravdess.index(tmp_path)) == 1
     assert "2 files or folders there can't be read" in ravdess.files(tmp_path).say_unreadable()
@@ -233,13 +233,12 @@ def test_errors_on_the_command_line_are_one_line(tmp_path):
 def test_the_download_command_checks_a_complete_copy_instead(tmp_path, monkeypatch, capsys):
     for name in ravdess.speech_names():
         (tmp_path / f"{name}.wav").touch()
-    monkeypatch.setattr(ravdess, "download", lambda *a, **k: pytest.fail("downloaded"))
+    monkeypatch.setattr(ravdess, "fetch", lambda *a, **k: pytest.fail("downloaded"))
     with monkeypatch.context() as patch:  # stopped, it shows no traceback
         patch.setattr(ravdess, "validate", lambda root: (_ for _ in ()).throw(KeyboardInterrupt))
         assert ravdess.main(["validate"]) == 130 and "stopped" in capsys.readouterr().err
     assert ravdess.is_complete(tmp_path)
     assert ravdess.main(["download", str(tmp_path)]) == 1  # empty files: complete, but corrupt
-    said = capsys.readouterr()
-    assert "instead of downloading" in said.out and "corrupt" in said.err
+    assert "corrupt" in capsys.readouterr().err
     next(tmp_path.glob("*.wav")).unlink()
     assert not ravdess.is_complete(tmp_path) and not ravdess.is_complete(tmp_path / "gone")

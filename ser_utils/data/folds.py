@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD  # noqa: F401
 from ser_utils.data import names
 
 PARTS = ("train", "val", "test")
@@ -65,7 +65,8 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
         raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLD_COUNT[protocol] - 1}.")
     assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
-        raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
+        raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table of RAVDESS's 1,440 speech "
+                         "clips.")
     folds = assigned.to_numpy(dtype=int)
     held = {"test": fold} if protocol == TENFOLD else {"val": (fold + 1) % FOLDS, "test": fold}
     train = {"train": np.flatnonzero(~np.isin(folds, list(held.values())))}

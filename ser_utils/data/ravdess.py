@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from ser_utils import EMOTIONS, paths  # noqa: F401
 from ser_utils.data.download import ARCHIVE_MD5, ARCHIVE_URL, DownloadError, alone, by_hand, fetch, unpack  # noqa: F401
-from ser_utils.data.names import index_of, is_name, parse_name, speech_names  # noqa: F401
+from ser_utils.data.names import index_of, parse_name, speech_names  # noqa: F401
 
 AUDIO_SUFFIXES = (".wav", ".flac")  # in order of preference
 DEPTH = 3  # folders below the root in which clips are looked for
@@ -52,11 +51,6 @@ class Files:
     others: list[Path]
     unreadable: list[Path]
 
-    @property
-    def strangers(self) -> list[Path]:
-        """Those whose names are not RAVDESS's at all (song is)."""
-        return [path for path in self.others if not is_name(path)]
-
     def say_unreadable(self) -> str:
         """A sentence for an error message, or nothing."""
         return (f" {len(self.unreadable):,} files or folders there can't be read (no permission, or links to nothing), "
@@ -73,8 +67,16 @@ def files(root: str | os.PathLike) -> Files:
     root = Path(root)
     if not os.path.lexists(root):
         raise FileNotFoundError(f"No RAVDESS folder at {root}. {WHAT_TO_DO}.")
-    unreadable = []
-    audio = [path for *_, path in sorted(_walk(root, 0, unreadable))]
+    audio, unreadable = [], []
+    for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename)),
+                                          followlinks=True):
+        depth = len(Path(folder).parts) - len(root.parts)
+        synthetic = depth and MARKER in names
+        folders[:] = [name for name in folders if not name.startswith(".") and depth < DEPTH and not synthetic]
+        for path in (Path(folder, name) for name in names if not name.startswith(".") and not synthetic):
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                (audio if os.path.isfile(path) else unreadable).append(path)
+    audio.sort(key=lambda path: (len(path.parts), AUDIO_SUFFIXES.index(path.suffix.lower()), path))
     nearest = {path.stem: path for path in reversed(audio)}
     clips = {clip: nearest[clip] for clip in speech_names() if clip in nearest}
     found = Files(root, clips, [path for path in audio if path.stem not in clips], unreadable)
@@ -84,27 +86,6 @@ def files(root: str | os.PathLike) -> Files:
         raise FileNotFoundError(f"No WAV or FLAC files in {root} or up to {DEPTH} folders deeper."
                                 f"{found.say_unreadable()} {WHAT_TO_DO}.")
     return found
-
-
-def _walk(folder: Path, depth: int, unreadable: list[Path]) -> Iterator[tuple[int, int, Path]]:
-    """Audio files with their depth and the rank of their suffix; what can't be read goes to ``unreadable``."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError:
-        unreadable.append(folder)
-        return
-    if depth and folder / MARKER in entries:
-        return
-    for path in entries:
-        suffix = path.suffix.lower()
-        if path.name.startswith("."):
-            continue
-        if os.path.isdir(path):
-            yield from _walk(path, depth + 1, unreadable) if depth < DEPTH else ()
-        elif suffix in AUDIO_SUFFIXES and os.path.isfile(path):
-            yield depth, AUDIO_SUFFIXES.index(suffix), path
-        elif suffix in AUDIO_SUFFIXES:
-            unreadable.append(path)
 
 
 def index(root: str | os.PathLike | Files) -> pd.DataFrame:
@@ -133,8 +114,8 @@ def describe(path: str | os.PathLike) -> dict:
     """Samples, rate, channels and the sha256 of one file's decoded samples.
 
     The checksum is over the samples (int16, little-endian, channels interleaved), so a WAV, its FLAC and a lossless
-    copy of more bits or in floating point have the same. Samples that are no whole 16-bit steps are hashed as they
-    are. Raises ValueError when the file cannot be read or decoded.
+    copy of more bits have the same; what is no whole 16-bit steps is hashed as it is. Raises ValueError when the file
+    cannot be decoded.
     """
     import soundfile
 
@@ -218,16 +199,13 @@ def cite() -> str:
 
 
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, attempts: int = 3,
-             timeout: tuple[float, float] = (5.0, 60.0), progress: bool = True) -> Path:
+             progress: bool = True) -> Path:
     """Fetch the speech archive (208 MB) and unpack its Actor_XX folders into ``dest``, unless all clips are there.
 
     The archive is checked by its md5 and unpacked in ``dest/.partial``; only then are the files moved into place, so
     that a run killed at any point is simply run again, and of two runs at once the second waits for the first. An
-    intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. For
-    ``attempts`` and ``timeout`` see `fetch`. Returns ``dest``.
-
-    Raises DownloadError when the archive cannot be fetched, has the wrong md5 or is corrupt, and OSError when the disk
-    is full.
+    intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. Returns
+    ``dest``. Raises DownloadError (see `fetch`; also of a corrupt archive), and OSError when the disk is full.
     """
     dest = Path(dest).absolute()
     with alone(dest):
@@ -241,7 +219,7 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
             for other in others:
                 print(f"{other} is not the published archive (its md5 differs): not used, left as it is.",
                       file=sys.stderr)
-            unpack(archive or fetch(url, md5, partial, attempts, timeout, progress), partial / "unpacked", dest)
+            unpack(archive or fetch(url, md5, partial, attempts, progress), partial / "unpacked", dest)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, f"The disk is full: RAVDESS needs 1 GB in {dest} while it is unpacked. "
@@ -265,10 +243,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root = options.folder or default_root()
     try:
-        if options.command == "download" and is_complete(root):
-            print(f"All 1,440 clips are in {root}: checking them instead of downloading.")
-        elif options.command == "download":
-            print(f"Downloading RAVDESS speech to {root}\n{cite()}")
+        if options.command == "download":
+            print(f"RAVDESS speech in {root}\n{cite()}")
             download(root, options.url, options.md5)
         found = validate(root)
     except (OSError, ValueError) as error:
