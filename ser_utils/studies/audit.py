@@ -12,7 +12,7 @@ from statistics import harmonic_mean
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.proportion import proportions_ztest
+from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from ser_utils.evaluation import statistics
 from ser_utils.evaluation.metrics import METRICS
@@ -100,7 +100,7 @@ def f1_check() -> pd.DataFrame:
 
 def intervals() -> pd.DataFrame:
     """Wilson's 95 % interval of each accuracy of Table 2: model, accuracy, low, high; per cent."""
-    ends = 100 * np.array([statistics.wilson_interval(count, CLIPS) for count in HITS.values()])
+    ends = 100 * np.array([proportion_confint(count, CLIPS, method="wilson") for count in HITS.values()])
     return pd.DataFrame({"model": list(TABLE2), "accuracy": [figures[0] for figures in TABLE2.values()],
                          "low": ends[:, 0], "high": ends[:, 1]})
 
