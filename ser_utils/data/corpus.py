@@ -81,7 +81,7 @@ def _ravdess(may_download: bool) -> Corpus:
     if len(found) < len(names.speech_names()):
         # A download killed half-way may have left some of the clips: it is begun anew.
         wanted = may_download and not named and (not found or (root / ravdess.PARTIAL).exists())
-        if wanted or (root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)[0]):
+        if wanted or (root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)):
             print(f"No complete RAVDESS in {root}: unpacking its archive, or downloading it (208 MB).", file=sys.stderr)
             try:
                 ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5)

@@ -18,16 +18,11 @@ class DownloadError(OSError):
     """The archive could not be fetched, or what came is not the archive."""
 
 
-def by_hand(folder: Path, md5: str) -> tuple[Path | None, list[Path]]:
-    """The zip file in ``folder`` that has the archive's md5, whatever its name, and those that have another."""
+def by_hand(folder: Path, md5: str) -> Path | None:
+    """The zip file in ``folder`` that has the archive's md5, whatever its name."""
     import pooch
 
-    others = []
-    for path in sorted(folder.glob("*.zip")):
-        if pooch.file_hash(str(path), alg="md5") == md5:
-            return path, []
-        others.append(path)
-    return None, others
+    return next((path for path in folder.glob("*.zip") if pooch.file_hash(str(path), alg="md5") == md5), None)
 
 
 def fetch(url: str, md5: str, folder: Path, attempts: int = 3, progress: bool = True) -> Path:

@@ -26,6 +26,12 @@ DEPTH = 3  # folders below the root in which clips are looked for
 MARKER = "synthetic.json"  # marks a folder of made-up clips, which have RAVDESS's names
 PARTIAL = ".partial"  # work folder of a download; one that is there without a download running was killed
 INDEX_FILE = Path(__file__).parent / "ravdess_index.csv"
+CITATION = (
+    "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS): A "
+    "dynamic, multimodal set of facial and vocal expressions in North American English. PLoS ONE 13(5): e0196391. "
+    "https://doi.org/10.1371/journal.pone.0196391\n"
+    "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. Licence: Creative Commons BY-NC-SA 4.0 "
+    "(attribution, non-commercial, share alike).")
 WHAT_TO_DO = ("Set RAVDESS_DIR to the folder that holds Actor_01 ... Actor_24, or put the archive or its Actor_XX "
               "folders in data/ravdess, or run `make data` to download them")
 
@@ -89,10 +95,9 @@ def files(root: str | os.PathLike) -> Files:
 
 
 def index(root: str | os.PathLike | Files) -> pd.DataFrame:
-    """The audio-only speech clips in ``root`` (see :func:`files`), one row a clip, sorted by clip.
+    """The audio-only speech clips in ``root``, all 1,440 or fewer, one row a clip, sorted by clip.
 
-    The columns of :func:`index_of` and path (str). Whether all 1,440 are there is not checked here. Raises as
-    :func:`files`, also where there is no speech clip.
+    The columns of :func:`index_of` and path (str). Raises as :func:`files`, also where there is no speech clip.
     """
     found = root if isinstance(root, Files) else files(root)
     if not found.clips:
@@ -173,10 +178,7 @@ def _fault(path: Path, expected: dict) -> str | None:
 
 
 def validate(root: str | os.PathLike) -> Validation:
-    """Check every clip in ``root`` against the versioned checksums (after mirdata's ``validate``).
-
-    Raises FileNotFoundError or PermissionError as :func:`files`; anything else is in the `Validation` returned.
-    """
+    """Check every clip in ``root`` against the versioned checksums, as mirdata does; raises as :func:`files`."""
     found, expected = files(root), reference().set_index("clip").to_dict("index")
     present = [clip for clip in found.clips if clip in expected]
     with ThreadPoolExecutor() as pool:
@@ -185,15 +187,6 @@ def validate(root: str | os.PathLike) -> Validation:
     return Validation([clip for clip in expected if clip not in found.clips],
                       [(clip, reason) for clip, reason in zip(present, faults, strict=True) if reason],
                       [str(path) for path in found.others], [str(path) for path in found.unreadable])
-
-
-def cite() -> str:
-    """How to cite RAVDESS, with its licence."""
-    return ("Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
-            "(RAVDESS): A dynamic, multimodal set of facial and vocal expressions in North American English. PLoS ONE "
-            "13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391\n"
-            "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. "
-            "Licence: Creative Commons BY-NC-SA 4.0 (attribution, non-commercial, share alike).")
 
 
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, attempts: int = 3,
@@ -213,8 +206,8 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            archive, others = by_hand(dest, md5)
-            for other in others:
+            archive = by_hand(dest, md5)
+            for other in () if archive else dest.glob("*.zip"):
                 print(f"{other} is not the published archive (its md5 differs): not used, left as it is.",
                       file=sys.stderr)
             unpack(archive or fetch(url, md5, partial, attempts, progress), partial / "unpacked", dest)
@@ -231,7 +224,7 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status (0: all well, 1: an error or a faulty corpus)."""
+    """The command line; 0 where all is well, 1 for an error or a faulty corpus."""
     parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
     parser.add_argument("command", choices=["download", "validate"], help="fetch the speech archive (208 MB) from "
                         "Zenodo if need be, or not; check every clip against the versioned checksums")
@@ -242,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = options.folder or default_root()
     try:
         if options.command == "download":
-            print(f"RAVDESS speech in {root}\n{cite()}")
+            print(f"RAVDESS speech in {root}\n{CITATION}")
             download(root, options.url, options.md5)
         found = validate(root)
     except (OSError, ValueError) as error:
