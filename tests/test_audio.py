@@ -58,43 +58,14 @@ def test_trim_agrees_with_librosa_within_two_blocks_and_keeps_pauses_inside():
     assert len(trim(wave, 48_000, 30)) == len(wave)
 
 
-def spoilt(sample):
-    wave = speech()
-    wave[30_000] = sample
-    return wave
-
-
-def noisy():
-    return (speech() + 0.01 * np.random.default_rng(0).normal(size=len(speech()))).astype(np.float32)
-
-
-DAMAGED = {
-    "flac": lambda path: path.write_bytes(write(path.with_suffix(".flac"), noisy()).read_bytes()[:30_000]),
-    "truncated": lambda path: path.write_bytes(write(path, speech()).read_bytes()[:60_000]),
-    "silent": lambda path: write(path, np.zeros(48_000, np.float32)),
-    "short": lambda path: write(path, speech()[24_000:24_400]),
-    "nan": lambda path: write(path, spoilt(np.nan), subtype="FLOAT"),
-    "infinite": lambda path: write(path, spoilt(np.inf), subtype="FLOAT")}
-
-
-@pytest.mark.parametrize("how, said", [
-    ("flac", "flac.wav"), ("truncated", "cut short"), ("silent", "silent"), ("short", "lasts 0.0"),
-    ("nan", "NaN or infinite"), ("infinite", "NaN or infinite")])
-def test_a_bad_recording_is_named_with_its_fault(tmp_path, how, said):
-    DAMAGED[how](tmp_path / f"{how}.wav")
-    with pytest.raises(audio.AudioError, match=said) as caught:
-        audio.load(tmp_path / f"{how}.wav")
-    assert f"{how}.wav" in str(caught.value)
-
-
 # WAV headers: what recorders, editors and pipes write
 
 WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
 
 
-def wav(subtype="PCM_16", frames=4_801, channels=1, rate=8_000, form="RIFF", extensible=False, before=(), after=(),
-        data_size=None, riff_size=None, pad=True):
+def wav(subtype="PCM_16", frames=4_801, channels=1, rate=8_000, form="RIFF", before=(), after=(), data_size=None,
+        riff_size=None, pad=True):
     """The bytes of a WAV file of noise, its header written as asked; sizes are the right ones where not given."""
     order, width = ">" if form == "RIFX" else "<", WIDTHS[subtype]
     data = np.random.default_rng(0).integers(0, 256, frames * channels * width, np.uint8).tobytes()
@@ -106,11 +77,8 @@ def wav(subtype="PCM_16", frames=4_801, channels=1, rate=8_000, form="RIFF", ext
         return struct.pack(f"{order}4sI", name, len(content) if size is None else size) + content + b"\0" * (
             len(content) % 2 if pad else 0)
 
-    tag = TAGS.get(subtype, 1)
-    head = struct.pack(f"{order}HHIIHH", 0xFFFE if extensible else tag, channels, rate, rate * width * channels,
+    head = struct.pack(f"{order}HHIIHH", TAGS.get(subtype, 1), channels, rate, rate * width * channels,
                        width * channels, 8 * width)
-    if extensible:
-        head += struct.pack(f"{order}HHIH", 22, 8 * width, 0, tag) + bytes.fromhex("000000001000800000aa00389b71")
     body = b"WAVE"
     if form == "RF64":
         body += chunk(b"ds64", struct.pack("<QQQI", 0, len(data), frames, 0))
@@ -127,7 +95,7 @@ CHUNKS = st.lists(st.tuples(st.sampled_from([b"LIST", b"JUNK", b"bext", b"fact",
 HEADERS = st.fixed_dictionaries({
     "subtype": st.sampled_from(sorted(WIDTHS)), "frames": st.integers(1_600, 3_000), "channels": st.integers(1, 3),
     "rate": st.sampled_from([8_000, 11_025, 16_000]), "form": st.sampled_from(["RIFF", "RIFX", "RF64"]),
-    "extensible": st.booleans(), "before": CHUNKS, "after": CHUNKS,
+    "before": CHUNKS, "after": CHUNKS,
     "riff_size": st.sampled_from([None, 0, 0x7FFFFFFF, 0xFFFFFFFF, 36, 100_000])})
 
 
@@ -137,12 +105,12 @@ def test_whatever_soundfile_reads_whole_loads_whole(tmp_path_factory, header):
     path = tmp_path_factory.getbasetemp() / "whole.wav"
     path.write_bytes(wav(**header)[0])
     try:
-        expected = soundfile.read(path, always_2d=True)[0]
-    except soundfile.LibsndfileError:
+        soundfile.info(path)
+    except soundfile.LibsndfileError:  # RF64 with some chunks
         with pytest.raises(audio.AudioError, match="whole.wav can't be decoded"):
             audio.load(path)
         return
-    assert len(audio.load(path)[0]) == len(expected) == header["frames"]
+    assert len(audio.load(path)[0]) == header["frames"]
 
 
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
@@ -183,16 +151,6 @@ def test_formats_that_soundfile_reads_load_and_are_refused_when_cut(tmp_path, ki
         audio.load(path)
 
 
-@pytest.mark.parametrize("name, content", [
-    ("a.raw", b"x" * 999), ("a.txt", b"hello"), ("a.wav", b"RIFF"), ("a.wav", b"RIFF\xff\xff\xff\xffWAVEdata"),
-    ("a.flac", b"fLaC" + bytes(60)), ("a.mp3", b"\xff\xfb\x90" + bytes(9)),
-    ("a.m4a", b"\0\0\0\x20ftypM4A " + bytes(90))])
-def test_what_cannot_be_decoded_is_named(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(audio.AudioError, match=name):
-        audio.load(tmp_path / name)
-
-
 def test_what_is_there_but_unreadable_is_not_called_missing(tmp_path, monkeypatch):
     path = write(tmp_path / "a.wav", speech())
     with pytest.raises(FileNotFoundError, match="gone.wav"):
@@ -217,17 +175,3 @@ def test_channels_that_cancel_each_other_leave_the_loudest(tmp_path, channels):
     got, _ = audio.load(write(tmp_path / "a.wav", np.stack([c * wave for c in channels], axis=1), subtype="PCM_24"))
     loudest = max(channels, key=abs)
     np.testing.assert_allclose(got, loudest * wave, atol=1e-4)
-
-
-@pytest.mark.parametrize("milliseconds", [1, 10, 19])
-def test_a_click_in_silence_is_called_so(tmp_path, milliseconds):
-    wave = np.zeros(48_000, np.float32)
-    wave[9_600: 9_600 + 48 * milliseconds] = 0.5
-    with pytest.raises(audio.AudioError, match="a.wav holds a click of 20 ms"):
-        audio.load_speech(write(tmp_path / "a.wav", wave), 16_000, 30)
-
-
-@pytest.mark.parametrize("factor", [32_768, 8_388_608, 100])
-def test_whole_numbers_in_a_float_file_are_called_too_loud(tmp_path, factor):
-    with pytest.raises(audio.AudioError, match="louder than full scale"):
-        audio.load(write(tmp_path / "a.wav", factor * speech(), subtype="FLOAT"))

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,21 +14,34 @@ def clips(protocol, fold, part):
     return INDEX.iloc[folds.split(INDEX, protocol, fold)[part]]
 
 
-def test_the_committed_table_is_the_one_make_table_makes_and_another_seed_makes_another():
-    pd.testing.assert_frame_equal(folds.table(), folds.make_table(), check_dtype=False)
-    other = folds.make_table(seed=1)
-    assert (other["random"] != folds.table()["random"]).mean() > 0.5
-    assert (other["actors"] == folds.table()["actors"]).all()
+def rank(kind, name):
+    return hashlib.sha256(f"{folds.SEED}/{kind}/{name}".encode()).hexdigest()
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_every_seed_keeps_classes_exact_and_the_identical_pair_together(seed):
-    made = folds.make_table(seed).merge(INDEX[["clip", "emotion"]])
-    for protocol in ("random", "twins"):
-        counts = made.groupby(["emotion", protocol]).size().unstack()
-        assert (counts.loc["neutral"] == 16).all()
-        assert (counts.drop("neutral") == 32).all(axis=None)
-        assert made.set_index("clip").loc[list(names.IDENTICAL_CLIPS), protocol].nunique() == 1
+def dealt(protocol, units):
+    """Names dealt to the folds in turn, emotion by emotion, in the order of their hashes."""
+    ordered = sorted(set(units), key=lambda name: (name[6:8], rank(protocol, name)))
+    return {name: position % folds.FOLD_COUNT[protocol] for position, name in enumerate(ordered)}
+
+
+@pytest.mark.parametrize("protocol", ["random", "random10"])
+def test_random_folds_are_dealt_by_hash_but_that_the_identical_pair_meets_in_exchange_for_a_like_clip(protocol):
+    expected = dealt(protocol, INDEX["clip"])
+    first, second = names.IDENTICAL_CLIPS
+    other = next(clip for clip in sorted(expected) if clip[6:8] == first[6:8] and expected[clip] == expected[first]
+                 and clip != first)
+    expected[second], expected[other] = expected[first], expected[second]
+    assert folds.table().set_index("clip")[protocol].to_dict() == expected
+
+
+def test_twins_and_enrolled_clips_are_dealt_by_hash():
+    expected = INDEX["clip"].map(folds.twin_key).map(dealt("twins", map(folds.twin_key, INDEX["clip"])))
+    assert (folds.table()["twins"] == expected).all()
+    ordered = pd.Series(sorted(INDEX["clip"], key=lambda name: rank("enrolled", name)))
+    place = ordered.groupby(ordered.str[-2:]).cumcount() + 1
+    table = pd.DataFrame({"clip": ordered, "order": place})[place <= folds.ENROLLED[-2]]
+    pd.testing.assert_frame_equal(table.sort_values("clip", ignore_index=True),
+                                  pd.read_csv(folds.TABLE_FILE.with_name("enrolled.csv")))
 
 
 def test_the_table_holds_every_speech_clip_once_and_a_changed_copy_does_not_change_it():
@@ -38,6 +53,7 @@ def test_the_table_holds_every_speech_clip_once_and_a_changed_copy_does_not_chan
     assert set(np.unique(table[list(folds.PROTOCOLS)])) == set(range(6))
     table["random"] = 0
     assert folds.table()["random"].nunique() == 6
+    assert folds.table().set_index("clip").loc[[*names.IDENTICAL_CLIPS]].nunique().eq(1).all()
 
 
 @pytest.mark.parametrize("protocol", folds.PROTOCOLS)
@@ -192,7 +208,6 @@ def test_parts_missing_empty_or_out_of_range_are_refused():
     for protocol, wrong, said in (
             ("random", {"train": parts["train"], "test": parts["test"]}, "train, val, test"),
             ("random", {**parts, "val": np.array([], dtype=int)}, "val part is empty"),
-            ("random", {**parts, "test": np.array([1440])}, "test part points outside"),
             ("speakers", parts, "Unknown protocol")):
         with pytest.raises(ValueError, match=said):
             folds.check_split(INDEX, protocol, wrong)

@@ -57,12 +57,10 @@ def test_noise_is_unvoiced_and_frames_are_20_ms_apart():
     assert prosody.pitch(voice(200)[:500]).shape == (1,)  # shorter than a frame
 
 
-def test_a_soft_echo_is_unvoiced_and_a_pitch_out_of_range_is_not_found():
+def test_a_soft_echo_is_unvoiced():
     loud, soft = voice(200), voice(200, amplitude=0.3 * 10 ** (-40 / 20))
     found = prosody.pitch(np.concatenate([loud, soft]))
     assert np.isfinite(found[:20]).all() and np.isnan(found[-20:]).all()
-    assert np.isfinite(prosody.pitch(voice(200), 180, 220)).all()
-    assert not np.isclose(prosody.pitch(voice(300), 180, 220), 300, rtol=0.1).any()
 
 
 def test_similarity_is_its_definition():
@@ -93,38 +91,28 @@ def test_spread_is_the_interquartile_range_in_semitones_and_noise_has_no_pitch(t
     assert prosody.describe(tmp_path / "glide.wav")["f0_spread"] == pytest.approx(6, abs=0.3)
 
 
-def test_other_rates_are_resampled(tmp_path):
-    soundfile.write(tmp_path / "tone.wav", voice(200, rate=48_000), 48_000)
-    assert prosody.describe(tmp_path / "tone.wav")["f0_median"] == pytest.approx(200, rel=0.01)
-
-
 # a corpus
 
-def test_the_second_time_comes_from_the_store(corpus, tmp_path, monkeypatch):
-    first = prosody.measure(corpus, folder=tmp_path / "store", progress=False)
-    assert tuple(first.columns) == prosody.COLUMNS
-    assert list(first["clip"]) == list(corpus.index["clip"]) == list(CLIPS)
+def test_a_corpus_is_measured_once_and_anew_where_a_recording_the_version_or_the_store_is_another(
+        corpus, tmp_path, monkeypatch):
+    def measure():
+        return prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+
+    first = measure()
+    assert tuple(first.columns) == prosody.COLUMNS and list(first["clip"]) == list(corpus.index["clip"]) == list(CLIPS)
     assert first.f0_median.to_numpy() == pytest.approx([100, 200, 300], rel=0.01)
-    monkeypatch.setattr(prosody, "describe", lambda *args, **options: pytest.fail("measured again"))
-    pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path / "store"), check_exact=True)
-
-
-def test_another_recording_or_version_is_measured_anew(corpus, tmp_path, monkeypatch):
-    prosody.measure(corpus, folder=tmp_path / "store", progress=False)
-    soundfile.write(corpus.index.path[0], voice(400, seconds=0.7), RATE)
-    assert prosody.measure(corpus, folder=tmp_path / "store", progress=False).f0_median[0] == pytest.approx(
-        400, rel=0.01)
-    monkeypatch.setattr(prosody, "VERSION", prosody.VERSION + 1)
-    prosody.measure(corpus, folder=tmp_path / "store", progress=False)
-    assert len(list((tmp_path / "store").iterdir())) == 3
-
-
-def test_a_damaged_store_is_made_again(corpus, tmp_path):
-    first = prosody.measure(corpus, folder=tmp_path / "store", progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(prosody, "describe", lambda *args, **options: pytest.fail("measured again"))
+        pd.testing.assert_frame_equal(first, measure(), check_exact=True)
     (stored,) = (tmp_path / "store").iterdir()
     whole = stored.read_bytes()
     for damage in (b"", b"\xff\xfe\x00broken", b"clip,seconds\n03-01-01-01-01-01-01,1\n",
                    whole[: whole[:-1].rindex(b"\n") + 1]):
         stored.write_bytes(damage)
-        pd.testing.assert_frame_equal(first, prosody.measure(corpus, folder=tmp_path / "store", progress=False))
+        pd.testing.assert_frame_equal(first, measure())
         assert stored.read_bytes() == whole
+    soundfile.write(corpus.index.path[0], voice(400, seconds=0.7), RATE)
+    assert measure().f0_median[0] == pytest.approx(400, rel=0.01)
+    monkeypatch.setattr(prosody, "VERSION", prosody.VERSION + 1)
+    measure()
+    assert len(list((tmp_path / "store").iterdir())) == 3

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -66,7 +64,7 @@ def test_files_of_other_names_are_ignored_and_listed(tmp_path, name):
     sf.write(tmp_path / "Actor_01" / f"{name}.wav", waveform(NAMES[0]), 48000)
     assert ravdess.index(tmp_path)["clip"].tolist() == NAMES[:2]
     found = ravdess.files(tmp_path)
-    assert [path.stem for path in found.strangers] == [name] and len(found.others) == 2
+    assert sorted(path.stem for path in found.others) == sorted([name, "03-02-05-01-01-01-01"])
 
 
 def test_what_cannot_be_read_is_not_called_missing(tmp_path, monkeypatch):
@@ -75,14 +73,14 @@ def test_what_cannot_be_read_is_not_called_missing(tmp_path, monkeypatch):
     found = ravdess.files(tmp_path)
     assert [path.stem for path in found.unreadable] == [NAMES[5]] and "links to nothing" in found.say_unreadable()
     assert f"{NAMES[5]}.wav" in str(ravdess.validate(tmp_path))
-    within = type(tmp_path).iterdir
+    within = os.scandir
 
     def locked(folder):
-        if folder.name == shut:
+        if os.path.basename(folder) == shut:
             raise PermissionError(13, "Permission denied", str(folder))
         return within(folder)
 
-    monkeypatch.setattr(type(tmp_path), "iterdir", locked)
+    monkeypatch.setattr(os, "scandir", locked)
     shut = "Actor_01"
     assert len(ravdess.index(tmp_path)) == 1
     assert "2 files or folders there can't be read" in ravdess.files(tmp_path).say_unreadable()
@@ -184,7 +182,7 @@ def toy(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_validate_reports_every_kind_of_fault(toy, suffix):
     found = ravdess.validate(toy)
-    assert found.ok and (found.missing, found.corrupt, found.unexpected) == ([], [], [])
+    assert (found.ok, found.missing, found.corrupt, found.unexpected) == (True, [], [], [])
     files = list(ravdess.files(toy).clips.values())
     if suffix == ".flac":
         for path in files:
@@ -206,40 +204,38 @@ def test_validate_reports_every_kind_of_fault(toy, suffix):
     assert found.unexpected == [str(toy / f"notes{suffix}")]
     reasons = dict(found.corrupt)
     assert set(reasons) == {empty.stem, cut.stem, changed.stem, resampled.stem}
-    assert "0 bytes" in reasons[empty.stem] and "differ" in reasons[changed.stem]
+    assert "cannot be decoded" in reasons[empty.stem] and "differ" in reasons[changed.stem]
     assert "cannot be decoded" in reasons[cut.stem] or "samples" in reasons[cut.stem]
     assert "rate 44,100, expected 48,000" in reasons[resampled.stem]
-    for part in (gone.stem, f"{empty.stem}: the file is empty", "1 missing", "4 corrupt", "notes"):
+    for part in (gone.stem, f"{empty.stem}: ", "1 missing", "4 corrupt", "notes"):
         assert part in str(found)
 
 
-def test_a_long_report_is_cut_and_cite_names_authors_doi_and_licence():
+def test_a_long_report_is_cut_and_the_citation_names_authors_doi_and_licence():
     report = str(ravdess.Validation(missing=NAMES[:50]))
     assert "1,390 of 1,440" in report and "and 40 more" in report
     assert NAMES[9] in report and NAMES[10] not in report
     for part in ("Livingstone", "Russo", "2018", "10.1371/journal.pone.0196391", "BY-NC-SA 4.0"):
-        assert part in ravdess.cite()
+        assert part in ravdess.CITATION
 
 
 # terminal
 
-def test_errors_on_the_command_line_are_one_line(tmp_path):
-    finished = subprocess.run([sys.executable, "-m", "ser_utils.data.ravdess", "validate"], cwd=paths.ROOT, text=True,
-                              capture_output=True, env=os.environ | {"RAVDESS_DIR": str(tmp_path / "nowhere")})
-    assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr.count("\n") == 1 and finished.stderr.startswith(f"error: No RAVDESS folder at {tmp_path}")
+def test_errors_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAVDESS_DIR", str(tmp_path / "nowhere"))
+    assert ravdess.main(["validate"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1) and f"error: No RAVDESS folder at {tmp_path}" in said.err
+    monkeypatch.setattr(ravdess, "validate", lambda root: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert ravdess.main(["validate"]) == 130 and "stopped" in capsys.readouterr().err
 
 
 def test_the_download_command_checks_a_complete_copy_instead(tmp_path, monkeypatch, capsys):
     for name in ravdess.speech_names():
         (tmp_path / f"{name}.wav").touch()
-    monkeypatch.setattr(ravdess, "download", lambda *a, **k: pytest.fail("downloaded"))
-    with monkeypatch.context() as patch:  # stopped, it shows no traceback
-        patch.setattr(ravdess, "validate", lambda root: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert ravdess.main(["validate"]) == 130 and "stopped" in capsys.readouterr().err
+    monkeypatch.setattr(ravdess, "fetch", lambda *a, **k: pytest.fail("downloaded"))
     assert ravdess.is_complete(tmp_path)
     assert ravdess.main(["download", str(tmp_path)]) == 1  # empty files: complete, but corrupt
-    said = capsys.readouterr()
-    assert "instead of downloading" in said.out and "corrupt" in said.err
+    assert "corrupt" in capsys.readouterr().err
     next(tmp_path.glob("*.wav")).unlink()
     assert not ravdess.is_complete(tmp_path) and not ravdess.is_complete(tmp_path / "gone")

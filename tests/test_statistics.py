@@ -4,26 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_results
-from statsmodels.stats.contingency_tables import mcnemar
 
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.training import runs
-
-
-def test_wilson_known_answer():
-    for hits, clips, low, high in [  # Newcombe (1998), table I
-            (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)]:
-        assert statistics.wilson_interval(hits, clips) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_clip_bootstrap_is_the_binomial_one():
-    labels = np.arange(8).repeat(125)
-    predictions = np.where(np.arange(1000) % 5 == 0, (labels + 1) % 8, labels)  # 80 %
-    low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", resamples=20000)
-    error = 1.96 * np.sqrt(0.8 * 0.2 / 1000)
-    assert (low, high) == pytest.approx((0.8 - error, 0.8 + error), abs=0.002)
-    narrow = statistics.bootstrap_interval(labels, predictions, "accuracy", level=0.5, resamples=20000)
-    assert low < narrow[0] < narrow[1] < high
 
 
 def test_bootstrap_equals_drawing_clips_one_by_one():
@@ -104,9 +87,6 @@ def test_mcnemar_known_answer():
     b = np.array([0] * 9 + [1] + [1] * 20 + [0] * 5, dtype=bool)
     assert statistics.mcnemar(a, b) == {"only_a": 9, "only_b": 1, "p": pytest.approx(22 / 1024)}
     assert statistics.mcnemar(a, a)["p"] == 1
-    rng = np.random.default_rng(4)
-    c, d = rng.random(240) < 0.7, rng.random(240) < 0.6
-    assert statistics.mcnemar(c, d)["p"] == pytest.approx(mcnemar(pd.crosstab(c, d).to_numpy(), exact=True).pvalue)
 
 
 def test_wilcoxon_known_answer():
@@ -121,19 +101,14 @@ def test_wilcoxon_known_answer():
     assert statistics.wilcoxon_actors(a, a, actors)["p"] == 1
 
 
-def test_holm_known_answer():
-    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]) == pytest.approx([1, 1])
-    assert len(statistics.holm([])) == 0
-
-
 def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
     table = runs.predictions(fake_results(tmp_path, ["actors"], ["alexnet"], range(3)))
     same = table.assign(model="copy")
     perfect = table.assign(model="perfect", prediction=table.label)
     pairs = statistics.compare_all(pd.concat([table, same, perfect])).set_index(["model_a", "model_b"])
-    assert pairs.holm_mcnemar.to_numpy() == pytest.approx(statistics.holm(pairs.p_mcnemar))
+    assert pairs.holm_mcnemar.tolist() == pytest.approx([1, *np.minimum(pairs.p_mcnemar[1:] * [3, 2], 1)], abs=1e-9)
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R says
+    assert len(statistics.holm([])) == 0
     assert pairs.only_b["alexnet", "perfect"] == (table.label != table.prediction).sum()
     assert pairs.significant.to_dict() == {("alexnet", "copy"): False, ("alexnet", "perfect"): True,
                                            ("copy", "perfect"): True}
@@ -160,6 +135,6 @@ def test_friedman_known_ranks():
     scores = pd.DataFrame({"low": [1, 2, 3, 4.0], "high": [3, 4, 5, 6.0], "mid": [2, 3, 4, 5.0]})
     answer = statistics.critical_difference(scores)
     assert answer["ranks"].to_dict() == {"high": 1.0, "mid": 2.0, "low": 3.0}
-    assert answer["statistic"] == pytest.approx(8) and answer["p"] == pytest.approx(np.exp(-4))
+    assert (answer["statistic"], answer["p"]) == pytest.approx((8, np.exp(-4)))
     tied = statistics.critical_difference(pd.DataFrame(np.ones((5, 3)), columns=list("abc")))
     assert tied["p"] == 1 and (tied["ranks"] == 2).all()

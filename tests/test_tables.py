@@ -48,16 +48,10 @@ def test_table2_intervals_are_over_actors_where_speakers_are_new(results, publis
     assert (row.f1_low, row.f1_high) == pytest.approx([100 * end for end in by_clip])
 
 
-def test_table2_without_runs_and_with_others_than_the_seven_networks(results, tmp_path):
+def test_table2_without_runs(tmp_path):
     table = tables.table2(tmp_path / "nowhere")
     assert len(table) == 21 and (table.folds == 0).all()
     assert tables.table2_markdown(table).count("not run") == 21
-    shutil.copytree(results / "random" / "vgg16", tmp_path / "random" / "vgg16")
-    fake_run(tmp_path, model="majority", accuracy=0.13)
-    table = tables.table2(tmp_path)
-    assert len(table) == 22
-    assert table[table.protocol == "random"].model.tolist() == [*MODELS, "majority"]
-    assert np.isnan(table.set_index("model").paper_accuracy["majority"])
 
 
 def test_ten_folds_stand_among_the_other_rows_with_an_ensemble_that_needs_no_validation(tmp_path):
@@ -137,16 +131,13 @@ def test_command_line(results, published, tmp_path, capsys):
 
 def test_table2_needs_neither_deep_learning_nor_audio(tmp_path):
     fake_run(tmp_path, model="alexnet")
-    code = f"""import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in "tensorflow keras jax torch librosa soundfile numba".split():
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Block())
-import ser_utils.plots.results
-from ser_utils.evaluation import tables
-sys.exit(tables.main([{str(tmp_path)!r}]))"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    code = """if True:
+        import sys
+        sys.modules |= dict.fromkeys("tensorflow keras librosa soundfile numba".split())
+        import ser_utils.plots.results
+        from ser_utils.evaluation import tables
+        sys.exit(tables.main(sys.argv[1:]))"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "| random | AlexNet |" in done.stdout
 

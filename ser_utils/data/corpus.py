@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser_utils import paths
-from ser_utils.data import download, ravdess, synthetic
+from ser_utils.data import download, names, ravdess, synthetic
 
 KINDS = ("auto", "ravdess", "synthetic")
 BANNER = "Synthetic corpus: not RAVDESS. Numbers and figures here say nothing about real speech."
@@ -30,19 +30,18 @@ class Corpus:
 
 
 def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -> Corpus:
-    """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one.
+    """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one, with a warning.
 
-    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. The
-    synthetic corpus is made in data/synthetic on first use, and a warning is printed whenever it stands in for
-    RAVDESS. Audio files of other names beside RAVDESS are ignored, which is said once.
+    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Audio
+    files of other names are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
 
     ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
     SER_OFFLINE=1 forbids it too. ``small``: of the synthetic corpus only a part, for smoke tests.
 
-    Raises FileNotFoundError when RAVDESS_DIR names a folder that is missing or empty, when clips are missing from the
-    RAVDESS that was found (the folds need all 1,440), or when kind is "ravdess" and there is none; PermissionError when
-    the folder can't be read; ValueError for an unknown kind.
+    Raises FileNotFoundError when the folder of RAVDESS_DIR is missing or empty, when clips are missing (the folds need
+    all 1,440), or when kind is "ravdess" and there is none; PermissionError when the folder can't be read; ValueError
+    for an unknown kind.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"
@@ -54,7 +53,7 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
         return _ravdess(allow_download and os.environ.get("SER_OFFLINE", "") in ("", "0"))
     except _NoCorpus as error:
         if kind == "ravdess":
-            raise FileNotFoundError(str(error)) from error
+            raise
         print(f"{error}\nWARNING: working on made-up speech instead. {BANNER}", file=sys.stderr)
         return _synthetic(small)
 
@@ -67,7 +66,7 @@ def for_profile(profile: str) -> Corpus:
     return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"), small=profile == "smoke")
 
 
-class _NoCorpus(Exception):
+class _NoCorpus(FileNotFoundError):
     """There is no RAVDESS anywhere, and none could be fetched."""
 
 
@@ -79,24 +78,18 @@ def _ravdess(may_download: bool) -> Corpus:
         found = ravdess.files(root).clips
     except FileNotFoundError as error:
         found, nothing = {}, error
-    if len(found) < len(ravdess.speech_names()):
+    if len(found) < len(names.speech_names()):
         # A download killed half-way may have left some of the clips: it is begun anew.
-        wanted = not named and may_download and (not found or (root / ravdess.PARTIAL).exists())
-        if root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)[0]:
-            print(f"Unpacking the archive in {root}.", file=sys.stderr)
-        elif wanted and download.reachable(ravdess.ARCHIVE_URL):
-            print(f"No complete RAVDESS in {root}: downloading it (208 MB).", file=sys.stderr)
-        elif wanted and not found:
-            raise _NoCorpus(f"No RAVDESS in {root}, and no connection to download it. {ravdess.WHAT_TO_DO}.")
+        wanted = may_download and not named and (not found or (root / ravdess.PARTIAL).exists())
+        if wanted or (root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)):
+            print(f"No complete RAVDESS in {root}: unpacking its archive, or downloading it (208 MB).", file=sys.stderr)
+            try:
+                ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5)
+            except download.DownloadError as error:
+                if not found:
+                    raise _NoCorpus(str(error)) from error
         elif nothing and not named:
             raise _NoCorpus(str(nothing))
-        else:
-            return _complete(root, named)
-        try:
-            ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5)
-        except download.DownloadError as error:
-            if not found:
-                raise _NoCorpus(str(error)) from error
     return _complete(root, named)
 
 
@@ -105,7 +98,7 @@ def _complete(root: Path, named: bool) -> Corpus:
     try:
         found = ravdess.files(root)
         table = ravdess.index(found)
-        if missing := sorted({*ravdess.speech_names()} - {*found.clips}):
+        if missing := sorted({*names.speech_names()} - {*found.clips}):
             few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
             raise FileNotFoundError(
                 f"{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
@@ -114,7 +107,7 @@ def _complete(root: Path, named: bool) -> Corpus:
         if not named:
             raise
         raise FileNotFoundError(f"RAVDESS_DIR is set to {root}, which cannot be used. {error}") from error
-    if strangers := found.strangers:
+    if strangers := [path for path in found.others if not names.is_name(path)]:
         _say(f"Ignored in {root}: {len(strangers):,} audio file(s) of other names, such as {strangers[0].name}.")
     return Corpus(root, "ravdess", table)
 

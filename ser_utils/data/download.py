@@ -3,10 +3,8 @@
 import contextlib
 import os
 import sys
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -20,54 +18,30 @@ class DownloadError(OSError):
     """The archive could not be fetched, or what came is not the archive."""
 
 
-def reachable(url: str = ARCHIVE_URL, seconds: float = 8.0) -> bool:
-    """Whether a server answers for ``url``, within ``seconds`` even if the look-up of its name hangs."""
-    import requests
-
-    answered = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(requests.exceptions.RequestException):
-            requests.head(url, timeout=seconds, allow_redirects=True)
-            answered.set()
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    return answered.is_set()
-
-
-def by_hand(folder: Path, md5: str) -> tuple[Path | None, list[Path]]:
-    """The zip file in ``folder`` that has the archive's md5, whatever its name, and those that have another."""
+def by_hand(folder: Path, md5: str) -> Path | None:
+    """The zip file in ``folder`` that has the archive's md5, whatever its name."""
     import pooch
 
-    others = []
-    for path in sorted(folder.glob("*.zip")):
-        if pooch.file_hash(str(path), alg="md5") == md5:
-            return path, []
-        others.append(path)
-    return None, others
+    return next((path for path in folder.glob("*.zip") if pooch.file_hash(str(path), alg="md5") == md5), None)
 
 
-def fetch(url: str, md5: str, folder: Path, attempts: int = 3, timeout: tuple[float, float] = (5.0, 60.0),
-          progress: bool = True) -> Path:
+def fetch(url: str, md5: str, folder: Path, attempts: int = 3, progress: bool = True) -> Path:
     """Transfer the archive into ``folder`` and check its md5; partial and wrong files are removed.
 
-    ``timeout`` is in seconds, for a connection and for the next bytes. Raises DownloadError.
+    Raises DownloadError: where no server can be reached at once, after ``attempts`` where a transfer breaks off.
     """
     import pooch
     import requests
 
-    failures = {requests.exceptions.Timeout: "no answer in time", requests.exceptions.ConnectionError: "no connection",
-                requests.exceptions.ChunkedEncodingError: "the transfer broke off"}
     pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=timeout)
+    seconds = 5.0, 60.0  # to be connected; until the next bytes
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=seconds)
     try:
+        requests.head(url, timeout=seconds, allow_redirects=True)
         return Path(pooch.create(folder, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url},
                                  retry_if_failed=attempts - 1).fetch(ARCHIVE, downloader=downloader))
     except requests.exceptions.RequestException as error:
-        why = (f"the server answered {error.response.status_code}" if error.response is not None else next(
-            (words for kind, words in failures.items() if isinstance(error, kind)), type(error).__name__))
+        why = "no connection" if isinstance(error, requests.exceptions.ConnectionError) else error
         raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
                             f"browser, put it in {folder.parent} and run again.") from error
     except ValueError as error:  # pooch: the hash does not match; the file is already deleted
@@ -93,17 +67,12 @@ def unpack(archive: Path, work: Path, dest: Path) -> None:
             os.replace(path, target)
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> contextlib.AbstractContextManager:
     """Of several processes that make one folder, one at a time; who has to wait says so. A killed one lets go."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         print(f"Another process is at work on {folder}: waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()

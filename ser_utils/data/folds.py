@@ -11,19 +11,20 @@ actors  no speaker in two parts; the folds of EmoBox (Ma et al. 2024, Interspeec
 The fourth, random10, stands beside them for comparison with other studies: ten folds stratified by emotion, one tests
 and the other nine train (1,296 / 144), nothing validates.
 
-In all of them the two clips of RAVDESS that are byte-identical lie in the same fold.
+In all of them the two clips of RAVDESS that are byte-identical lie in the same fold. Clips were dealt out in the order
+of a hash of their names; ``tests/test_folds.py`` makes the table again.
 """
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD  # noqa: F401
 from ser_utils.data import names
 
 PARTS = ("train", "val", "test")
@@ -31,7 +32,6 @@ LEARNS = {"train": 1, "distilled": 1, "refit": 2, "all": 3}  # of these parts, s
 TABLE_FILE = Path(__file__).parent / "folds.csv"
 SEED = 2018
 ENROLLED = (5, 10, 20, 60)  # unlabelled clips that a voice is known by; 60 are all it has
-ACTOR_FOLDS = ((1, 11, 20, 21), (4, 10, 12, 14), (8, 9, 19, 23), (3, 5, 7, 24), (2, 15, 16, 18), (6, 13, 17, 22))
 
 
 class LeakError(ValueError):
@@ -41,39 +41,6 @@ class LeakError(ValueError):
 def twin_key(clip: str) -> str:
     """What the two repetitions of a clip share: its name without the repetition field."""
     return clip[:15] + clip[18:]
-
-
-def make_table(seed: int = SEED) -> pd.DataFrame:
-    """Make the fold table (see :func:`table`); ``make_table()`` gives the committed ``ser_utils/data/folds.csv``.
-
-    The order in which clips are dealt out is that of a hash of seed and name, so that the table does not depend on any
-    library's random generator.
-    """
-    clips = names.speech_names()
-    random, ten = _deal(clips, seed, "random"), _deal(clips, seed, TENFOLD)
-    for dealt in (random, ten):
-        _join_identical(dealt)
-    pairs = _deal({twin_key(clip) for clip in clips}, seed, "twins")
-    actor_fold = {f"{actor:02d}": fold for fold, actors in enumerate(ACTOR_FOLDS) for actor in actors}
-    return pd.DataFrame([(clip, random[clip], pairs[twin_key(clip)], actor_fold[clip[-2:]], ten[clip])
-                         for clip in clips], columns=["clip", *PROTOCOLS, TENFOLD])
-
-
-def _deal(units: Iterable[str], seed: int, protocol: str) -> dict[str, int]:
-    """Deal names to the folds in turn, emotion by emotion, in an order set by the seed."""
-    def order(name: str) -> tuple[str, str]:
-        return name[6:8], hashlib.sha256(f"{seed}/{protocol}/{name}".encode()).hexdigest()
-
-    return {name: position % FOLD_COUNT[protocol] for position, name in enumerate(sorted(units, key=order))}
-
-
-def _join_identical(folds: dict[str, int]) -> None:
-    """Move the second of the two identical clips to the first one's fold, in exchange for a like clip."""
-    first, second = names.IDENTICAL_CLIPS
-    if folds[first] != folds[second]:
-        other = next(clip for clip in sorted(folds) if clip.split("-")[2] == first.split("-")[2]
-                     and folds[clip] == folds[first] and clip != first)
-        folds[second], folds[other] = folds[first], folds[second]
 
 
 @cache
@@ -98,13 +65,12 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
         raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLD_COUNT[protocol] - 1}.")
     assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
-        strangers = list(assigned.index[assigned.isna()])
-        raise ValueError(f"{_some(strangers)} not in the fold table: it holds RAVDESS's 1,440 speech clips.")
+        raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table of RAVDESS's 1,440 speech "
+                         "clips.")
     folds = assigned.to_numpy(dtype=int)
-    if protocol == TENFOLD:
-        return {"train": np.flatnonzero(folds != fold), "test": np.flatnonzero(folds == fold)}
-    test, val = folds == fold, folds == (fold + 1) % FOLDS
-    return {"train": np.flatnonzero(~test & ~val), "val": np.flatnonzero(val), "test": np.flatnonzero(test)}
+    held = {"test": fold} if protocol == TENFOLD else {"val": (fold + 1) % FOLDS, "test": fold}
+    train = {"train": np.flatnonzero(~np.isin(folds, list(held.values())))}
+    return train | {part: np.flatnonzero(folds == number) for part, number in held.items()}
 
 
 def joined(parts: Mapping[str, np.ndarray], learns: str) -> dict[str, np.ndarray]:
@@ -118,23 +84,10 @@ def joined(parts: Mapping[str, np.ndarray], learns: str) -> dict[str, np.ndarray
     return {"train": np.sort(np.concatenate(first))} | left
 
 
-def make_enrolled(most: int = ENROLLED[-2]) -> pd.DataFrame:
-    """The clips by which a new voice is known before it is judged, in order: clip, order (1 to ``most``) a voice.
-
-    In an order set by a hash, whatever the emotion; ``make_enrolled()`` gives the committed ``enrolled.csv``.
-    """
-    def rank(name: str) -> str:
-        return hashlib.sha256(f"{SEED}/enrolled/{name}".encode()).hexdigest()
-
-    clips = pd.Series(sorted(names.speech_names(), key=rank))
-    order = clips.groupby(clips.str[-2:]).cumcount() + 1
-    return pd.DataFrame({"clip": clips, "order": order})[order <= most].sort_values("clip", ignore_index=True)
-
-
 def enrolled(count: int, index: pd.DataFrame) -> np.ndarray:
-    """Which clips of an index are among the first ``count`` that enrol their voice, (N,) bool; ``ENROLLED[-1]``: all.
+    """Which clips of an index are among the first ``count`` of ``enrolled.csv`` for their voice, (N,) bool.
 
-    By the committed table ``ser_utils/data/enrolled.csv``.
+    ``ENROLLED[-1]``: all. The table holds an order set by a hash, whatever the emotion.
     """
     if count == ENROLLED[-1]:
         return np.ones(len(index), bool)
@@ -178,7 +131,7 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
     arrays train, val and test.
 
     Raises LeakError when a promise is broken (the message names the clips or actors and the parts), ValueError for an
-    unknown protocol, fold or clip, a part that is missing or empty, or a position outside the index.
+    unknown protocol, fold or clip, or a part that is missing or empty, IndexError for a position outside the index.
     """
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):
@@ -188,12 +141,12 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
             raise ValueError(f"A split has the parts {', '.join(due)}, not {', '.join(map(str, parts))}.")
     else:
         parts = split(index, protocol, fold_or_split)
-    clips = {part: _clips(index, part, positions) for part, positions in parts.items()}
-
+    clips = {part: index["clip"].iloc[positions] for part, positions in parts.items()}
     for part, held in clips.items():
-        if len(set(held)) < len(held):
-            twice = sorted({clip for clip in held if held.count(clip) > 1})
-            raise LeakError(f"In two rows of the {part} part: {_some(twice)}.")
+        if held.empty:
+            raise ValueError(f"The {part} part is empty: {len(index)} clips in the index, too few for its folds.")
+        if not held.is_unique:
+            raise LeakError(f"In two rows of the {part} part: {_some(held[held.duplicated()].unique())}.")
     _apart(clips, "clip", lambda clip: clip)
     identical = dict.fromkeys(names.IDENTICAL_CLIPS, " = ".join(names.IDENTICAL_CLIPS))
     _apart(clips, "byte-identical pair", lambda clip: identical.get(clip, clip))
@@ -209,26 +162,14 @@ def _known_protocol(protocol: str) -> None:
         raise ValueError(f"Unknown protocol {protocol!r}: choose from {', '.join(FOLD_COUNT)}.")
 
 
-def _clips(index: pd.DataFrame, part: str, positions: np.ndarray) -> list[str]:
-    """The clip names at some positions, which must exist."""
-    positions = np.asarray(positions)
-    if len(positions) == 0:
-        raise ValueError(f"The {part} part is empty: {len(index)} clips in the index, too few for its folds.")
-    if positions.min() < 0 or positions.max() >= len(index):
-        raise ValueError(f"The {part} part points outside the index of {len(index)} clips.")
-    return index["clip"].iloc[positions].tolist()
-
-
-def _apart(clips: dict[str, list[str]], what: str, key: Callable[[str], str]) -> None:
+def _apart(clips: dict[str, pd.Series], what: str, key: Callable[[str], str]) -> None:
     """Raise LeakError if two parts share a key."""
-    keys = {part: {key(clip) for clip in held} for part, held in clips.items()}
+    keys = {part: set(held.map(key)) for part, held in clips.items()}
     for one, other in itertools.combinations(keys, 2):
-        shared = sorted(keys[one] & keys[other])
-        if shared:
+        if shared := sorted(keys[one] & keys[other]):
             raise LeakError(f"Leak: {what} in both {one} and {other}: {_some(shared)}.")
 
 
-def _some(items: list, most: int = 3) -> str:
-    """The first few of a list, in words."""
-    more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
+def _some(items: Sequence) -> str:
+    """The first three, and how many more."""
+    return ", ".join(map(str, items[:3])) + (f" and {len(items) - 3:,} more" if len(items) > 3 else "")

@@ -13,20 +13,11 @@ import pandas as pd
 
 from ser_utils import EMOTIONS
 
-MODALITIES = ("audio-video", "video", "audio")
-CHANNELS = ("speech", "song")
-INTENSITIES = ("normal", "strong")
 STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
-REPETITIONS = (1, 2)
-ACTORS = tuple(range(1, 25))
-GENDERS = ("male", "female")
-
-NOT_SUNG = ("disgust", "surprised")
-ACTOR_WITHOUT_SONG = 18
+FIELDS = {"modality": ("audio-video", "video", "audio"), "vocal channel": ("speech", "song"), "emotion": EMOTIONS,
+          "intensity": ("normal", "strong"), "statement": STATEMENTS, "repetition": (1, 2),
+          "actor": tuple(range(1, 25))}
 IDENTICAL_CLIPS = ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07")
-
-FIELDS = {"modality": MODALITIES, "vocal channel": CHANNELS, "emotion": EMOTIONS, "intensity": INTENSITIES,
-          "statement": STATEMENTS, "repetition": REPETITIONS, "actor": ACTORS}
 CODES = tuple(f"{number:02d}" for number in range(1, 25))
 CONVENTION = ("RAVDESS names are modality-channel-emotion-intensity-statement-repetition-actor, two digits each, "
               "for example 03-01-05-02-01-02-16.wav")
@@ -44,18 +35,19 @@ def parse_name(path: str | os.PathLike) -> dict:
     parts = stem.split("-")
     if len(parts) != len(FIELDS):
         raise ValueError(f"'{name}' has {len(parts)} field(s), not {len(FIELDS)} with hyphens. {CONVENTION}.")
+    said = []
     for text, (title, values) in zip(parts, FIELDS.items(), strict=True):
         if text not in CODES[:len(values)]:
             raise ValueError(f"'{name}': the {title} field is '{text}', not 01 to {len(values):02d}. {CONVENTION}.")
-    modality, channel, emotion, intensity, statement, repetition, actor = map(int, parts)
-    info = {
-        "clip": stem, "modality": MODALITIES[modality - 1], "channel": CHANNELS[channel - 1],
-        "emotion": EMOTIONS[emotion - 1], "label": emotion - 1, "intensity": INTENSITIES[intensity - 1],
-        "statement": statement, "repetition": repetition, "actor": actor, "gender": GENDERS[(actor - 1) % 2],
-    }
-    if fault := _never_recorded(info):
-        raise ValueError(f"'{name}': {fault}. {CONVENTION}.")
-    return info
+        said.append(values[int(text) - 1])
+    modality, channel, emotion, intensity, _, repetition, actor = said
+    if (emotion == "neutral" and intensity == "strong") or (
+            channel == "song" and (emotion in ("disgust", "surprised") or actor == 18)):
+        raise ValueError(f"'{name}' was never recorded: neutral has no strong intensity, disgust and surprised were "
+                         f"not sung, and actor 18 did not sing. {CONVENTION}.")
+    return {"clip": stem, "modality": modality, "channel": channel, "emotion": emotion,
+            "label": EMOTIONS.index(emotion), "intensity": intensity, "statement": int(parts[4]),
+            "repetition": repetition, "actor": actor, "gender": "male" if actor % 2 else "female"}
 
 
 def is_name(path: str | os.PathLike) -> bool:
@@ -64,17 +56,6 @@ def is_name(path: str | os.PathLike) -> bool:
         return bool(parse_name(path))
     except ValueError:
         return False
-
-
-def _never_recorded(info: dict) -> str | None:
-    """Why a combination of valid fields is not in the corpus, or None if it is."""
-    if info["emotion"] == "neutral" and info["intensity"] == "strong":
-        return "the intensity field is '02', but neutral (emotion 01) has no strong intensity"
-    if info["channel"] == "song" and info["emotion"] in NOT_SUNG:
-        return f"the emotion field is {info['emotion']}, which was spoken but not sung (channel 02)"
-    if info["channel"] == "song" and info["actor"] == ACTOR_WITHOUT_SONG:
-        return f"the actor field is '{ACTOR_WITHOUT_SONG}', who recorded no song (channel 02)"
-    return None
 
 
 @cache

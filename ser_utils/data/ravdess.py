@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,19 @@ from tqdm import tqdm
 
 from ser_utils import EMOTIONS, paths  # noqa: F401
 from ser_utils.data.download import ARCHIVE_MD5, ARCHIVE_URL, DownloadError, alone, by_hand, fetch, unpack  # noqa: F401
-from ser_utils.data.names import index_of, is_name, parse_name, speech_names  # noqa: F401
+from ser_utils.data.names import index_of, parse_name, speech_names  # noqa: F401
 
 AUDIO_SUFFIXES = (".wav", ".flac")  # in order of preference
 DEPTH = 3  # folders below the root in which clips are looked for
 MARKER = "synthetic.json"  # marks a folder of made-up clips, which have RAVDESS's names
 PARTIAL = ".partial"  # work folder of a download; one that is there without a download running was killed
 INDEX_FILE = Path(__file__).parent / "ravdess_index.csv"
+CITATION = (
+    "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS): A "
+    "dynamic, multimodal set of facial and vocal expressions in North American English. PLoS ONE 13(5): e0196391. "
+    "https://doi.org/10.1371/journal.pone.0196391\n"
+    "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. Licence: Creative Commons BY-NC-SA 4.0 "
+    "(attribution, non-commercial, share alike).")
 WHAT_TO_DO = ("Set RAVDESS_DIR to the folder that holds Actor_01 ... Actor_24, or put the archive or its Actor_XX "
               "folders in data/ravdess, or run `make data` to download them")
 
@@ -52,11 +57,6 @@ class Files:
     others: list[Path]
     unreadable: list[Path]
 
-    @property
-    def strangers(self) -> list[Path]:
-        """Those whose names are not RAVDESS's at all (song is)."""
-        return [path for path in self.others if not is_name(path)]
-
     def say_unreadable(self) -> str:
         """A sentence for an error message, or nothing."""
         return (f" {len(self.unreadable):,} files or folders there can't be read (no permission, or links to nothing), "
@@ -73,8 +73,16 @@ def files(root: str | os.PathLike) -> Files:
     root = Path(root)
     if not os.path.lexists(root):
         raise FileNotFoundError(f"No RAVDESS folder at {root}. {WHAT_TO_DO}.")
-    unreadable = []
-    audio = [path for *_, path in sorted(_walk(root, 0, unreadable))]
+    audio, unreadable = [], []
+    for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename)),
+                                          followlinks=True):
+        depth = len(Path(folder).parts) - len(root.parts)
+        synthetic = depth and MARKER in names
+        folders[:] = [name for name in folders if not name.startswith(".") and depth < DEPTH and not synthetic]
+        for path in (Path(folder, name) for name in names if not name.startswith(".") and not synthetic):
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                (audio if os.path.isfile(path) else unreadable).append(path)
+    audio.sort(key=lambda path: (len(path.parts), AUDIO_SUFFIXES.index(path.suffix.lower()), path))
     nearest = {path.stem: path for path in reversed(audio)}
     clips = {clip: nearest[clip] for clip in speech_names() if clip in nearest}
     found = Files(root, clips, [path for path in audio if path.stem not in clips], unreadable)
@@ -86,32 +94,10 @@ def files(root: str | os.PathLike) -> Files:
     return found
 
 
-def _walk(folder: Path, depth: int, unreadable: list[Path]) -> Iterator[tuple[int, int, Path]]:
-    """Audio files with their depth and the rank of their suffix; what can't be read goes to ``unreadable``."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError:
-        unreadable.append(folder)
-        return
-    if depth and folder / MARKER in entries:
-        return
-    for path in entries:
-        suffix = path.suffix.lower()
-        if path.name.startswith("."):
-            continue
-        if os.path.isdir(path):
-            yield from _walk(path, depth + 1, unreadable) if depth < DEPTH else ()
-        elif suffix in AUDIO_SUFFIXES and os.path.isfile(path):
-            yield depth, AUDIO_SUFFIXES.index(suffix), path
-        elif suffix in AUDIO_SUFFIXES:
-            unreadable.append(path)
-
-
 def index(root: str | os.PathLike | Files) -> pd.DataFrame:
-    """The audio-only speech clips in ``root`` (see :func:`files`), one row a clip, sorted by clip.
+    """The audio-only speech clips in ``root``, all 1,440 or fewer, one row a clip, sorted by clip.
 
-    The columns of :func:`index_of` and path (str). Whether all 1,440 are there is not checked here. Raises as
-    :func:`files`, also where there is no speech clip.
+    The columns of :func:`index_of` and path (str). Raises as :func:`files`, also where there is no speech clip.
     """
     found = root if isinstance(root, Files) else files(root)
     if not found.clips:
@@ -133,8 +119,8 @@ def describe(path: str | os.PathLike) -> dict:
     """Samples, rate, channels and the sha256 of one file's decoded samples.
 
     The checksum is over the samples (int16, little-endian, channels interleaved), so a WAV, its FLAC and a lossless
-    copy of more bits or in floating point have the same. Samples that are no whole 16-bit steps are hashed as they
-    are. Raises ValueError when the file cannot be read or decoded.
+    copy of more bits have the same; what is no whole 16-bit steps is hashed as it is. Raises ValueError when the file
+    cannot be decoded.
     """
     import soundfile
 
@@ -180,12 +166,10 @@ class Validation:
 
 
 def _fault(path: Path, expected: dict) -> str | None:
-    """What is wrong with one file, or None."""
+    """What is wrong with one file, if anything."""
     try:
-        if path.stat().st_size == 0:
-            return "the file is empty (0 bytes)"
         found = describe(path)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return str(error)
     for key in ("rate", "channels", "samples"):
         if found[key] != expected[key]:
@@ -194,10 +178,7 @@ def _fault(path: Path, expected: dict) -> str | None:
 
 
 def validate(root: str | os.PathLike) -> Validation:
-    """Check every clip in ``root`` against the versioned checksums (after mirdata's ``validate``).
-
-    Raises FileNotFoundError or PermissionError as :func:`files`; anything else is in the `Validation` returned.
-    """
+    """Check every clip in ``root`` against the versioned checksums, as mirdata does; raises as :func:`files`."""
     found, expected = files(root), reference().set_index("clip").to_dict("index")
     present = [clip for clip in found.clips if clip in expected]
     with ThreadPoolExecutor() as pool:
@@ -208,26 +189,14 @@ def validate(root: str | os.PathLike) -> Validation:
                       [str(path) for path in found.others], [str(path) for path in found.unreadable])
 
 
-def cite() -> str:
-    """How to cite RAVDESS, with its licence."""
-    return ("Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
-            "(RAVDESS): A dynamic, multimodal set of facial and vocal expressions in North American English. PLoS ONE "
-            "13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391\n"
-            "Audio: https://zenodo.org/records/1188976, doi 10.5281/zenodo.1188976. "
-            "Licence: Creative Commons BY-NC-SA 4.0 (attribution, non-commercial, share alike).")
-
-
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, attempts: int = 3,
-             timeout: tuple[float, float] = (5.0, 60.0), progress: bool = True) -> Path:
+             progress: bool = True) -> Path:
     """Fetch the speech archive (208 MB) and unpack its Actor_XX folders into ``dest``, unless all clips are there.
 
     The archive is checked by its md5 and unpacked in ``dest/.partial``; only then are the files moved into place, so
     that a run killed at any point is simply run again, and of two runs at once the second waits for the first. An
-    intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. For
-    ``attempts`` and ``timeout`` see `fetch`. Returns ``dest``.
-
-    Raises DownloadError when the archive cannot be fetched, has the wrong md5 or is corrupt, and OSError when the disk
-    is full.
+    intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. Returns
+    ``dest``. Raises DownloadError (see `fetch`; also of a corrupt archive), and OSError when the disk is full.
     """
     dest = Path(dest).absolute()
     with alone(dest):
@@ -237,11 +206,11 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            archive, others = by_hand(dest, md5)
-            for other in others:
+            archive = by_hand(dest, md5)
+            for other in () if archive else dest.glob("*.zip"):
                 print(f"{other} is not the published archive (its md5 differs): not used, left as it is.",
                       file=sys.stderr)
-            unpack(archive or fetch(url, md5, partial, attempts, timeout, progress), partial / "unpacked", dest)
+            unpack(archive or fetch(url, md5, partial, attempts, progress), partial / "unpacked", dest)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, f"The disk is full: RAVDESS needs 1 GB in {dest} while it is unpacked. "
@@ -255,7 +224,7 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status (0: all well, 1: an error or a faulty corpus)."""
+    """The command line; 0 where all is well, 1 for an error or a faulty corpus."""
     parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
     parser.add_argument("command", choices=["download", "validate"], help="fetch the speech archive (208 MB) from "
                         "Zenodo if need be, or not; check every clip against the versioned checksums")
@@ -265,10 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root = options.folder or default_root()
     try:
-        if options.command == "download" and is_complete(root):
-            print(f"All 1,440 clips are in {root}: checking them instead of downloading.")
-        elif options.command == "download":
-            print(f"Downloading RAVDESS speech to {root}\n{cite()}")
+        if options.command == "download":
+            print(f"RAVDESS speech in {root}\n{CITATION}")
             download(root, options.url, options.md5)
         found = validate(root)
     except (OSError, ValueError) as error:

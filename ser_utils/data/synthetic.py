@@ -72,51 +72,38 @@ def small_names() -> list[str]:
     return [name for name in speech_names() if name[8:18] in kept]
 
 
-def make_corpus(root: str | os.PathLike, names: Iterable[str] | None = None, jobs: int | None = None,
-                progress: bool = True) -> Path:
+def make_corpus(root: str | os.PathLike, names: Iterable[str] | None = None, progress: bool = True) -> Path:
     """Write the synthetic corpus as 16-bit WAV files Actor_XX/03-01-....wav, unless it is there already.
 
-    The same arguments give the same bytes. The corpus is made beside ``root`` and takes its place when it is complete,
-    so that a run killed half-way is simply run again; of two runs at once the second waits for the first.
-
-    ``names``: which clips (stems), default all 1,440; ``jobs``: processes, default one a core, fewer for less than some
-    hundred clips. Returns ``root``. Raises ValueError when there is no clip to make or a name is none of RAVDESS's, and
-    FileExistsError when ``root`` holds something else than a synthetic corpus.
+    ``names``: which clips (stems), default all 1,440. The same names give the same bytes. The corpus is made beside
+    ``root`` and takes its place when it is complete, so that a run killed half-way is simply run again; of two runs at
+    once the second waits for the first. Returns ``root``. Raises ValueError when a name is none of RAVDESS's speech,
+    and FileExistsError when ``root`` holds something else than a synthetic corpus.
     """
-    root, wanted = Path(root).resolve(), sorted(speech_names() if names is None else names)
-    if not wanted:
-        raise ValueError("No clip to make: the list of names is empty.")
-    for name in wanted:
-        parse_name(name)
-    recipe = {"version": VERSION, "rate": RATE, "clips": wanted}
+    from joblib import Parallel, delayed
+
+    root, clips = Path(root).resolve(), sorted(speech_names() if names is None else names)
+    recipe, partial = {"version": VERSION, "rate": RATE, "clips": clips}, root.with_name(f".{root.name}-partial")
     if _recipe(root) == recipe:
         return root
     with alone(root):
-        if _recipe(root) != recipe:
-            _make(root, recipe, jobs or min(machine.cores(), 1 + len(wanted) // 100), progress)
-    return root
-
-
-def _make(root: Path, recipe: dict, jobs: int, progress: bool) -> None:
-    from joblib import Parallel, delayed
-
-    if root.exists() and any(root.iterdir()) and _recipe(root) is None:
-        raise FileExistsError(f"{root} holds something else than a synthetic corpus: name another folder.")
-    clips, partial = recipe["clips"], root.with_name(f".{root.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for actor in {name[-2:] for name in clips}:
-        (partial / f"Actor_{actor}").mkdir(parents=True)
-    try:
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(_write)(partial, name) for name in clips)
-        for _ in tqdm(work, total=len(clips), desc="synthetic corpus", unit="clip", disable=not progress):
-            pass
-        (partial / MARKER).write_text(json.dumps(recipe))
-        if root.exists():
-            shutil.rmtree(root)
-        os.replace(partial, root)
-    finally:
+        found = _recipe(root)
+        if found == recipe:
+            return root
+        if found is None and root.exists() and any(root.iterdir()):
+            raise FileExistsError(f"{root} holds something else than a synthetic corpus: name another folder.")
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            work = Parallel(n_jobs=min(machine.cores(), 1 + len(clips) // 100), return_as="generator_unordered")(
+                delayed(_write)(partial, name) for name in clips)
+            for _ in tqdm(work, total=len(clips), desc="synthetic corpus", unit="clip", disable=not progress):
+                pass
+            (partial / MARKER).write_text(json.dumps(recipe))
+            shutil.rmtree(root, ignore_errors=True)
+            os.replace(partial, root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return root
 
 
 def _recipe(root: Path) -> dict | None:
@@ -128,7 +115,9 @@ def _recipe(root: Path) -> dict | None:
 
 
 def _write(root: Path, name: str) -> None:
-    wavfile.write(root / f"Actor_{name[-2:]}" / f"{name}.wav", RATE, synthesise(name))
+    samples, folder = synthesise(name), root / f"Actor_{name[-2:]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    wavfile.write(folder / f"{name}.wav", RATE, samples)
 
 
 @cache

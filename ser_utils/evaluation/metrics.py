@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from sklearn.metrics import recall_score
+from sklearn.metrics import confusion_matrix, recall_score
 
 from ser_utils import EMOTIONS
 from ser_utils.data import names
@@ -32,25 +32,22 @@ class ResultsError(ValueError):
     """A results folder or file that cannot be used; the message names it and says what to do."""
 
 
-def confusion(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
-    """Count of clips by true class (rows) and predicted class (columns), shape (classes, classes), int64.
+def confusion(labels, predictions) -> np.ndarray:
+    """Count of clips by true class (rows) and predicted class (columns), shape (8, 8), int64.
 
-    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, classes), of which the largest counts.
+    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, 8), of which the largest counts.
 
     Raises ValueError if the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
     """
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    predictions, classes = np.asarray(predictions), range(len(EMOTIONS))
     if predictions.ndim == 2:
         if not np.isfinite(predictions).all():
             raise ValueError("Probabilities hold NaN or infinite values; the network that made them diverged.")
         predictions = predictions.argmax(axis=1)
-    if labels.shape != predictions.shape or not len(labels):
-        raise ValueError(f"{labels.size} labels but {predictions.size} predictions; give one each, at least one.")
-    found = np.unique([labels, predictions])
-    if not np.isin(found, range(classes)).all():
-        raise ValueError(f"Labels and predictions must be whole numbers from 0 to {classes - 1}; found {found[:10]}.")
-    cells = labels.astype(int) * classes + predictions.astype(int)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    matrix = confusion_matrix(labels, predictions, labels=classes)
+    if matrix.sum() < len(predictions):
+        raise ValueError(f"Labels and predictions must be whole numbers from 0 to {classes[-1]}.")
+    return matrix
 
 
 def metrics_from_confusion(matrix) -> dict:
@@ -72,37 +69,36 @@ def metrics_from_confusion(matrix) -> dict:
             "recall": macro(hits, true), "f1": macro(2 * hits, true + predicted)}
 
 
-def metrics(labels, predictions, classes: int = len(EMOTIONS)) -> dict[str, float]:
+def metrics(labels, predictions) -> dict[str, float]:
     """Accuracy, macro precision, macro recall (= unweighted average recall, UAR) and macro F1, fractions 0-1.
 
-    ``predictions`` are class numbers (n,) or probabilities (n, classes); errors: see :func:`confusion`.
+    ``predictions`` and errors: see :func:`confusion`.
     """
-    scores = metrics_from_confusion(confusion(labels, predictions, classes))
-    return {name: float(value) for name, value in scores.items()}
+    return {name: float(value) for name, value in metrics_from_confusion(confusion(labels, predictions)).items()}
 
 
-def per_class_recall(labels, predictions, classes: int = len(EMOTIONS)) -> np.ndarray:
-    """Share of each class's clips that were recognised, shape (classes,), 0-1; NaN without clips."""
-    return recall_score(labels, predictions, labels=range(classes), average=None, zero_division=np.nan)
+def per_class_recall(labels, predictions) -> np.ndarray:
+    """Share of each emotion's clips that were recognised, shape (8,), 0-1; NaN without clips."""
+    return recall_score(labels, predictions, labels=range(len(EMOTIONS)), average=None, zero_division=np.nan)
 
 
-def calibration(labels, probabilities, bins: int = 10) -> pd.DataFrame:
-    """Confidence against accuracy in ``bins`` equal bins of the largest probability (reliability diagram).
+def calibration(labels, probabilities) -> pd.DataFrame:
+    """Confidence against accuracy in ten equal bins of the largest probability (reliability diagram).
 
     Returns the columns low, high (edges), clips, confidence, accuracy; empty bins hold NaN in the last two.
     """
-    probabilities, edges = np.asarray(probabilities, dtype=float), np.linspace(0, 1, bins + 1)
+    probabilities, edges = np.asarray(probabilities, dtype=float), np.linspace(0, 1, 11)
     answers = pd.DataFrame({"confidence": probabilities.max(axis=1),
                             "accuracy": probabilities.argmax(axis=1) == np.asarray(labels)}, dtype=float)
     groups = answers.groupby(np.digitize(answers.confidence, edges[1:-1], right=True))
-    found = groups.mean().assign(clips=groups.size()).reindex(range(bins))
+    found = groups.mean().assign(clips=groups.size()).reindex(range(10))
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "clips": found.clips.fillna(0).astype(int),
                          "confidence": found.confidence, "accuracy": found.accuracy})
 
 
-def calibration_error(labels, probabilities, bins: int = 10) -> float:
+def calibration_error(labels, probabilities) -> float:
     """Expected calibration error (Guo et al. 2017): gap of confidence and accuracy, weighted by clips; 0-1."""
-    table = calibration(labels, probabilities, bins).dropna()
+    table = calibration(labels, probabilities).dropna()
     return float(((table.confidence - table.accuracy).abs() * table.clips).sum() / table.clips.sum())
 
 
@@ -123,7 +119,7 @@ def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
     """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
 
-    Raises ResultsError if a name is not one of RAVDESS.
+    Raises ValueError if a name is not one of RAVDESS.
     """
     clips = list(clips)
     try:
@@ -142,18 +138,18 @@ def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
 
 def model_name(model: str) -> str:
     """What a model is called in tables and figures."""
+    base, _, learns = model.rpartition("_")
+    if learns in ("distilled", "refit"):
+        return f"{model_name(base)}, {learns}"
     names = MODEL_NAMES | ENSEMBLE_NAMES | REFERENCE_NAMES | OTHER_NAMES
-    names |= {f"{key}_{learns}": f"{name}, {learns}" for key, name in MODEL_NAMES.items()
-              for learns in ("distilled", "refit")}
     return names.get(model, model.replace("_", " ").capitalize())
 
 
 def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "model") -> pd.DataFrame:
     """The mean of several models' probabilities for each clip, in the format of ``runs.predictions``.
 
-    ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network.
-
-    Raises ResultsError if some member lacks clips that another has, or labels of one clip differ.
+    ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network. Raises
+    ResultsError if some member lacks clips that another has, or labels of one clip differ.
     """
     keys = ["protocol", "fold", "clip", "subset"]
     groups = predictions.groupby(keys, sort=False)
@@ -164,20 +160,17 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
     if (groups.label.nunique() > 1).any():
         raise ResultsError("The models disagree about a clip's label; their runs come from different corpora.")
     mean = groups[["label", *PROBABILITIES]].mean().reset_index()
-    mean["label"] = mean.label.astype(int)
-    mean["prediction"] = mean[PROBABILITIES].to_numpy().argmax(axis=1)
-    mean = mean.assign(model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
+    mean = mean.assign(label=mean.label.astype(int), prediction=mean[PROBABILITIES].to_numpy().argmax(axis=1),
+                       model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
     return mean[list(predictions.columns)]
 
 
-def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
+def ensemble_weights(validation: pd.DataFrame) -> pd.Series:
     """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
 
     Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at a time,
-    whichever lowers the cross-entropy of the mean most, and the best of the ``rounds`` means is kept. ``validation``
-    holds each model once for each clip, in the format of ``runs.predictions``.
-
-    Raises ResultsError if the models were validated on different clips.
+    whichever lowers the cross-entropy of the mean most, and the best of twenty means is kept. ``validation`` holds each
+    model once for each clip. Raises ResultsError if the models were validated on different clips.
     """
     answers = validation.label.to_numpy()
     likely = validation.assign(likely=validation[PROBABILITIES].to_numpy()[np.arange(len(answers)), answers])
@@ -187,7 +180,7 @@ def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
         raise ResultsError("The models were validated on different clips; they can't be weighted.")
     models, likely = likely.index, likely.to_numpy()
     chosen, best = [], (np.inf, [])
-    for _ in range(rounds):
+    for _ in range(20):
         means = (likely[chosen].sum(axis=0) + likely) / (len(chosen) + 1)
         losses = -np.log(np.maximum(means, 1e-7)).mean(axis=1)
         chosen = [*chosen, int(losses.argmin())]
@@ -195,7 +188,7 @@ def ensemble_weights(validation: pd.DataFrame, rounds: int = 20) -> pd.Series:
     return pd.Series(np.bincount(best[1], minlength=len(models)) / len(best[1]), index=models)
 
 
-def weighted_ensemble(predictions: pd.DataFrame, name: str = "weighted") -> pd.DataFrame:
+def weighted_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
     """Test clips judged by the models' mean, weighted by each fold's validation clips (:func:`ensemble_weights`).
 
     ``predictions`` holds validation and test clips of every model. Errors: see :func:`ensemble`.
@@ -205,16 +198,16 @@ def weighted_ensemble(predictions: pd.DataFrame, name: str = "weighted") -> pd.D
         weights = ensemble_weights(fold[fold.subset == "val"])
         test = fold[fold.subset == "test"].copy()
         test[PROBABILITIES] = test[PROBABILITIES].mul(test.model.map(weights) * len(weights), axis=0)
-        parts.append(ensemble(test, name))
+        parts.append(ensemble(test, "weighted"))
     return pd.concat(parts, ignore_index=True)
 
 
 def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Test predictions of the two ensembles of one protocol's networks, and how many networks they join.
+    """Test predictions of the two ensembles of one protocol's networks, and how many networks they join (0: none).
 
     Of the seven networks those with the most finished folds take part, or all that were run if that is one alone; only
-    folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own. No
-    predictions and 0 where there are not two networks or more. ``predictions``: validation and test clips.
+    folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own.
+    ``predictions``: validation and test clips.
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()
@@ -225,8 +218,9 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
         return predictions.head(0), 0
     folds = shared[shared.seed == shared.seed.min()].fold.nunique()
     complete = shared[shared.groupby("seed").fold.transform("nunique") == folds]
-    makers = [lambda part: ensemble(part[part.subset == "test"])]
-    if (complete.subset == "val").any():  # of ten folds none validates
-        makers.append(weighted_ensemble)
-    joint = [make(part) for _, part in complete.groupby("seed") for make in makers]
+    joint = []
+    for _, part in complete.groupby("seed"):
+        joint.append(ensemble(part[part.subset == "test"]))
+        if (part.subset == "val").any():  # of ten folds none validates
+            joint.append(weighted_ensemble(part))
     return pd.concat(joint, ignore_index=True), len(models)

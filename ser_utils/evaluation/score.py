@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser_utils import PROTOCOLS
-from ser_utils.data import folds, names
+from ser_utils.data import folds
 from ser_utils.evaluation import statistics, tables
 from ser_utils.evaluation.metrics import PROBABILITIES, ResultsError, in_order, model_name
 from ser_utils.paper import MODEL_NAMES
@@ -35,18 +35,16 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, TypeError) as error:
         said = str(error).splitlines()[0]
         raise ResultsError(f"{path} is no table of predictions ({said}). {REMEDY}") from error
-    strangers = known[~known.isin(names.speech_names())]
-    if len(strangers):
-        raise ResultsError(f"{path}: {strangers.iloc[0]!r} is no speech clip of RAVDESS. {REMEDY}")
-    frame = {"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known}
-    frame = pd.DataFrame(frame)
+    fold = folds.table().set_index("clip")[protocol].reindex(known)
+    if fold.isna().any():
+        raise ResultsError(f"{path}: {fold.index[fold.isna()][0]!r} is no speech clip of RAVDESS. {REMEDY}")
+    frame = pd.DataFrame({"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known})
     runs.check_predictions(frame, path, remedy=REMEDY)
-    fold = folds.table().set_index("clip")[protocol].reindex(known).to_numpy()
-    counts = pd.Series(fold).value_counts()
+    counts = fold.astype(int).value_counts()
     if (counts != TEST_CLIPS).any():
         raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not "
                            f"{TEST_CLIPS}. Give whole folds, or name the protocol they are of.")
-    return frame.assign(model="yours", protocol=protocol, fold=fold, seed=0,
+    return frame.assign(model="yours", protocol=protocol, fold=fold.to_numpy(int), seed=0,
                         prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
 
 
@@ -56,7 +54,7 @@ def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
     Difference: the system's accuracy less the network's, in points, with McNemar's test over clips and Wilcoxon's over
     actors, both corrected by Holm over the networks; "yes" where both are below 0.05.
     """
-    protocol, titles = mine.protocol.iloc[0], {"yours": "Yours"}
+    protocol = mine.protocol.iloc[0]
     ours = runs.predictions(root, protocol)
     whole = ours.groupby("model")["clip"].agg(lambda clips: set(mine["clip"]) <= set(clips))
     ours = ours[ours.model.isin(whole.index[whole.astype(bool)]) & ours["clip"].isin(mine["clip"])]
@@ -66,7 +64,7 @@ def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
     for model in ["yours", *in_order(ours.model, tuple(MODEL_NAMES))]:
         part = every[every.model == model]
         found = tables.figures(part, protocol)
-        rows.append({"System": titles.get(model, model_name(model)), "Accuracy": f"{found['accuracy']:.1f}",
+        rows.append({"System": model_name(model), "Accuracy": f"{found['accuracy']:.1f}",
                      "95 % interval": f"{found['accuracy_low']:.1f} to {found['accuracy_high']:.1f}",
                      "UAR": f"{found['recall']:.1f}", "F1": f"{found['f1']:.1f}", "Folds": str(part.fold.nunique())}
                     | dict.fromkeys(["Difference", "p, clips", "p, actors", "Significant"], "–"))

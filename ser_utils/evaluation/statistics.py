@@ -6,33 +6,26 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from ser_utils import EMOTIONS
 from ser_utils.evaluation.metrics import ResultsError, clip_facts, confusion, in_order, metrics_from_confusion
 from ser_utils.paper import MODEL_NAMES
 
 
-def wilson_interval(correct: int, clips: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's (1927) interval of a share, fractions 0-1; ``correct`` of ``clips`` independent clips."""
-    return proportion_confint(correct, clips, 1 - level, "wilson")
-
-
 def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None, resamples: int = 2000,
-                      seed: int = 0, classes: int = len(EMOTIONS)) -> dict[str, np.ndarray]:
+                      seed: int = 0) -> dict[str, np.ndarray]:
     """All four metrics of ``resamples`` bootstrap corpora, a dict of arrays (resamples,).
 
     Without ``groups`` clips are drawn with replacement; with ``groups`` (the actor of each clip, or its name) whole
-    groups are, which keeps the dependence between clips of one voice (cluster bootstrap). Metrics depend on the
-    confusion matrix alone, so multinomial counts of its cells, or of the groups' matrices, are enough.
+    groups are, which keeps the dependence between clips of one voice. Metrics depend on the confusion matrix alone, so
+    multinomial counts of its cells, or of the groups' matrices, are enough.
 
-    ``folds`` and ``seeds`` of each answer are for a network that was trained with several seeds: a group is drawn with
-    the answers of all its seeds, and in each fold seeds are drawn, too, one less than were trained (so many give the
-    variance of their mean without bias); the group counts with the mean of its fold's drawn seeds. Raises ValueError
-    if there are fewer than two groups; see also :func:`metrics.confusion`.
+    ``folds`` and ``seeds`` of each answer are for a network that was trained with several seeds: in each fold seeds are
+    drawn, too, one less than were trained (so many give the variance of their mean without bias), and a group counts
+    with their mean. Raises ValueError with fewer than two groups; see also :func:`metrics.confusion`.
     """
-    rng = np.random.default_rng(seed)
-    cells = confusion(labels, predictions, classes).ravel()
+    rng, classes = np.random.default_rng(seed), len(EMOTIONS)
+    cells = confusion(labels, predictions).ravel()
     if groups is None:
         drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=resamples)
         return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
@@ -55,33 +48,28 @@ def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None, 
     return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
 
 
-def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None, level: float = 0.95,
-                       resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
+def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None, resamples: int = 2000,
+                       seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
 
     Percentiles of :func:`bootstrap_metrics`, which also raises, by :func:`expanded_percentiles`.
     """
     samples = bootstrap_metrics(labels, predictions, groups, resamples=resamples, seed=seed)
-    units = len(np.asarray(labels)) if groups is None else len(np.unique(groups))
-    return expanded_percentiles(samples[metric], units, level)
+    return expanded_percentiles(samples[metric], len(labels) if groups is None else len(np.unique(groups)))
 
 
-def bootstrap_difference(correct_a, correct_b, groups=None, level: float = 0.95, resamples: int = 2000,
-                         seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
+def bootstrap_difference(correct_a, correct_b, groups=None, resamples: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
 
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
     ``groups`` (one actor a clip) whole actors. Raises ValueError if the lengths differ.
     """
-    a, b = np.asarray(correct_a, dtype=float), np.asarray(correct_b, dtype=float)
-    groups = np.arange(len(a)) if groups is None else np.asarray(groups)
-    if not a.shape == b.shape == groups.shape:
-        raise ValueError(f"A paired interval needs the same clips for both: {len(a)}, {len(b)}, {len(groups)}.")
-    _, unit = np.unique(groups, return_inverse=True)
-    clips, difference = np.bincount(unit), np.bincount(unit, weights=a - b)
+    difference = np.subtract(correct_a, correct_b, dtype=float)
+    _, unit = np.unique(np.arange(len(difference)) if groups is None else groups, return_inverse=True)
+    clips, difference = np.bincount(unit), np.bincount(unit, weights=difference)
     units = len(clips)
-    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
-    return expanded_percentiles((drawn @ difference) / (drawn @ clips), units, level)
+    drawn = np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=resamples)
+    return expanded_percentiles((drawn @ difference) / (drawn @ clips), units)
 
 
 def in_points(a, b, groups=None) -> tuple[float, str]:
@@ -90,12 +78,12 @@ def in_points(a, b, groups=None) -> tuple[float, str]:
     return 100 * float(np.mean(np.subtract(a, b))), f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
-def expanded_percentiles(samples, units: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015).
+def expanded_percentiles(samples, units: int) -> tuple[float, float]:
+    """95 % interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015).
 
     The plain percentile interval is too short when there are 24 actors.
     """
-    tail = (1 - level) / 2
+    tail = 0.025
     if units > 1:
         tail = stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1))
     low, high = np.quantile(samples, [tail, 1 - tail])
@@ -106,8 +94,7 @@ def mcnemar(correct_a, correct_b) -> dict:
     """Exact McNemar test of two networks on the same clips.
 
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips that one
-    alone got right) and the two-sided p of the binomial test that both are equally likely. Raises ValueError if the
-    lengths differ.
+    alone got right) and the two-sided p of the binomial test that both are equally likely.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
@@ -147,16 +134,15 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
     return table[in_order(table.columns, tuple(MODEL_NAMES))].astype(bool)
 
 
-def compare_all(predictions: pd.DataFrame, level: float = 0.05, against: str | None = None) -> pd.DataFrame:
+def compare_all(predictions: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
 
     ``predictions`` as from ``runs.predictions``, one protocol, one seed; ``against``: only the pairs of this model with
     each other one. Columns: model_a, model_b, clips, accuracy_a, accuracy_b, difference (a - b), only_a, only_b,
-    p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant (both corrected p values below ``level``: clips
-    and voices agree). Raises ResultsError if several protocols are mixed, or the models have no clip in common.
+    p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant (both corrected p values below 0.05: clips and
+    voices agree). Raises ResultsError if several protocols are mixed, or the models have no clip in common.
     """
-    rows = []
-    models = in_order(predictions.model, tuple(MODEL_NAMES))
+    rows, models = [], in_order(predictions.model, tuple(MODEL_NAMES))
     pairs = [(against, model) for model in models if model != against] if against else itertools.combinations(models, 2)
     for a, b in pairs:
         right = _correct(predictions[predictions.model.isin([a, b])])
@@ -168,7 +154,7 @@ def compare_all(predictions: pd.DataFrame, level: float = 0.05, against: str | N
     table = pd.DataFrame(rows)
     for test in ("mcnemar", "wilcoxon"):
         table[f"holm_{test}"] = holm(table[f"p_{test}"])
-    return table.assign(significant=(table.holm_mcnemar < level) & (table.holm_wilcoxon < level))
+    return table.assign(significant=(table.holm_mcnemar < 0.05) & (table.holm_wilcoxon < 0.05))
 
 
 def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -177,18 +163,18 @@ def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
     return right.groupby(clip_facts(right.index).actor.to_numpy()).mean().rename_axis("actor")
 
 
-def critical_difference(scores: pd.DataFrame, level: float = 0.05) -> dict:
-    """Friedman's test and Nemenyi's critical difference (Demsar 2006) of models over blocks.
+def critical_difference(scores: pd.DataFrame) -> dict:
+    """Friedman's test and Nemenyi's critical difference at 0.05 (Demsar 2006) of models over blocks.
 
     ``scores`` has one row a block (an actor) and one column a model; higher is better. Returns ranks (Series, mean
-    rank, 1 is best, best first), difference (two models whose ranks are closer cannot be told apart), statistic and p
-    of Friedman's test, blocks. Raises ValueError with fewer than three models.
+    rank, best first), difference (two models whose ranks are closer cannot be told apart), statistic and p of
+    Friedman's test, blocks. Raises ValueError with fewer than three models.
     """
     values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
     blocks, models = values.shape
     ranks = pd.Series(stats.rankdata(-values, axis=1).mean(axis=0), index=scores.columns).sort_values()
     tied = (values == values[:, :1]).all()  # everywhere: nothing to test
     statistic, p = (0.0, 1.0) if tied else stats.friedmanchisquare(*values.T)
-    quantile = stats.studentized_range.ppf(1 - level, models, np.inf) / np.sqrt(2)
+    quantile = stats.studentized_range.ppf(0.95, models, np.inf) / np.sqrt(2)
     return {"ranks": ranks, "difference": float(quantile * np.sqrt(models * (models + 1) / (6 * blocks))),
             "statistic": float(statistic), "p": float(p), "blocks": blocks}

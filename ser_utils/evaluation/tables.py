@@ -18,9 +18,10 @@ from ser_utils.evaluation import metrics, statistics
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, REFERENCE_NAMES, in_order, model_name
 from ser_utils.paper import MODEL_NAMES, SAME_FOLDS, TABLE2, UNSEEN
 from ser_utils.paths import RESULTS
-from ser_utils.training import runs
+from ser_utils.training import grid, runs
 
 PAGE = Path(__file__).parent / "results.md"  # the words of results/README.md
+
 
 def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
@@ -33,9 +34,8 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     is trained or told otherwise than the seven, see ``OTHER_NAMES``, and the ten folds of ``random10``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
-    the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``
-    (a new voice is what that protocol is about), over clips for the others; with several seeds it holds their chance,
-    too (``statistics.bootstrap_metrics``), with one seed it does not.
+    the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``,
+    over clips for the others; with several seeds it holds their chance, too (``statistics.bootstrap_metrics``).
 
     Raises ResultsError if a finished run's file is missing or damaged.
     """
@@ -73,8 +73,8 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             if protocol in PROTOCOLS or len(of[model]):
                 yield protocol, "network", model, model_name(model), of[model]
         for model in MODEL_NAMES:
-            if _same_seeds(of[model], protocol):
-                count = of[model].seed.nunique()
+            seeds, count = of[model].groupby("fold").seed.agg(frozenset), of[model].seed.nunique()
+            if len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and count > 1:
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
         for model in in_order(joint.model, tuple(metrics.ENSEMBLE_NAMES)):
@@ -92,12 +92,6 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                    metrics.ensemble(pd.concat([view, first.assign(protocol=protocol)]), "aligned_ensemble"))
 
 
-def _same_seeds(predictions: pd.DataFrame, protocol: str) -> bool:
-    """Whether all folds of a protocol have the same two or more seeds."""
-    seeds = predictions.groupby("fold").seed.unique().map(frozenset)
-    return len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and len(seeds.iloc[0]) > 1
-
-
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     """Means over folds and 95 % intervals of one model's predictions, in per cent; NaN without predictions.
 
@@ -108,17 +102,15 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     scores = pd.DataFrame([{"fold": fold, **metrics.metrics(part.label, part.prediction)}
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()
-    actors = metrics.clip_facts(predictions["clip"]).actor.to_numpy()
-    by_actor = protocol.startswith("actors") and len(np.unique(actors)) > 1  # a toy corpus has one voice
-    several = predictions.seed.nunique() > 1
-    samples = statistics.bootstrap_metrics(
-        predictions.label, predictions.prediction, actors if by_actor else predictions["clip"] if several else None,
-        predictions.fold, predictions.seed)
-    units = len(np.unique(actors)) if by_actor else predictions["clip"].nunique()
+    clips, actors = predictions["clip"], predictions["clip"].str[-2:]
+    by_actor = protocol.startswith("actors") and actors.nunique() > 1  # a toy corpus has one voice
+    groups = actors if by_actor else clips if predictions.seed.nunique() > 1 else None
+    samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, groups, predictions.fold,
+                                           predictions.seed)
     found = {}
     for name in METRICS:
-        low, high = statistics.expanded_percentiles(samples[name], units)
-        found |= {name: 100 * means[name], f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+        ends = statistics.expanded_percentiles(samples[name], (actors if by_actor else clips).nunique())
+        found |= {name: 100 * means[name], f"{name}_low": 100 * ends[0], f"{name}_high": 100 * ends[1]}
     return found
 
 
@@ -128,15 +120,15 @@ def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
     Columns: protocol, title, folds, seeds, accuracy, low, high (of the accuracy), precision, recall, f1,
     paper_accuracy. Protocols without a finished run are left out.
     """
-    answers = runs.predictions(root, model=model, seeds=True)
-    parts = [answers[answers.protocol == protocol] for protocol in in_order(answers.protocol, PROTOCOLS)]
-    rows = [{"protocol": part.protocol.iloc[0], "folds": part.fold.nunique(), "seeds": part.seed.nunique()}
-            | figures(part, part.protocol.iloc[0]) for part in parts]
-    table = pd.DataFrame(rows, columns=["protocol", "title", "folds", "seeds", "accuracy", "accuracy_low",
-                                        "accuracy_high", *METRICS[1:], "paper_accuracy"])
-    table["title"] = table.protocol.map(lambda protocol: metrics.PROTOCOL_TITLES.get(protocol, protocol))
-    table["paper_accuracy"] = TABLE2.get(model, (np.nan,))[0]
-    return table.rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
+    answers, rows = runs.predictions(root, model=model, seeds=True), []
+    for protocol in in_order(answers.protocol, PROTOCOLS):
+        part = answers[answers.protocol == protocol]
+        rows.append({"protocol": protocol, "title": metrics.PROTOCOL_TITLES.get(protocol, protocol),
+                     "folds": part.fold.nunique(), "seeds": part.seed.nunique(), **figures(part, protocol),
+                     "paper_accuracy": TABLE2.get(model, (np.nan,))[0]})
+    columns = ["protocol", "title", "folds", "seeds", "accuracy", "accuracy_low", "accuracy_high", *METRICS[1:],
+               "paper_accuracy"]
+    return pd.DataFrame(rows, columns=columns).rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
 
 
 def _number(value, form: str = "{:.1f}") -> str:
@@ -151,21 +143,21 @@ def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
     rows = []
     for row in table.itertuples():
         done = row.folds > 0
-        interval = f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–"
-        ours, paper = _number(row.accuracy) if done else "not run", _number(row.paper_accuracy)
-        difference = _number(row.difference, "{:+.1f}")
-        if whole:
-            shown = {"Accuracy, paper": paper, "Accuracy, ours": ours, "95 % interval": interval,
-                     "Difference": difference}
-            for name, title in zip(METRICS[1:], ("Precision", "Recall", "F1"), strict=True):
-                shown |= {f"{title}, paper": _number(getattr(row, f"paper_{name}")),
-                          f"{title}, ours": _number(getattr(row, name))}
-        else:
-            shown = {"Accuracy": ours, "95 % interval": interval, "UAR": _number(row.recall), "F1": _number(row.f1),
-                     "Paper": paper, "Difference": difference}
-        runs_done = f"{row.folds}/{FOLD_COUNT.get(row.protocol, FOLDS)}" + (f" × {row.seeds}" if row.seeds > 1 else "")
-        rows.append({"Protocol": row.protocol, "Model": row.name} | shown | {"Folds": runs_done})
-    return pd.DataFrame(rows)
+        shown = {"Protocol": row.protocol, "Model": row.name, "Accuracy, paper": _number(row.paper_accuracy),
+                 "Accuracy, ours": _number(row.accuracy) if done else "not run",
+                 "95 % interval": f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–",
+                 "Difference": _number(row.difference, "{:+.1f}")}
+        for name, title in zip(METRICS[1:], ("Precision", "Recall", "F1"), strict=True):
+            shown |= {f"{title}, paper": _number(getattr(row, f"paper_{name}")),
+                      f"{title}, ours": _number(getattr(row, name))}
+        rows.append(shown | {"Folds": f"{row.folds}/{FOLD_COUNT.get(row.protocol, FOLDS)}"
+                                      + (f" × {row.seeds}" if row.seeds > 1 else "")})
+    text = pd.DataFrame(rows)
+    if whole:
+        return text
+    text = text.rename(columns={"Accuracy, ours": "Accuracy", "Recall, ours": "UAR", "F1, ours": "F1",
+                                "Accuracy, paper": "Paper"})
+    return text[["Protocol", "Model", "Accuracy", "95 % interval", "UAR", "F1", "Paper", "Difference", "Folds"]]
 
 
 def markdown(frame: pd.DataFrame, left: Sequence[str] = ()) -> str:
@@ -270,15 +262,16 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
     ``predictions`` are of one protocol; models with fewer folds than others are left out. Columns: model, name;
     accuracy with low and high, in per cent, mean over folds and 95 % bootstrap over actors.
     """
-    count = predictions.groupby("model").fold.nunique()
-    scored = on_seven_options(predictions[predictions.model.isin(count.index[count == count.max()])])
+    count = predictions.groupby("model").fold.transform("nunique")
+    scored = on_seven_options(predictions[count == count.max()])
     table = pd.DataFrame([{"model": model, "name": model_name(model), **figures(part, "actors")}
                           for model, part in scored.groupby("model", sort=False)])
-    table = table.rename(columns={"accuracy_low": "low", "accuracy_high": "high"}).sort_values(
-        "accuracy", ascending=False, ignore_index=True)
+    table = table.rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
+    table = table.sort_values("accuracy", ascending=False, ignore_index=True)
     return table[["model", "name", "accuracy", "low", "high"]]
 
 
+@grid.command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print Table 2 of a folder of runs (default: the published results) as Markdown; 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m ser_utils.evaluation.tables", description="Print Table 2.")
@@ -286,11 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = parser.parse_args(arguments).root
     if not root.is_dir():
         print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
-    try:
-        print(table2_markdown(table2(root, others=True)), end="")
-    except metrics.ResultsError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    print(table2_markdown(table2(root, others=True)), end="")
     return 0
 
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import os
 import re
-import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,10 +39,9 @@ def load(source: Source) -> tuple[np.ndarray, int]:
     """Decode a recording of any format libsndfile reads (WAV, FLAC, OGG, Opus, MP3 ...): a path, the bytes of a file, a
     file object, or samples with their rate, ``(array, rate)``: (samples,) or with channels on the shorter axis.
 
-    Returns the waveform, float32 (samples,) in [-1, 1], and its sample rate in Hz. Channels are averaged; where they
-    cancel each other (opposite phases) the loudest is taken. Raises FileNotFoundError where there is no such file, and
-    AudioError where it is unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s or holds NaN, or
-    its rate is not 8 to 192 kHz.
+    Returns the waveform, float32 (samples,) in [-1, 1], and its rate in Hz. Channels are averaged; of such as cancel
+    each other the loudest is taken. Raises FileNotFoundError where there is no such file, and AudioError where it is
+    unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s, holds NaN or is not of 8 to 192 kHz.
     """
     [(wave, rate)] = blocks(source)
     check_waveform(wave, rate, named(source))
@@ -51,14 +49,12 @@ def load(source: Source) -> tuple[np.ndarray, int]:
 
 
 def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.ndarray, int]]:
-    """What :func:`load` decodes, in blocks of so many seconds, so that memory does not grow with the length.
+    """What :func:`load` decodes, in blocks of so many seconds (None: in one), so that memory does not grow.
 
-    Yields waveforms, float32 (samples,), and the rate, at least once; the last block is shorter. With None there is one
-    block. Raises as :func:`load` save for silence and shortness, what is cut short after the last block.
+    Yields waveforms, float32 (samples,), and the rate, at least once. Raises as :func:`load` save for silence and
+    shortness, what is cut short after the last block.
     """
-    import soundfile
-
-    name, size = named(source), -1
+    name = named(source)
     if isinstance(source, tuple):
         yield from _array_blocks(*source, name, seconds)
         return
@@ -73,18 +69,17 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     try:
         if not isinstance(source, Path) and not source.seekable():
             source = io.BytesIO(source.read())
-        opened, size, cut_short = _wav_source(source)
-        with soundfile.SoundFile(opened) as file:
-            rate, expected, done = _checked_rate(file.samplerate, name), file.frames, 0
-            count = expected if seconds is None else round(seconds * rate)
-            more = True
-            while more:
+        with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
+            size = raw.seek(0, io.SEEK_END)  # and an OSError says what can't be read, which libsndfile does not
+            raw.seek(0)
+        with _opened(source) as file:
+            rate, done = _checked_rate(file.samplerate, name), 0
+            count = file.frames if seconds is None else round(seconds * rate)
+            for _ in range(0, max(file.frames, 1), max(count, 1)):  # `file.blocks` fills up what is cut short
                 wave = file.read(count, dtype="float32", always_2d=True)
-                done, more = done + len(wave), len(wave) == count and seconds is not None
-                if len(wave) or not done:
-                    yield _mono(wave), rate
-            sizes = re.findall(r"(?:SSND|Data Size|riff)\s*: (\d+) \(should be", file.extra_info)  # of AIFF, AU, W64
-            cut_short |= any(int(size) < UNKNOWN for size in sizes) or file.seekable() and done < expected
+                done += len(wave)
+                yield _mono(wave), rate
+            cut_short = _cut_short(file, done)
     except AudioError:
         raise
     except OSError as error:
@@ -126,33 +121,25 @@ def _mono(wave: np.ndarray) -> np.ndarray:
     return mono
 
 
-def _wav_source(source: Path | BinaryIO) -> tuple[Path | BinaryIO, int, bool]:
-    """What soundfile is to open, its bytes, and whether a WAV's header promises more bytes of sound than it holds.
+def _opened(source: Path | BinaryIO):
+    """A recording as a ``soundfile.SoundFile``; of a stream that says it holds 0 bytes of sound, all that is there."""
+    import soundfile
 
-    A stream has a size of 0 or a huge one; libsndfile reads the latter to the end of the file, but not the former.
-    """
-    with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
-        total, long = raw.seek(0, io.SEEK_END), 0
-        raw.seek(0)
-        form = raw.read(12)
-        order = ">" if form.startswith(b"RIFX") else "<"
-        try:
-            while form[8:] == b"WAVE" and len(head := raw.read(8)) == 8:
-                name, size = struct.unpack(f"{order}4sI", head)
-                start = raw.tell()
-                if name == b"data":
-                    present = total - start
-                    if size == 0 < present:
-                        raw.seek(0)
-                        content = raw.read()
-                        return io.BytesIO(content[: start - 4] + b"\xff" * 4 + content[start:]), total, False
-                    return source, total, (long > present if size == 0xFFFFFFFF else present < size < UNKNOWN)
-                if name == b"ds64":
-                    long = int.from_bytes(raw.read(16)[8:], "little")
-                raw.seek(start + size + size % 2)
-        finally:
-            raw.seek(0)
-    return source, total, False
+    file = soundfile.SoundFile(source)
+    if file.frames or not file.format.startswith("WAV"):
+        return file
+    if not isinstance(source, Path):
+        source.seek(0)
+    content = source.read_bytes() if isinstance(source, Path) else source.read()
+    return soundfile.SoundFile(io.BytesIO(re.sub(rb"data\0{4}", b"data" + b"\xff" * 4, content, count=1)))
+
+
+def _cut_short(file, done: int) -> bool:
+    """Whether a header promises more than the ``done`` frames that were read, as libsndfile's log tells of it."""
+    sizes = re.findall(r"(?:SSND|Data Size|riff|data)\s*: (\d+) \(should be", file.extra_info)  # AIFF, AU, W64, WAV
+    frames = re.findall(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", file.extra_info)  # RF64
+    return (any(int(size) < UNKNOWN for size in sizes) or any(int(found) < int(said) for found, said in frames)
+            or file.seekable() and done < file.frames)
 
 
 def check_waveform(wave: np.ndarray, rate: int, name: str) -> None:
@@ -181,17 +168,17 @@ def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]
     It runs from the first to the last block of 20 ms whose power is within ``top_db`` dB of the loudest block's (the
     rule of ``librosa.effects.trim``, with blocks that do not overlap). Pauses inside belong to it.
     """
-    block = max(rate // 50, 1)
-    if not (count := len(wave) // block):
+    block = rate // 50
+    if len(wave) < block:
         return 0, len(wave)
-    blocks = wave[: count * block].reshape(count, block)
+    blocks = wave[: len(wave) // block * block].reshape(-1, block)
     power = np.einsum("ij,ij->i", blocks, blocks)
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
     return int(loud[0]) * block, (int(loud[-1]) + 1) * block
 
 
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, librosa's default."""
+    """Resample (samples,) from ``rate`` to ``target`` Hz with soxr at high quality, as librosa does."""
     import soxr
 
     return wave if rate == target else soxr.resample(wave, rate, target, "HQ")
@@ -223,10 +210,10 @@ def powers(source: Source, seconds: float = 30.0) -> tuple[np.ndarray, int]:
     found, rest = [], np.zeros(0, np.float32)
     for piece, rate in blocks(source, seconds):
         check_samples(piece, named(source))
-        piece = np.concatenate([rest, piece])
-        whole = len(piece) // (rate // 50) * (rate // 50)
-        cut, rest = piece[:whole].reshape(-1, rate // 50), piece[whole:]
-        found.append(np.einsum("ij,ij->i", cut, cut) / (rate // 50))
+        piece, block = np.concatenate([rest, piece]), rate // 50
+        cut, rest = np.split(piece, [len(piece) // block * block])
+        cut = cut.reshape(-1, block)
+        found.append(np.einsum("ij,ij->i", cut, cut) / block)
     return np.concatenate(found), rate
 
 
@@ -235,8 +222,7 @@ def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: fl
 
     ``power`` is that of :func:`powers`. A block counts within ``top_db`` dB of the loudest within 3 s around, and
     ``top_db`` + 15 dB of the loudest of all. Stretches up to ``pause`` seconds apart are one; those below 0.2 s are
-    left out, and what lasts more than ``longest`` seconds is cut at its quietest block. In a recording of one utterance
-    this is :func:`speech_bounds`.
+    left out, and what lasts more than ``longest`` seconds is cut at its quietest block.
     """
     import scipy.ndimage
 

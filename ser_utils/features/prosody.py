@@ -32,7 +32,7 @@ def similarity(frames: np.ndarray, longest: int) -> np.ndarray:
     return 2 * correlation / np.maximum(energy[:, width - lags] + energy[:, -1:] - energy[:, lags], 1e-12)
 
 
-def pitch(wave: np.ndarray, fmin: float = FMIN, fmax: float = FMAX) -> np.ndarray:
+def pitch(wave: np.ndarray) -> np.ndarray:
     """Fundamental frequency in Hz of a waveform (samples,) at 16 kHz, (frames,) every 20 ms, NaN where unvoiced.
 
     The method of McLeod and Wyvill ("A smarter way to find pitch", 2005), far quicker than ``librosa.pyin``: of the
@@ -41,7 +41,7 @@ def pitch(wave: np.ndarray, fmin: float = FMIN, fmax: float = FMAX) -> np.ndarra
     """
     wave = np.pad(wave, (0, max(WINDOW - len(wave), 0)))
     frames = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP]
-    shortest, longest = int(SAMPLE_RATE / fmax), int(np.ceil(SAMPLE_RATE / fmin))
+    shortest, longest = int(SAMPLE_RATE / FMAX), int(np.ceil(SAMPLE_RATE / FMIN))
     alike = similarity(frames - frames.mean(axis=1, keepdims=True), longest + 1)
     before, here, after = alike[:, shortest - 1:-2], alike[:, shortest:-1], alike[:, shortest + 1:]
     peaks = np.where((here > before) & (here >= after), here, 0)

@@ -142,9 +142,8 @@ def read(path: str | os.PathLike) -> FeatureStore:
         return padded(FeatureConfig(**json.loads(str(arrays["config"]))), str(arrays["corpus"]), arrays["clips"],
                        arrays["lengths"], (PAD_DB + np.float32(STEP_DB) * levels))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        why = "" if "pickle" in str(error) else f" ({error})"  # what NumPy says of a text file misleads
-        raise ValueError(f"{path} can't be read: it is no file of features, or it is damaged{why}. Delete it and make "
-                         f"it again: make grid FEATURES={path} BUDGET=0") from error
+        raise ValueError(f"{path} can't be read: it is no file of features, or it is damaged. Delete it and make it "
+                         f"again: make grid FEATURES={path} BUDGET=0") from error
 
 
 def fit_length(logmel: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarray:

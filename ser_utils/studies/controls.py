@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from statsmodels.stats.proportion import proportion_confint
 
 from ser_utils import FOLDS
 from ser_utils import config as configuration
@@ -102,7 +103,6 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
     for what, folds in named.items():
         right = np.concatenate(list(folds.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
-                     *statistics.wilson_interval(right.sum(), len(right)), 1 / len(np.unique(actors))))
-    found = pd.DataFrame(rows, columns=columns)
-    found[columns[4:]] *= 100
-    return found
+                     *proportion_confint(right.sum(), len(right), method="wilson"), 1 / len(np.unique(actors))))
+    columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
+    return pd.DataFrame([(*row[:4], *(100 * value for value in row[4:])) for row in rows], columns=columns)
