@@ -58,7 +58,7 @@ def mixed_precision():
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_tailored_network(name, tmp_path):
     """Name, shape, probabilities, layers to look into, and the way to a file and back."""
-    assert models.names() == tuple(MODEL_NAMES)
+    assert tuple(models.BUILDERS) == tuple(MODEL_NAMES)
     model, x = untouched(name), clips()
     y = run(model, x)
     assert model.name == name
@@ -73,7 +73,7 @@ def test_tailored_network(name, tmp_path):
     np.testing.assert_array_equal(run(keras.models.load_model(tmp_path / "model.keras"), x), y)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.BUILDERS)
 def test_mixed_precision_keeps_probabilities_in_float32(name, mixed_precision):
     model = small(name)
     y = run(model, clips())
@@ -83,7 +83,7 @@ def test_mixed_precision_keeps_probabilities_in_float32(name, mixed_precision):
     np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.BUILDERS)
 def test_gradients_reach_every_weight(name):
     """Every weight moves in one step of training: none is unconnected, none masked away."""
     model = small(name, dropout=0.0)
@@ -96,7 +96,7 @@ def test_gradients_reach_every_weight(name):
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single frame
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.BUILDERS)
 @pytest.mark.parametrize("shape", [(33, 17, 2), (1, 1, 1)])
 def test_any_shape(name, shape, blank_weights):
     assert small(name, shape).output.shape == (None, 8)
@@ -159,7 +159,7 @@ def test_canonical_parameters_are_the_published(name, options, parameters, blank
 
 def test_full_size_parameters(blank_weights):
     """The size of the full networks; a change here changes the published results."""
-    counts = {name: models.build(name, (160, 80, 1)).count_params() for name in models.names()}
+    counts = {name: models.build(name, (160, 80, 1)).count_params() for name in models.BUILDERS}
     assert counts == {"alexnet": 4_175_208, "resnet": 11_290_568, "inceptionnet": 22_244_712, "vgg16": 15_615_688,
                       "vgg19": 20_929_224, "lstm": 3_618_952, "transformer": 1_952_008}
 
@@ -203,7 +203,7 @@ def test_padding_mask_and_its_pooling():
         assert run(common.MaskPooling(stride), mask).astype(int).tolist() == [expected]
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.BUILDERS)
 def test_attention_ignores_padding(name):
     weights = run(attention_model(untouched(name)), clips(lengths=(48, 16)))
     frames = weights.shape[1]

@@ -14,7 +14,7 @@ from ser_utils.models.common import ApplyMask, AttentionPooling, AttentionWeight
 from ser_utils.models.transformer import PositionalEncoding
 
 __all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "FrameStack", "MaskPooling",
-           "PaddingMask", "PositionalEncoding", "build", "names", "options"]
+           "PaddingMask", "PositionalEncoding", "build", "options"]
 
 BUILDERS = {
     "alexnet": alexnet.alexnet,
@@ -27,11 +27,6 @@ BUILDERS = {
 }
 ORIGINAL_SHAPES = {"alexnet": (227, 227, 3), "resnet": (224, 224, 3), "inceptionnet": (299, 299, 3),
                    "vgg16": (224, 224, 3), "vgg19": (224, 224, 3)}
-
-
-def names() -> tuple[str, ...]:
-    """The names of the networks, in the order of the report."""
-    return tuple(BUILDERS)
 
 
 def options(name: str) -> dict:

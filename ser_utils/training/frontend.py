@@ -22,8 +22,7 @@ class Normalise(keras.layers.Layer):
     """
 
     def __init__(self, mean: list[float], deviation: list[float], **kwargs):
-        kwargs.pop("dtype", None)
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs | {"dtype": "float32"})
         self.statistics = self.add_weight(name="statistics", shape=(2, len(mean)), initializer="zeros",
                                           trainable=False)
         self.assign(mean, deviation)
@@ -67,8 +66,7 @@ class Channels(keras.layers.Layer):
     DERIVATIVES = {"delta": 1, "delta2": 2}
 
     def __init__(self, names: tuple[str, ...], **kwargs):
-        kwargs.pop("dtype", None)
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs | {"dtype": "float32"})
         self.names = tuple(names)
         if not self.names or not set(self.names) <= {"static", *self.DERIVATIVES, "centred"}:
             raise ValueError(f"Channels are static, delta, delta2 and centred, one at least, not {self.names}.")
