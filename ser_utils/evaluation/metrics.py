@@ -119,7 +119,7 @@ def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
     """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
 
-    Raises ValueError if a name is not one of RAVDESS.
+    Raises ResultsError if a name is not one of RAVDESS.
     """
     clips = list(clips)
     try:
