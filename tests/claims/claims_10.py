@@ -129,6 +129,13 @@ def worth(protocol):
     return aligned()[protocol, "aligned_ensemble"] - figure(protocol, "ensemble")
 
 
+def level_with_the_seven():
+    """Accuracy of the dense networks on unseen actors, which lies between the least and the most of the seven."""
+    ours, seven = aligned()["actors", "aligned_dense"], networks("actors").accuracy
+    assert seven.min() < ours < seven.max()
+    return ours
+
+
 def heard():
     """Per cent of the clips whose sentence is named rightly, by the templates of the 18 folds."""
     infos = [runs.Run(RESULTS / protocol / "aligned_svm" / f"fold{fold}").info
@@ -139,9 +146,8 @@ def heard():
 CLAIMS = [
     (FILE, "the cheaper one names the sentence, rightly in {:.1f} % of the clips", heard),
     (FILE, "Knowing the text is worth {:.1f} points on the random split and {:.1f} on unseen actors beside the seven "
-           "networks; alone, the dense networks ({:.1f} %) do as well on unseen actors as any of the seven, from "
-           "{} numbers a clip.",
-     lambda: (worth("random"), worth("actors"), aligned()["actors", "aligned_dense"], 23 * SEGMENTS)),
+           "networks; alone, the dense networks ({:.1f} %) are level with the seven on unseen actors, from {} numbers "
+           "a clip.", lambda: (worth("random"), worth("actors"), level_with_the_seven(), 23 * SEGMENTS)),
     (FILE, "with 20 unlabelled clips of it, {:.1f} % of its other clips are recognised, with five already {:.1f} %.",
      lambda: tuple(aligned()[f"actors_enrolled{count}", "aligned_ensemble"] for count in (20, 5))),
     (FILE, "On the paper's random split the {} is most accurate, at {:.1f} %; averaging all seven networks gives "
