@@ -139,7 +139,7 @@ class RunConfig(BaseConfig):
     channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
     learns: str = "train"             # or "refit": from validation clips, too; or "all": from every clip of the corpus;
-    #                                   or "distilled": from training clips as its teachers, not their labels, have them
+    #                                   or "distilled": from what its teachers answer to training clips
     teachers: int = 0                 # of a distilled run: seeds of each of the seven networks
 
     @property

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD  # noqa: F401
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD  # noqa: F401 - PROTOCOLS for users of this module
 from ser_utils.data import names
 
 PARTS = ("train", "val", "test")

@@ -169,7 +169,7 @@ def _fault(path: Path, expected: dict) -> str | None:
     """What is wrong with one file, if anything."""
     try:
         found = describe(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return str(error)
     for key in ("rate", "channels", "samples"):
         if found[key] != expected[key]:

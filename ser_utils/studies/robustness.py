@@ -155,8 +155,12 @@ def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence
     if kind in CHANGES:
         return [CHANGES[kind](wave, rate, amount) for amount in LEVELS[kind]]
     rng = np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode()))
-    noise = (babble(len(wave), rng, voices) if kind == "babble" else music(len(wave), rate, rng) if kind == "music"
-             else rng.standard_normal(len(wave)))
+    if kind == "babble":
+        noise = babble(len(wave), rng, voices)
+    elif kind == "music":
+        noise = music(len(wave), rate, rng)
+    else:
+        noise = rng.standard_normal(len(wave))
     return [with_noise(wave, rate, noise, snr_db) for snr_db in LEVELS[kind]]
 
 
