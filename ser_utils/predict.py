@@ -191,7 +191,7 @@ class EmotionRecognizer:
     def _pieces(self, recording: Source, stretches: list, block: int) -> Iterator[tuple]:
         """(first block, starts, windows, frames) of every stretch, from a second decoding."""
         features, waiting, kept, at = self.config.features, list(stretches), np.zeros(0, np.float32), 0
-        for wave, rate in audio.blocks(recording, 30.0):
+        for wave, rate in audio.blocks(recording, LONG):
             kept = np.concatenate([kept, wave])
             while waiting and waiting[0][1] * block <= at + len(kept):
                 first, last = waiting.pop(0)

@@ -202,7 +202,7 @@ def load_speech(source: Source, sample_rate: int, top_db: float) -> np.ndarray:
     return speech(wave, rate, named(source), sample_rate, top_db)
 
 
-def powers(source: Source, seconds: float = 30.0) -> tuple[np.ndarray, int]:
+def powers(source: Source, seconds: float = 10.0) -> tuple[np.ndarray, int]:
     """Mean power of every 20 ms of a recording, (blocks,), float32, and its sample rate, decoded piece by piece.
 
     Each has ``rate // 50`` samples. Raises as :func:`blocks`, and AudioError for NaN and what is far too loud.

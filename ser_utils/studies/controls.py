@@ -104,5 +104,4 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
         right = np.concatenate(list(folds.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
                      *proportion_confint(right.sum(), len(right), method="wilson"), 1 / len(np.unique(actors))))
-    columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
     return pd.DataFrame([(*row[:4], *(100 * value for value in row[4:])) for row in rows], columns=columns)
