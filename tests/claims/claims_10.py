@@ -88,9 +88,9 @@ def recalls():
 
 
 def extremes():
-    """The emotion recognised most on unseen actors, with capital; neutral is the one recognised least."""
+    """The emotion recognised most on unseen actors, with capital; neutral and sad are those recognised least."""
     recall = recalls()[0]
-    assert recall.idxmin() == "neutral"
+    assert set(recall.nsmallest(2).index) == {"neutral", "sad"}
     return recall.idxmax().replace("angry", "Anger")
 
 
@@ -168,10 +168,9 @@ CLAIMS = [
     (FILE, "The gap is {:.1f} to {:.1f} points", lambda: (twins().difference.min(), twins().difference.max())),
     (FILE, "With our gap, the paper's Transformer at {:.1f} % would recognise {:.0f} and {:.0f} %.",
      paper_with_our_gap),
-    (FILE, "Over the eight emotions the two orders are hardly related (rank correlation {:+.2f}).",
+    (FILE, "Over the eight emotions the two orders are only weakly related (rank correlation {:+.2f}).",
      lambda: recalls()[0].corr(recalls()[1], method="spearman")),
-    (FILE, "under *unseen actors* it is the least recognised. {} is found most often there",
-     extremes),
+    (FILE, "under *unseen actors* it and sadness are the least recognised. {} is found most often there", extremes),
     (FILE, "With twins kept together {} of {} survive, all of them over {}.", survivors),
     (FILE, "{} of the 21 differences survives both tests",
      lambda: pairs("random").significant.sum() or "none"),
