@@ -47,7 +47,7 @@ def order(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
     ``twins`` after the other protocols, fold 0 of every network before fold 1, dear networks before cheap ones.
     """
-    cost = ("inceptionnet", "transformer", "resnet", "vgg19", "vgg16", "alexnet", "lstm")
+    cost = ("inceptionnet", "transformer", "alexnet", "lstm", "vgg19", "vgg16", "resnet")
 
     def rank(config):
         return (config.seed, config.protocol == "twins", config.fold,
