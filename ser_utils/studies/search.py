@@ -69,6 +69,7 @@ def importances(trials: pd.DataFrame) -> pd.Series:
 
     ``trials``: what ``results/search/<study>.csv`` holds, four finished ones or more.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study in memory is no news
     study = optuna.create_study(direction="maximize")
     study.add_trials(optuna.create_trial(params={name: row[name] for name in SPACE}, distributions=SPACE,
                                          value=row["value"])
