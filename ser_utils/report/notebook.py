@@ -17,6 +17,7 @@ import pandas as pd  # noqa: E402
 from IPython.display import HTML, Audio, Image, Markdown, display  # noqa: E402
 from pandas.io.formats.style import Styler  # noqa: E402
 from sklearn.metrics import ConfusionMatrixDisplay  # noqa: E402
+from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: E402
 
 from ser_utils import EMOTIONS, PROTOCOLS, config, explain, paper  # noqa: E402
 from ser_utils.data import corpus as corpora  # noqa: E402
@@ -200,6 +201,7 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     if profile not in config.PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(config.PROFILES)}.")
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=ConvergenceWarning)  # page 12: a variance of 0, the least it can be
     if networks:
         with _quiet():
             import keras
