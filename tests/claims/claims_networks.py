@@ -84,7 +84,7 @@ def new_voices_cost(model: str, most: set, least: str = "angry", taken: dict | N
     return ()
 
 
-def neutral_rarely() -> tuple:
+def neutral_one_in_three() -> tuple:
     assert round(96 * shares("lstm", "actors")[0, 0]) == 32 and taken_for("lstm", "neutral", 3) == {
         "sad", "calm", "happy"}
     return ()
@@ -139,7 +139,7 @@ CLAIMS = [(PAGES[model], sentence, lambda compute=compute, model=model: compute(
      lambda: papers_split("lstm")),
     ("lstm", "With unseen actors it is {:.1f} %.", lambda: unseen("lstm")),
     ("lstm", "Of new voices' neutral clips it recognises one in three and takes most of the others for sad, happy or "
-             "calm.", neutral_rarely),
+             "calm.", neutral_one_in_three),
     ("transformer", "the Transformer recognises {:.1f} % of the clips; the paper reports {:.1f} %, its best.",
      papers_best),
     ("transformer", "With unseen actors it is {:.1f} %.", lambda: unseen("transformer")),
