@@ -4,7 +4,7 @@
 
 - {"write": n, "bytes": b} kills the process group by SIGKILL while the n-th file is being written, as soon as it holds
   b bytes; {"replace": n} just before the n-th file is put in its place; {"seconds": s} after that time;
-- {} lets it end, {"processes": 2} lets two of them train the same runs at the same time.
+- {} lets it end, {"runs": 1} trains the first run alone, {"processes": 2} lets two train the same runs at one time.
 
 It answers with a line of JSON: how each ended ("killed", "finished" or "failed"), and how many files were put in place.
 """
@@ -19,7 +19,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 from tiny import tiny_network
 
@@ -55,14 +54,11 @@ def watch(moment, root, counts):
 
     def opened(file, mode="r", *arguments, **options):
         path = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else ""
-        if not set(mode) & set("wx") or not path.startswith(root):
-            return real(file, mode, *arguments, **options)
-        number = count(0)
-        if number != moment.get("write"):
-            return real(file, mode, *arguments, **options)
-        binary = io.BufferedRandom(DyingFile(path, moment["bytes"])) if "+" in mode else io.BufferedWriter(
-            DyingFile(path, moment["bytes"]))
-        return binary if "b" in mode else io.TextIOWrapper(binary)
+        if set(mode) & set("wx") and path.startswith(root) and count(0) == moment.get("write"):
+            buffered = io.BufferedRandom if "+" in mode else io.BufferedWriter
+            binary = buffered(DyingFile(path, moment["bytes"]))
+            return binary if "b" in mode else io.TextIOWrapper(binary)
+        return real(file, mode, *arguments, **options)
 
     def replaced(source, target):
         if os.fsdecode(target).startswith(root) and count(1) == moment.get("replace"):
@@ -73,7 +69,9 @@ def watch(moment, root, counts):
     builtins.open = io.open = opened
     os.replace = replaced
     if "seconds" in moment:
-        threading.Timer(moment["seconds"], die).start()
+        timer = threading.Timer(moment["seconds"], die)
+        timer.daemon = True
+        timer.start()
 
 
 def train(configs, store, root):
@@ -87,33 +85,28 @@ def train(configs, store, root):
             time.sleep(0.05)
 
 
-def start(configs, store, root, moment, counts):
-    """Fork a training off, in a process group of its own; its process id."""
-    leader = os.fork()
-    if leader:
-        return leader
-    code = 1
-    try:
-        os.setsid()
-        watch(moment, str(root), counts)
-        train(configs, store, root)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def life(moment, root, counts, configs, store):
+    """A training in a process group of its own."""
+    os.setsid()
+    sys.stdout = sys.stderr  # the other is for the answers alone
+    watch(moment, str(root), counts)
+    train(configs, store, root)
 
 
 def main():
     with open(sys.argv[1], "rb") as file:
         configs, store, root = pickle.load(file)
     frontend.assemble, fit.SAVE_SECONDS = tiny_network, 0.0
+    fork = multiprocessing.get_context("fork")
     for line in sys.stdin:
-        moment = json.loads(line)
-        counts = multiprocessing.Array("i", 2)
-        leaders = [start(configs, store, root, moment, counts) for _ in range(moment.get("processes", 1))]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(leader, 0)[1]) for leader in leaders]
-        ends = [{0: "finished", -signal.SIGKILL: "killed"}.get(code, "failed") for code in codes]
+        moment, counts = json.loads(line), fork.Array("i", 2)
+        lives = [fork.Process(target=life, args=(moment, root, counts, configs[:moment.get("runs")], store))
+                 for _ in range(moment.get("processes", 1))]
+        for one in lives:
+            one.start()
+        for one in lives:
+            one.join()
+        ends = [{0: "finished", -signal.SIGKILL: "killed"}.get(one.exitcode, "failed") for one in lives]
         print(json.dumps({"ends": ends, "files": counts[1]}), flush=True)
 
 

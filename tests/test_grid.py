@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -40,44 +41,34 @@ def test_the_order_makes_partial_results_useful():
     assert all(name.startswith("twins") for name in names[84:])
 
 
-def test_runs_train_in_processes_of_their_own_and_finished_ones_not_again(tiny_store, tmp_path, monkeypatch, capsys):
-    grid.train(CONFIGS, tiny_store, tmp_path, jobs=2, work=work.run)
-    assert "2 runs" in capsys.readouterr().out
-    assert finished(tmp_path) == [f"synthetic-smoke/{protocol}/alexnet/fold0" for protocol in ("actors", "random")]
-    assert len({path.read_text() for path in tmp_path.rglob("pid")} | {str(os.getpid())}) == 3
-    state = CONFIGS[0].run_directory(tmp_path) / "state.npz"
+def test_what_is_missing_is_trained_in_processes_of_its_own_and_what_fails_is_named(
+        tiny_store, tmp_path, monkeypatch, capsys):
+    other = dataclasses.replace(CONFIGS[0], fold=1, features=configuration.FeatureConfig(n_mels=40))
+    stores = {CONFIGS[0].features: tiny_store, other.features: tmp_path / "nowhere.npz"}
+    with pytest.raises(grid.GridError) as failure:
+        grid.train([worse("fails"), worse("dies", 1), worse("busy"), other, *CONFIGS], stores, tmp_path, jobs=2,
+                   work=work.run)
+    assert "6 runs" in capsys.readouterr().out
+    for said in ("3 runs failed", "no such network", "dies/actors/alexnet/fold0 (killed by signal 9", "nowhere.npz"):
+        assert said in str(failure.value)
+    names = [f"synthetic-smoke/{protocol}/alexnet/fold0" for protocol in ("actors", "random")]
+    assert finished(tmp_path) == [f"busy/{names[1]}", *names]  # busy: under way elsewhere, and waited for
+    assert len({path.read_text() for path in tmp_path.rglob("pid")} | {str(os.getpid())}) == 4
+    state = CONFIGS[0].run_directory(tmp_path) / runs.STATE
     state.touch()
     monkeypatch.setattr(grid, "Processes", lambda *a: pytest.fail("started a process"))
-    grid.train(CONFIGS, tiny_store, tmp_path, work=work.run)
+    grid.train(CONFIGS, stores, tmp_path, work=work.run)
     assert not state.exists()
-
-
-def test_every_configuration_of_features_has_its_file(tiny_store, tmp_path):
-    other = dataclasses.replace(CONFIGS[1], features=configuration.FeatureConfig(n_mels=40))
-    with pytest.raises(grid.GridError, match="1 runs failed(.|\n)*nowhere"):
-        grid.train([CONFIGS[0], other], {CONFIGS[0].features: tiny_store, other.features: tmp_path / "nowhere.npz"},
-                   tmp_path, work=work.run, progress=False)
-    assert finished(tmp_path) == ["synthetic-smoke/random/alexnet/fold0"]
-
-
-def test_a_run_that_fails_or_dies_is_named_one_under_way_waited_for_and_the_others_finish(tiny_store, tmp_path):
-    others = [worse("fails"), worse("dies", 1), worse("busy")]
-    with pytest.raises(grid.GridError) as failure:
-        grid.train([*others, *CONFIGS], tiny_store, tmp_path, work=work.run, progress=False)
-    assert "2 runs failed" in str(failure.value) and "no such network" in str(failure.value)
-    assert "dies/actors/alexnet/fold0 (killed by signal 9" in str(failure.value) and len(finished(tmp_path)) == 3
-    assert finished(tmp_path)[0] == "busy/synthetic-smoke/random/alexnet/fold0"  # under way elsewhere: waited for
 
 
 def test_a_budget_stops_what_is_under_way_and_starts_nothing_when_it_is_over(tiny_store, tmp_path, monkeypatch):
     began = time.monotonic()
-    grid.train([worse("long")], tiny_store, tmp_path, budget=3, work=work.run, progress=False)
+    grid.train([worse("long")], tiny_store, tmp_path, budget=2, work=work.run, progress=False)
     assert time.monotonic() - began < 60 and finished(tmp_path) == []
     monkeypatch.setattr(grid, "Processes", lambda *a: pytest.fail("started a process"))
     grid.train(CONFIGS, tiny_store, tmp_path, budget=0, work=work.run, progress=False)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(tiny_store, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit, match="130"), grid.interruptible():
@@ -89,7 +80,7 @@ def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(tiny_store, capsys):
 def test_the_command_line_trains_what_is_missing_and_lists_all(tiny_store, tmp_path, monkeypatch, capsys):
     one, other = configuration.run_configs("smoke", "synthetic", ["lstm", "vgg16"])
     for config, held in ((one, one), (other, dataclasses.replace(other, epochs=1))):  # published with other settings
-        made = work.run(config, None, tmp_path / "made", on_epoch=lambda row: None)
+        made = work.run(config, None, tmp_path / "made")
         runs.copy(made.dir, tmp_path / "results" / config.place)
         (tmp_path / "results" / config.place / "run.json").write_text(f'{{"config_hash": "{held.hash}"}}')
     trained = []
@@ -130,38 +121,21 @@ sys.meta_path.insert(0, Block())
     assert frontend.load(run.dir).input_shape == (None, config.frames, config.features.n_mels)
 
 
-# a Dask cluster
-
-@pytest.fixture
-def scheduler(tmp_path, monkeypatch):
-    """The address of a scheduler with two workers that announce a GPU each, and the workers."""
+def test_a_cluster_trains_the_same_runs_even_if_a_worker_is_lost_and_stops_when_told(tiny_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where workers keep their scratch
-    with distributed.LocalCluster(n_workers=0, processes=False, protocol="tcp://", host="127.0.0.1",
-                                  dashboard_address=None) as found:
-        address = found.scheduler_address
-        workers = [subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny",
-             "--no-dashboard", "--resources", "GPU=1"], start_new_session=True, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL) for _ in range(2)]
-        with distributed.Client(address) as client:
-            client.wait_for_workers(2, timeout=240)
-        yield address, workers
-        for process in workers:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
-def test_a_cluster_trains_the_same_runs_even_if_a_worker_is_lost(scheduler, tiny_store, tmp_path, monkeypatch):
-    address, workers = scheduler
-    configs = [dataclasses.replace(c, fold=fold) for c in CONFIGS for fold in (0, 1)]
     monkeypatch.setattr(grid, "RETRIES", 1)
-    os.killpg(workers[0].pid, signal.SIGKILL)
-    with pytest.raises(grid.GridError, match="1 runs failed(.|\n)*fails/random/alexnet/fold0(.|\n)*no such network"):
-        grid.train([*configs, worse("fails")], tiny_store, tmp_path, work=work.run, progress=False, scheduler=address)
-    assert len(finished(tmp_path)) == 4
-    assert {path.name for path in configs[0].run_directory(tmp_path).iterdir()} >= {runs.WEIGHTS, *runs.FILES, grid.LOG}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, resources={"GPU": 1}, host="127.0.0.1",
+                                  dashboard_address=None) as cluster:
+        train = functools.partial(grid.train, root=tmp_path, work=work.run, progress=False,
+                                  scheduler=cluster.scheduler_address)
+        os.kill(cluster.workers[0].pid, signal.SIGKILL)
+        with pytest.raises(grid.GridError, match="1 runs failed(.|\n)*fails/random/alexnet/fold0(.|\n)*no such netw"):
+            train([*CONFIGS, worse("fails")], tiny_store)
+        names = {path.name for path in CONFIGS[0].run_directory(tmp_path).iterdir()}
+        assert len(finished(tmp_path)) == 2 and names >= {runs.WEIGHTS, *runs.FILES, "train.log"}
+        train([worse("long")], tiny_store, budget=4)
+        pids = [path.read_text() for path in tmp_path.rglob("pid")]
+        assert not any(Path("/proc", pid).exists() for pid in pids) and len(finished(tmp_path)) == 2
 
 
 def test_without_a_scheduler_the_message_says_what_to_start(tiny_store, tmp_path, monkeypatch):

@@ -167,7 +167,7 @@ def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tm
     table = tables.table2(tmp_path).set_index(["protocol", "model"]).loc["random"]
     assert table.group.tolist() == ["network"] * 7 + ["averaged"] + ["ensemble"] * 2
     assert table.seeds[["alexnet", "lstm", "lstm_x2", "ensemble"]].tolist() == [2, 2, 1, 1]
-    every = runs.table(tmp_path, seeds=True)
+    every = pd.DataFrame([runs.read(path) for path in runs.find(tmp_path, seeds=True)])
     assert table.accuracy.lstm == pytest.approx(100 * every[every.model == "lstm"].test_accuracy.mean())
     mine = every[every.model == "alexnet"]  # a fold counts once, with however many seeds
     assert table.accuracy.alexnet == pytest.approx(100 * mine.groupby("fold").test_accuracy.mean().mean())

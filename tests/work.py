@@ -9,7 +9,7 @@ from fakes import fake_finished
 from ser_utils.training import runs
 
 
-def run(config, store, root, progress=False, on_epoch=None):
+def run(config, store, root, progress=False):
     """A run that is made up in a moment; ``config.variant`` may ask for something worse."""
     directory = config.run_directory(root)
     directory.mkdir(parents=True, exist_ok=True)
@@ -23,12 +23,5 @@ def run(config, store, root, progress=False, on_epoch=None):
     if config.variant == "long":
         (directory / "pid").write_text(str(os.getpid()))
         time.sleep(600)
-    on_epoch({"epoch": config.epochs})
     (directory / "pid").write_text(str(os.getpid()))
     return runs.Run(fake_finished(root, config))
-
-
-def echo(value):
-    """What it was given."""
-    print("printed")
-    return value

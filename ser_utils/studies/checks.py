@@ -41,9 +41,9 @@ def check_model(model: keras.Model, data: Data) -> None:
     that of the same weights without the augmentation layers.
     """
     layer = model.get_layer("normalise")
-    for what, found, true in zip(("mean", "deviation"), (layer.mean, layer.deviation),
+    for what, found, true in zip(("mean", "deviation"), layer.statistics.numpy(),
                                  spectral.statistics(data.logmel[data.rows["train"]]), strict=True):
-        worst = float(np.abs(np.array(found) - true).max())
+        worst = float(np.abs(found - true).max())
         if worst > 1e-3:
             raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
                             f"{worst:.3f} dB.")

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
@@ -64,7 +65,7 @@ def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) 
 def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
     """What a trained network hands to its last layer, (N, features), of log-mels (N, frames, bands) in dB."""
     front, network = frontend.parts(frontend.load(run.dir))
-    last = frontend.part(network, network.get_layer("predictions").input)
+    last = keras.Model(network.inputs[0], network.get_layer("predictions").input)
     return frontend.outputs(last, frontend.outputs(front, logmel))
 
 

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -309,5 +310,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # by its full name, by which other processes find what is pickled from here
+    sys.exit(pkgutil.resolve_name("ser_utils.studies.leakage:main")())

@@ -1,8 +1,6 @@
-"""Training-time augmentation as Keras layers: active while training, the identity otherwise.
+"""Training-time augmentation of log-mel spectrograms as Keras layers.
 
-The layers work on log-mel spectrograms, where speed, vocal-tract length, level, filtering and additive noise
-are cheap batched operations, so that a training step needs neither Python nor a decoder. Validation and test
-clips pass unchanged because Keras calls the layers with ``training=False`` there.
+Validation and test clips pass unchanged: Keras calls the layers with ``training=False`` there.
 """
 
 import dataclasses
@@ -18,20 +16,18 @@ _NEPER = math.log(10) / 10  # natural logarithm of a power from dB
 
 
 def interpolation(source, size: int):
-    """Matrices (batch, out, size) that read a sequence of ``size`` steps at positions ``source`` (batch, out).
+    """Matrices (batch, out, size) that interpolate a sequence of ``size`` steps at positions ``source`` (batch, out).
 
-    Linear interpolation as a product with triangular kernels. Positions outside 0 .. size-1 give rows that do
-    not sum to 1; callers clip or mask them.
+    Positions outside 0 .. size-1 give rows that do not sum to 1; callers clip or mask them.
     """
-    grid = ops.arange(size, dtype="float32")
-    return ops.maximum(0.0, 1.0 - ops.abs(ops.expand_dims(source, -1) - grid))
+    return ops.maximum(0.0, 1.0 - ops.abs(ops.expand_dims(source, -1) - ops.arange(size, dtype="float32")))
 
 
 class _Random(keras.layers.Layer):
     """A layer with a random state of its own, saved with the weights so that a continued run goes on in step."""
 
     def __init__(self, config: AugmentConfig | dict, seed: int = 0, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
+        super().__init__(**kwargs | {"dtype": "float32"})
         self.config = AugmentConfig(**config) if isinstance(config, dict) else config
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
@@ -40,21 +36,16 @@ class _Random(keras.layers.Layer):
         return keras.random.uniform(shape, low, high, dtype="float32", seed=self.generator)
 
     def get_config(self) -> dict:
-        kept = {key: value for key, value in super().get_config().items() if key != "dtype"}
-        return {**kept, "config": dataclasses.asdict(self.config), "seed": self.seed}
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+        return {**super().get_config(), "config": dataclasses.asdict(self.config), "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable("ser_utils")
 class Augment(_Random):
     """Vary how a clip is spoken and recorded: log-mel in dB (batch, frames, bands) in and out.
 
-    Each clip of a batch gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp
-    (vocal-tract length perturbation, Jaitly and Hinton 2013), level, smooth filter and background noise; where the
-    configuration asks for it, a room and a narrow band, too. Frames of padding (all bands at -100 dB) stay padding,
-    but where loud noise is to be heard around the speech.
+    Each clip gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp (vocal-tract length
+    perturbation, Jaitly and Hinton 2013), level, smooth filter and noise; where asked for, a room and a narrow band.
+    Frames of padding (all bands at -100 dB) stay padding, but where loud noise is to be heard around the speech.
     """
 
     def call(self, logmel, training: bool = False):
@@ -92,8 +83,7 @@ class Augment(_Random):
     def warp(self, logmel, factor):
         """Stretch the frequency axis by ``factor`` (batch, 1), -1 to 1, as another vocal tract would."""
         bands = logmel.shape[2]
-        source = ops.arange(bands, dtype="float32") * (1.0 + factor * self.config.warp)
-        source = ops.clip(source, 0, bands - 1)
+        source = ops.clip(ops.arange(bands, dtype="float32") * (1.0 + factor * self.config.warp), 0, bands - 1)
         return ops.matmul(logmel, ops.transpose(interpolation(source, bands), (0, 2, 1)))
 
     def curve(self, batch, bands: int):
@@ -104,17 +94,15 @@ class Augment(_Random):
 
     def filter(self, logmel):
         """Another level and another microphone or room: a smooth gain over frequency, in dB."""
-        batch, bands = ops.shape(logmel)[0], logmel.shape[2]
+        batch = ops.shape(logmel)[0]
         gain = self.uniform((batch, 1, 1)) * self.config.gain_db
-        return logmel + gain + self.curve(batch, bands) * self.config.tilt_db
+        return logmel + gain + self.curve(batch, logmel.shape[2]) * self.config.tilt_db
 
     def add_noise(self, logmel, speech):
         """Add coloured noise, wavering by 2 dB, to some of the clips at a random signal-to-noise ratio.
 
         Returns the clips and where the noise is heard beyond the speech, (batch, 1, 1): with ``noise_around``, in
-        those so noisy (below 20 dB) that no silence would be cut from their ends. Powers add. The noise is a product
-        of its colour and its course, so that only one exponential and one logarithm are taken of the whole
-        spectrogram.
+        those so noisy (below 20 dB) that no silence would be cut from their ends. Powers add.
         """
         batch, frames, bands = ops.shape(logmel)[0], logmel.shape[1], logmel.shape[2]
         power = self.add_room(ops.where(speech, ops.exp(logmel * _NEPER), 0.0))
@@ -162,11 +150,10 @@ class Augment(_Random):
 
 @keras.saving.register_keras_serializable("ser_utils")
 class SpecAugment(_Random):
-    """Blank random stripes of a normalised spectrogram (batch, frames, bands), in frequency and in time.
+    """Blank random stripes of a normalised spectrogram (batch, frames, bands[, channels]), in frequency and in time.
 
-    It may have channels (batch, frames, bands, channels), which are blanked alike. SpecAugment without time warping
-    (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written is 0, the mean; a blanked frame is
-    thereby padding to the networks that mask. A time stripe covers at most a fifth of the clip.
+    SpecAugment without time warping (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written is 0: the
+    mean, and padding to the networks that mask. A time stripe covers at most a fifth of the clip.
     """
 
     def call(self, spectrogram, training: bool = False):

@@ -1,8 +1,7 @@
 """Distillation: a network learns from what the ensemble of its fold answers (Hinton et al. 2015, arXiv:1503.02531).
 
-The teachers are ordinary runs of the same profile, protocol and fold: all seven networks, of each the same seeds. They
-have learned from the fold's training clips and from nothing else, and they answer to the very input that the student
-hears: augmented, and mixed with another clip. Labels take no part.
+The teachers are ordinary runs on the same fold, which have learned from its training clips and from nothing else. They
+answer to the very input that the student hears: augmented, and mixed with another clip. Labels take no part.
 """
 
 from pathlib import Path
@@ -25,11 +24,9 @@ def teachers(config: RunConfig) -> list[RunConfig]:
 def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray) -> list[keras.Model]:
     """The teachers' networks (image in, eight probabilities out), from the run folders under ``root``.
 
-    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips. A teacher carries the statistics
-    of the clips that it was trained on, so one of another fold is known by them.
-
-    Raises FileNotFoundError where a teacher is not trained, with the command that trains it; LeakError where it has
-    learned from other clips.
+    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips, by which it is seen whether a
+    teacher has learned from the same. Raises FileNotFoundError where a teacher is not trained, with the command that
+    trains it; LeakError where it has learned from other clips.
     """
     found = []
     for one in teachers(config):
@@ -39,8 +36,8 @@ def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray)
                 f"{config.name} learns from {one.name}, which is not trained in {root}. Train its teachers first: "
                 f"make grid PROTOCOLS={one.protocol} FOLDS={one.fold} SEEDS={one.seed}")
         model = frontend.load(directory)
-        normalise = model.get_layer("normalise")
-        if not np.allclose([normalise.mean, normalise.deviation], [mean, deviation], rtol=1e-4, atol=1e-3):
+        heard = model.get_layer("normalise").statistics.numpy()
+        if not np.allclose(heard, [mean, deviation], rtol=1e-4, atol=1e-3):
             raise LeakError(f"{directory} has not learned from the training clips of fold {config.fold} of "
                             f"{config.protocol}: it must not teach {config.name}.")
         found.append(frontend.parts(model)[1])
@@ -50,8 +47,8 @@ def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray)
 class Lesson(keras.layers.Layer):
     """Passes on a student's probabilities (batch, 8); while it trains, their distance to its teachers' is the loss.
 
-    Takes a list: the network's input (batch, frames, bands, channels), which the teachers answer to, and the student's
-    probabilities. The loss is the Kullback-Leibler divergence from the mean of the teachers' probabilities, in nats.
+    Takes a list: the network's input (batch, frames, bands, channels) and the student's probabilities. The loss is the
+    Kullback-Leibler divergence from the mean of the teachers' probabilities, in nats.
     """
 
     def __init__(self, networks: list[keras.Model]):
@@ -66,12 +63,7 @@ class Lesson(keras.layers.Layer):
         return answers
 
 
-def with_lesson(model: keras.Model, networks: list[keras.Model]) -> keras.Model:
-    """A run's model (``frontend.assemble``) that is taught by some networks while it trains."""
-    return keras.Model(model.inputs, Lesson(networks)([model.layers[-2].output, model.outputs[0]]), name=model.name)
-
-
 def without_lesson(model: keras.Model) -> keras.Model:
-    """The model as it was before :func:`with_lesson`; any other one as it is, without its optimiser."""
+    """A run's model as it was before its lesson; any other one as it is, without its optimiser."""
     last = model.layers[-1]
     return keras.Model(model.inputs, last.input[1] if isinstance(last, Lesson) else model.outputs, name=model.name)

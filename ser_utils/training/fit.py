@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import sys
 import time
@@ -25,7 +24,7 @@ from ser_utils.training import distil, frontend, runs
 from ser_utils.training.runs import Run, RunBusy
 
 PREDICT_BATCH = 120
-LEFT_OVER = ".*-[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f].*"  # of a killed atomic_write
+LEFT_OVER = ".*-" + 8 * "[0-9a-f]" + ".*"  # of a killed atomic_write
 SAVE_SECONDS = 1.0  # at least between two saved states, where epochs take a fraction of a second
 
 
@@ -59,12 +58,10 @@ class Batches(keras.utils.PyDataset):
     """Training batches in an order that depends on seed and epoch alone, so that a continued run repeats it.
 
     With ``mixup`` each clip sounds together with another one of its batch, see :func:`mixed`.
-    Two workers, not for their speed: with one, Keras leaves the fetching to tf.data's autotuning, and to end that
-    after every epoch takes up to some seconds in which nothing is computed.
     """
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, mixup: float = 0.0):
-        super().__init__(workers=2)
+        super().__init__(workers=2)  # with one, tf.data fetches, and takes up to some seconds to end after every epoch
         self.x, self.y = x, np.eye(len(EMOTIONS), dtype=np.float32)[labels]
         self.batch_size, self.seed, self.mixup = min(batch_size, len(x)), seed, mixup
         self.start_epoch(0)
@@ -100,18 +97,16 @@ def mixed(x: np.ndarray, y: np.ndarray, a: float, rng: np.random.Generator) -> t
 
 def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """Predicted probabilities (N, 8) of inputs (N, frames, bands), in batches of one size."""
-    padding = -len(x) % min(PREDICT_BATCH, len(x))
-    padded = np.concatenate([x, x[:padding]])
     size = min(PREDICT_BATCH, len(x))
+    padded = np.concatenate([x, x[:-len(x) % size]])
     parts = [model.predict_on_batch(padded[start:start + size]) for start in range(0, len(padded), size)]
     return np.concatenate(parts)[: len(x)]
 
 
 def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
-    """Probabilities (N, 8) of log-mels (N, frames, bands) in dB by a run's model, with test-time augmentation.
+    """Probabilities (N, 8) of log-mels (N, frames, bands) in dB by a run's model.
 
-    They are the mean over ``variants`` cubed variants of each clip, which differ in speed, start and frequency warp
-    (see ``Augment.variants``). With 1 a clip is judged as it is.
+    With ``variants`` above 1 they are the mean over that number cubed of variants of each clip, ``Augment.variants``.
     """
     if variants == 1:
         return probabilities(model, x)
@@ -132,20 +127,22 @@ def copies(variables) -> list[np.ndarray]:
 class Checkpoint(keras.callbacks.Callback):
     """Validate, remember the epoch to keep, stop early and write a state to continue from after every epoch.
 
-    The state is one file, replaced in one step: the model's variables, the optimiser's (with its step count,
-    hence the schedule, and the running average of the weights), the random states, the best weights so far
-    and the history. A killed run loses the epoch it was in and nothing else (where epochs are short, the epochs since
-    the last state, ``SAVE_SECONDS`` before).
+    The state is one file, replaced in one step: the model's variables with its random states, the optimiser's (with
+    its step count, hence the schedule, and the running average of the weights), the best weights so far and the
+    history. A killed run loses the epoch it was in, or, where epochs are short, the last ``SAVE_SECONDS``.
     """
 
-    def __init__(self, config: RunConfig, x_val, y_val, batches: Batches, path: Path, report):
+    def __init__(self, config: RunConfig, data: Data, path: Path, progress: bool, on_epoch):
         super().__init__()
-        self.config, self.x_val, self.y_val = config, x_val, y_val
-        self.batches, self.path, self.report = batches, path, report
-        self.rows, self.seconds = [], 0.0
-        self.saved = time.monotonic()
+        self.config, self.path, self.on_epoch = config, path, on_epoch
+        train, val = data.rows["train"], data.rows.get("val", np.zeros(0, int))
+        if not len(val) and config.keep != "last":
+            raise ValueError(f"{config.name} has no validation clips to choose an epoch by: set keep to \"last\".")
+        self.batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed, config.mixup)
+        self.x_val, self.y_val = data.logmel[val], data.labels[val]
+        self.bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
+        self.rows, self.seconds, self.saved, self.best_weights = [], 0.0, 0.0, None
         self.best = {"epoch": 0, "val_accuracy": -1.0, "val_loss": np.inf}
-        self.best_weights = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.start_epoch(epoch)
@@ -153,27 +150,31 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        raw = self.swap_in_average()
-        predicted = probabilities(self.model, self.x_val) if len(self.x_val) else None
-        loss, right = (np.nan, np.nan) if predicted is None else (
-            cross_entropy(predicted, self.y_val), (predicted.argmax(axis=1) == self.y_val).mean())
-        row = {"epoch": epoch + 1, "loss": logs["loss"], "accuracy": logs["accuracy"], "val_loss": loss,
-               "val_accuracy": right, "learning_rate": rate}
-        if not np.isfinite([row["loss"], 0 if predicted is None else loss]).all():
+        raw = copies(self.model.trainable_variables)
+        if self.config.ema:
+            self.assign_trainable(copies(self.model.optimizer._model_variables_moving_average))
+        row = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | logs | {"epoch": epoch + 1, "learning_rate": rate}
+        if len(self.x_val):
+            predicted = probabilities(self.model, self.x_val)
+            row |= {"val_loss": cross_entropy(predicted, self.y_val),
+                    "val_accuracy": (predicted.argmax(axis=1) == self.y_val).mean()}
+        if not np.isfinite([row["loss"], row["val_loss"] if len(self.x_val) else 0]).all():
             raise FloatingPointError(f"The loss of {self.config.name} is not finite in epoch {epoch + 1}; "
                                      "lower the learning rate.")
         self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
         self.consider(epoch + 1, row["val_accuracy"], row["val_loss"], self.config.keep == "last")
-        if raw is not None:
-            self.assign_trainable(raw)
+        self.assign_trainable(raw)
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
             self.model.stop_training = True
         self.seconds += time.perf_counter() - self.began
         last = self.model.stop_training or epoch + 1 == self.config.epochs
-        if last or time.monotonic() - self.saved >= SAVE_SECONDS:
+        if last or self.seconds - self.saved >= SAVE_SECONDS:
             self.save()
-            self.saved = time.monotonic()
-        self.report(self)
+            self.saved = self.seconds
+        self.bar.set_postfix(val=f"{row['val_accuracy']:.3f}", best=f"{self.best['val_accuracy']:.3f}")
+        self.bar.update()
+        if self.on_epoch:
+            self.on_epoch(self.rows[-1])
 
     def consider(self, epoch: int, accuracy: float, loss: float, last: bool) -> None:
         """Keep the weights of this epoch if they are the best so far or, with ``last``, in any case."""
@@ -181,21 +182,13 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
             self.best_weights = copies(self.model.weights)
 
-    def swap_in_average(self) -> list[np.ndarray] | None:
-        """Put the running average of the weights in place; returns the weights it replaced (None without one)."""
-        if not self.config.ema:
-            return None
-        raw = copies(self.model.trainable_variables)
-        self.assign_trainable(copies(self.model.optimizer._model_variables_moving_average))
-        return raw
-
     def assign_trainable(self, values) -> None:
         for variable, value in zip(self.model.trainable_variables, values, strict=True):
             variable.assign(value)
 
     def variables(self) -> list:
         """All that a continued run needs restored, in a fixed order."""
-        return list(self.model.variables) + list(self.model.optimizer.variables)
+        return [*self.model.variables, *self.model.optimizer.variables]
 
     def save(self) -> None:
         """Write the state."""
@@ -208,40 +201,34 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self) -> None:
         """Go back to the last written state, if there is one of this configuration."""
-        note, arrays = read_state(self.path)
-        if note is None or note["hash"] != self.config.hash:
+        if not self.path.exists():
+            return
+        try:
+            with np.load(self.path) as stored:
+                arrays = dict(stored)
+            note = json.loads(str(arrays["note"]))
+        except Exception as error:  # whatever is wrong with the file, training afresh is right
+            print(f"The saved state {self.path} can't be read ({error}); starting this run afresh.")
+            return
+        if note["hash"] != self.config.hash:
             return
         self.rows, self.best, self.seconds = note["rows"], note["best"], note["seconds"]
         for i, variable in enumerate(self.variables()):
             variable.assign(arrays[f"variable{i}"])
         self.best_weights = [arrays[f"best{i}"] for i in range(len(self.model.weights))]
         self.model.stop_training = note["stopped"]
+        self.bar.update(len(self.rows))
 
 
-def read_state(path: Path) -> tuple[dict | None, dict]:
-    """The note and arrays of a state file; (None, {}) where there is none or it is of no use."""
-    try:
-        with np.load(path) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        return json.loads(str(arrays.pop("note"))), arrays
-    except FileNotFoundError:
-        return None, {}
-    except Exception as error:  # whatever is wrong with the file, training afresh is right
-        print(f"The saved state {path} can't be read ({error}); starting this run afresh.")
-        return None, {}
-
-
-@functools.cache
 def precision() -> str:
     """``mixed_bfloat16`` where bfloat16 is fast (a GPU, or a processor with instructions for it), else ``float32``."""
     return machine.precision() if device() == "cpu" else "mixed_bfloat16"
 
 
-@functools.cache
 def device() -> str:
     """``cpu`` or the kind of accelerator that Keras computes on."""
     kinds = {name.split(":")[0] for name in keras.distribution.list_devices()}
-    return next(iter(sorted(kinds - {"cpu"})), "cpu")
+    return min(kinds - {"cpu"}, default="cpu")
 
 
 def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
@@ -254,7 +241,8 @@ def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
     mean, deviation = statistics(data.logmel[data.rows["train"]])
     model, loss = frontend.assemble(config, mean, deviation), None
     if config.learns == "distilled":
-        model = distil.with_lesson(model, distil.load(config, root, mean, deviation))
+        lesson = distil.Lesson(distil.load(config, root, mean, deviation))
+        model = keras.Model(model.inputs, lesson([model.layers[-2].output, model.outputs[0]]), name=model.name)
     else:
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing)
     steps = len(data.rows["train"]) // min(config.batch_size, len(data.rows["train"]))
@@ -265,18 +253,11 @@ def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm,
                                        use_ema=bool(config.ema), ema_momentum=config.ema or 0.99)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    slow = device() == "cpu" and keras.backend.backend() == "tensorflow"  # there XLA takes longer than oneDNN's kernels
     model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution=steps_per_execution(steps),
-                  jit_compile=compiler())
+                  jit_compile=False if slow else "auto")
     optimizer.build(model.trainable_variables)
     return model
-
-
-def compiler() -> bool | str:
-    """Whether steps are compiled by XLA: on JAX and on accelerators, but not on TensorFlow's CPU.
-
-    There it takes longer to compile, and to train, than oneDNN's kernels.
-    """
-    return "auto" if keras.backend.backend() == "jax" or device() != "cpu" else False
 
 
 def steps_per_execution(steps: int) -> int:
@@ -287,14 +268,12 @@ def steps_per_execution(steps: int) -> int:
 def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
     """Train one run, or return it if it is finished; continue it where it was killed.
 
-    Writes ``run.json``, ``history.csv``, ``predictions.csv`` and ``model.keras`` to
-    ``<root>/<corpus>-<profile>/<protocol>/<model>/fold<k>/``. The epoch kept is the last one or, as ``keep`` says, the
-    one with the best validation accuracy (ties: the lower validation loss); validation and test clips are judged once,
-    with that epoch's weights, see :func:`predict`. A finished run of another configuration is moved aside, not
-    overwritten. ``on_epoch`` is called after every epoch with its row of the history (dict).
+    The epoch kept is the last one or, as ``keep`` says, the one with the best validation accuracy (ties: the lower
+    validation loss); validation and test clips are judged once, with its weights, see :func:`predict`. A finished run
+    of another configuration is moved aside. ``on_epoch`` is called after every epoch with its row of the history.
 
-    Raises what :func:`prepare` and :func:`compiled` raise; RunBusy where another process is training this run; OSError
-    where the disk is full (the state of the last finished epoch is kept).
+    Raises as :func:`prepare` and :func:`compiled`; RunBusy where another process is training this run; OSError where
+    the disk is full (the state of the last finished epoch is kept).
     """
     with locked(config, root) as directory:
         if directory is None:
@@ -306,61 +285,42 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
 
 @contextlib.contextmanager
 def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
-    """The folder of a run that is to be trained, locked; None if the run is finished.
-
-    Raises RunBusy where another process is training this run.
-    """
+    """The folder of a run to train, locked, or None if it is finished; RunBusy where another process trains it."""
     directory = config.run_directory(root)
     if runs.is_finished(config, root):
         yield None
         return
     directory.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(directory / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(directory / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise RunBusy(f"Another process is training {config.name} in {directory}.") from error
-    try:
+    with lock:
         for path in directory.glob(LEFT_OVER):
             path.unlink(missing_ok=True)
         finished = runs.is_finished(config, root)
         if not finished and (directory / "run.json").exists():
             runs.move_aside(directory)
         yield None if finished else directory
-    finally:
-        lock.release()
 
 
 def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None, kind=Checkpoint,
         root: Path = RUNS) -> tuple[keras.Model, Checkpoint]:
     """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
 
-    Never looks at the test clips: the search for a recipe needs no more than this. Returns the model with the weights
-    of the epoch kept, and the checkpoint, of a given ``kind``, with the history (``rows``).
+    Never looks at the test clips. Returns the model with the weights of the epoch kept, and the checkpoint, of a given
+    ``kind``, with the history (``rows``).
     """
     keras.backend.clear_session()
-    model = compiled(config, data, root)
-    train, val = data.rows["train"], data.rows.get("val", np.zeros(0, int))
-    if not len(val) and config.keep != "last":
-        raise ValueError(f"{config.name} has no validation clips to choose an epoch by: set keep to \"last\".")
-    batches = Batches(data.logmel[train], data.labels[train], config.batch_size, config.seed, config.mixup)
-    bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
-
-    def report(checkpoint: Checkpoint) -> None:
-        bar.set_postfix(val=f"{checkpoint.rows[-1]['val_accuracy']:.3f}", best=f"{checkpoint.best['val_accuracy']:.3f}")
-        bar.update()
-        if on_epoch:
-            on_epoch(checkpoint.rows[-1])
-
-    checkpoint = kind(config, data.logmel[val], data.labels[val], batches, directory / "state.npz", report)
+    model, checkpoint = compiled(config, data, root), kind(config, data, directory / runs.STATE, progress, on_epoch)
     checkpoint.set_model(model)
     model.stop_training = False
     checkpoint.restore()
     done = len(checkpoint.rows)
-    bar.update(done)
     if done < config.epochs and not model.stop_training:
-        model.fit(batches, epochs=config.epochs, initial_epoch=done, callbacks=[checkpoint], shuffle=False, verbose=0)
-    bar.close()
+        model.fit(checkpoint.batches, epochs=config.epochs, initial_epoch=done, callbacks=[checkpoint], shuffle=False,
+                  verbose=0)
+    checkpoint.bar.close()
     model.set_weights(checkpoint.best_weights)
     return model, checkpoint
 
@@ -377,12 +337,11 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
     info = runs.provenance(config) | {
         "parameters": model.get_layer(config.model).count_params(),
         "epochs": len(checkpoint.rows), "best_epoch": checkpoint.best["epoch"],
-        "metrics": {part: metrics(table.label.to_numpy(), table[PROBABILITIES].to_numpy())
-                    for part, table in tables.items()},
+        "metrics": {part: metrics(table.label, table[PROBABILITIES]) for part, table in tables.items()},
         "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
         "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
         "precision": precision(),
     }
     run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), judged)
-    (directory / "state.npz").unlink(missing_ok=True)
+    (directory / runs.STATE).unlink(missing_ok=True)
     return run

@@ -17,36 +17,26 @@ from ser_utils.training.augment import Augment, SpecAugment
 class Normalise(keras.layers.Layer):
     """Subtract the mean and divide by the standard deviation of each band, both measured on training clips.
 
-    Log-mel in dB (batch, frames, bands) in, the same shape out; frames of padding (-100 dB) become 0. The
-    statistics are variables, not constants: the compiled training step is then the same for every fold.
+    Log-mel in dB (batch, frames, bands) in, the same shape out; frames of padding (-100 dB) become 0.
     """
 
     def __init__(self, mean: list[float], deviation: list[float], **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
-        self.statistics = self.add_weight(name="statistics", shape=(2, len(mean)), initializer="zeros",
-                                          trainable=False)
+        # A variable, not constants: the compiled training step is the same for every fold.
+        self.statistics = self.add_weight(shape=(2, len(mean)), initializer="zeros", trainable=False, name="statistics")
         self.assign(mean, deviation)
 
     def assign(self, mean, deviation) -> None:
         """Use these statistics, in dB, from now on."""
         self.statistics.assign(np.stack([mean, deviation]).astype(np.float32))
 
-    @property
-    def mean(self) -> list[float]:
-        """Of each band, dB."""
-        return ops.convert_to_numpy(self.statistics)[0].tolist()
-
-    @property
-    def deviation(self) -> list[float]:
-        """Of each band, dB."""
-        return ops.convert_to_numpy(self.statistics)[1].tolist()
-
     def call(self, logmel):
         speech = ops.any(logmel > PAD_DB, axis=2, keepdims=True)
         return ops.where(speech, (logmel - self.statistics[0]) / self.statistics[1], 0.0)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "mean": self.mean, "deviation": self.deviation}
+        mean, deviation = self.statistics.numpy().tolist()
+        return {**super().get_config(), "mean": mean, "deviation": deviation}
 
 
 @keras.saving.register_keras_serializable("ser_utils")
@@ -54,21 +44,17 @@ class Channels(keras.layers.Layer):
     """Views of a normalised spectrogram as channels: (batch, frames, bands) in, (batch, frames, bands, channels) out.
 
     "static" is the spectrogram itself; "delta" and "delta2" its first and second derivative along time over 9 frames
-    (Savitzky-Golay filters as in ``librosa.feature.delta``, with zeros beyond the ends), scaled to filters of unit
-    norm so that no channel is much louder than another, as in the three-channel log-mels of Chen et al. (2018),
-    doi 10.1109/LSP.2018.2860246; "centred" has each band's mean over the speech of this very clip taken off, and
-    with it its level and its voice's long-term spectrum. Frames of padding stay 0.
+    (Savitzky-Golay filters as in ``librosa.feature.delta``, of unit norm), as in the three-channel log-mels of Chen et
+    al. (2018), doi 10.1109/LSP.2018.2860246; "centred" has each band's mean over the speech of this very clip taken
+    off, and with it its level and its voice's long-term spectrum. Frames of padding stay 0.
 
     Raises ValueError for a view of another name, or none.
     """
 
-    WIDTH = 9  # frames
-    DERIVATIVES = {"delta": 1, "delta2": 2}
-
     def __init__(self, names: tuple[str, ...], **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
         self.names = tuple(names)
-        if not self.names or not set(self.names) <= {"static", *self.DERIVATIVES, "centred"}:
+        if not self.names or not set(self.names) <= {"static", "delta", "delta2", "centred"}:
             raise ValueError(f"Channels are static, delta, delta2 and centred, one at least, not {self.names}.")
 
     def call(self, spectrogram):
@@ -82,15 +68,11 @@ class Channels(keras.layers.Layer):
         if name == "centred":
             frames = ops.maximum(ops.sum(speech, axis=1, keepdims=True), 1.0)
             return (spectrogram - ops.sum(spectrogram, axis=1, keepdims=True) / frames) * speech
-        order = self.DERIVATIVES[name]
-        filters = scipy.signal.savgol_coeffs(self.WIDTH, order, deriv=order, use="dot")
+        order = {"delta": 1, "delta2": 2}[name]
+        filters = scipy.signal.savgol_coeffs(9, order, deriv=order, use="dot")
         filters /= np.linalg.norm(filters)
-        half = self.WIDTH // 2
-        padded, size = ops.pad(spectrogram, [[0, 0], [half, half], [0, 0]]), spectrogram.shape[1]
+        padded, size = ops.pad(spectrogram, [[0, 0], [4, 4], [0, 0]]), spectrogram.shape[1]
         return speech * sum(float(weight) * padded[:, at:at + size] for at, weight in enumerate(filters))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape, len(self.names))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "names": list(self.names)}
@@ -102,19 +84,13 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
     Augmentation, normalisation, pooling of the input and the network are one model, so that a saved model
     needs nothing but a log-mel spectrogram. The network itself is the layer named after the architecture.
     """
-    bands = config.features.n_mels
-    logmel = keras.Input((config.frames, bands), name="logmel_db")
-    x = logmel
+    x = logmel = keras.Input((config.frames, config.features.n_mels), name="logmel_db")
     if config.augment:
         x = Augment(config.augment, seed=config.seed, name="augment")(x)
     x = Normalise(mean, deviation, name="normalise")(x)
-    plain = config.channels == ("static",)
-    if not plain:
-        x = Channels(config.channels, name="channels")(x)
+    x = Channels(config.channels, name="image")(x)
     if config.augment:
         x = SpecAugment(config.augment, seed=config.seed + 1, name="spec_augment")(x)
-    if plain:
-        x = keras.layers.Reshape((config.frames, bands, 1), dtype="float32", name="image")(x)
     if config.pool > 1:
         x = keras.layers.AveragePooling2D(config.pool, dtype="float32", name="pool")(x)
     network = models.build(config.model, tuple(x.shape[1:]), **config.options)
@@ -135,19 +111,13 @@ def load(directory: str | Path) -> keras.Model:
 
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
-    return part(model, model.layers[-2].output), model.layers[-1]
-
-
-def part(network: keras.Model, output) -> keras.Model:
-    """The network up to a tensor, or to each of a list of tensors."""
-    return keras.Model(network.inputs[0], output)
+    return keras.Model(model.inputs[0], model.layers[-2].output), model.layers[-1]
 
 
 def outputs(model: keras.Model, inputs: np.ndarray, batch_size: int = 120) -> np.ndarray | list[np.ndarray]:
     """What a model makes of inputs (N, ...), in batches, float32: one array, or a list for several outputs."""
-    found = [model(inputs[start:start + batch_size], training=False) for start in range(0, len(inputs), batch_size)]
-
-    def join(pieces):
+    def join(*pieces):
         return np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces])
 
-    return [join(pieces) for pieces in zip(*found, strict=True)] if isinstance(found[0], list) else join(found)
+    found = [model(inputs[start:start + batch_size], training=False) for start in range(0, len(inputs), batch_size)]
+    return keras.tree.map_structure(join, *found)

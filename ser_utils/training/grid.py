@@ -1,18 +1,18 @@
-"""Many runs: a list of configurations and an executor with ``submit``, processes here or a Dask cluster.
+"""Many runs, in processes here or on a Dask cluster.
 
-``python -m ser_utils.training.grid`` trains what is missing of a profile. docs/scaling.md says how to use a GPU, a
-machine without audio, or a cluster.
+docs/scaling.md says how to use a GPU, a machine without audio, or a cluster.
 """
 
 import argparse
 import concurrent.futures
 import contextlib
 import functools
+import math
 import pkgutil
 import signal
 import sys
-import threading
 import time
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,12 +30,8 @@ from ser_utils.paths import RESULTS, RUNS
 from ser_utils.training import processes, runs
 from ser_utils.training.processes import Processes, TaskError
 
-TRAIN = "ser_utils.training.fit:run"  # by name: Keras is loaded where a run is trained, not here
-TRAIN_ONE = "ser_utils.training.grid:_train_one"
-LOG = "train.log"
 RETRIES = 3    # on a cluster: times that a run is begun again after its worker was lost
 PATIENCE = 2   # seconds between two looks at the clock, and at runs under way elsewhere
-Stores = Path | dict[FeatureConfig, Path]
 
 
 class GridError(RuntimeError):
@@ -48,57 +44,48 @@ def order(configs: Sequence[RunConfig]) -> list[RunConfig]:
     ``twins`` after the other protocols, fold 0 of every network before fold 1, dear networks before cheap ones.
     """
     cost = ("inceptionnet", "transformer", "alexnet", "lstm", "vgg19", "vgg16", "resnet")
-
-    def rank(config):
-        return (config.seed, config.protocol == "twins", config.fold,
-                cost.index(config.model) if config.model in cost else len(cost), config.protocol)
-
-    return sorted(configs, key=rank)
+    return sorted(configs, key=lambda config: (config.seed, config.protocol == "twins", config.fold,
+                                               cost.index(config.model), config.protocol))
 
 
-def train(configs: Sequence[RunConfig], stores: Stores, root: Path = RUNS, jobs: int | None = None,
-          budget: float | None = None, progress: bool = True, work: str | Callable = TRAIN,
-          scheduler: str | None = None) -> None:
+def train(configs: Sequence[RunConfig], stores: Path | dict[FeatureConfig, Path], root: Path = RUNS,
+          jobs: int | None = None, budget: float | None = None, progress: bool = True,
+          work: str | Callable = "ser_utils.training.fit:run", scheduler: str | None = None) -> None:
     """Train all runs that are not finished, each in a process of its own; a crash costs that run only.
 
     configs : runs; of another kind too, if they have ``name``, ``epochs``, ``features``, ``hash``, ``run_directory``.
     stores : the file of features to train from (``spectral.store_path``), or one for each configuration of features.
     jobs : runs at a time (default: one a core).
     budget : seconds after which no run is begun and those under way are stopped; they go on another time.
-    work : ``work(config, store, root, progress=False, on_epoch=...)`` trains one: a module-level function or its name.
+    work : ``work(config, store, root, progress=False)`` trains one: a module-level function or its name.
     scheduler : address of a Dask scheduler (``tcp://host:port``) whose workers train instead of this machine.
 
     Raises GridError at the end, if any run failed; OSError where the scheduler can't be reached or has no worker.
     """
-    for config in configs:
-        if runs.is_finished(config, root):  # a state that a kill left behind is of no more use
-            (config.run_directory(root) / "state.npz").unlink(missing_ok=True)
-    waiting = deque(config for config in order(configs) if not runs.is_finished(config, root))
-    deadline = time.monotonic() + budget if budget is not None else float("inf")
-    if not waiting or (budget is not None and budget < 0.001):
+    waiting, running, failures, finished, root = deque(), {}, [], 0, Path(root).resolve()
+    for config in order(configs):
+        if runs.is_finished(config, root):
+            (config.run_directory(root) / runs.STATE).unlink(missing_ok=True)  # left behind by a kill
+        else:
+            waiting.append(config)
+    if not waiting or budget == 0:
         return
+    deadline = time.monotonic() + (math.inf if budget is None else budget)
     bar = tqdm(total=sum(config.epochs for config in waiting), unit="epoch", disable=not progress, file=sys.stdout,
                desc=f"{len(waiting)} runs", mininterval=1 if sys.stdout.isatty() else 20, dynamic_ncols=True)
-    bar_lock = threading.Lock()
-
-    def told(seen: list[int], epoch: int) -> None:  # called by the threads that listen
-        with bar_lock:
-            bar.update(epoch - sum(seen))
-            seen.append(epoch - sum(seen))
-
-    running, failures = {}, []
-    executor = _cluster(scheduler, root) if scheduler else _here(jobs, len(waiting), root)
-    with bar, executor as (places, submit):
+    executor = _cluster(scheduler) if scheduler else Processes(min(jobs or machine.cores(), len(waiting)))
+    with bar, executor as pool:
         while (waiting or running) and time.monotonic() < deadline:
-            while waiting and len(running) < places:
-                config, seen = waiting.popleft(), []
+            while waiting and len(running) < pool.jobs:
+                config = waiting.popleft()
                 path = stores[config.features] if isinstance(stores, dict) else stores
-                running[submit(work, config, path, functools.partial(told, seen))] = config, seen
-            bar.set_postfix_str(", ".join(config.name for config, _ in list(running.values())[:3]), refresh=False)
+                running[pool.submit(_train_one, work, config, Path(path).resolve(), root,
+                                    log=config.run_directory(root) / "train.log")] = config
+            bar.set_postfix_str(", ".join(config.name for config in list(running.values())[:3]), refresh=False)
             done, _ = concurrent.futures.wait(running, min(PATIENCE, max(deadline - time.monotonic(), 0)),
                                               concurrent.futures.FIRST_COMPLETED)
             for future in done:
-                config, seen = running.pop(future)
+                config = running.pop(future)
                 error = future.exception()
                 if isinstance(error, TaskError) and error.kind == "RunBusy":
                     waiting.append(config)  # another grid trains it: look again
@@ -106,40 +93,24 @@ def train(configs: Sequence[RunConfig], stores: Stores, root: Path = RUNS, jobs:
                 elif error:
                     failures.append(f"{config.name} ({error})")
                 else:
-                    told(seen, config.epochs)
+                    finished += config.epochs
+            bar.update(finished + sum(runs.epochs_done(config, root) for config in running.values()) - bar.n)
     if failures:
         raise GridError(f"{len(failures)} runs failed; the others are finished.\n" + "\n".join(failures))
 
 
 def _train_one(work: str | Callable, config: RunConfig, path: Path, root: Path) -> None:
-    """In a process of its own: train one run from a file of features."""
+    """In a process of its own, where Keras is loaded: train one run from a file of features."""
     work = pkgutil.resolve_name(work) if isinstance(work, str) else work
-    work(config, spectral.read(path), root, progress=False, on_epoch=lambda row: processes.say(row["epoch"]))
+    work(config, spectral.read(path), root, progress=False)
 
 
 @contextlib.contextmanager
-def _here(jobs: int | None, most: int, root: Path) -> Iterator[tuple[int, Callable]]:
-    """How many runs train at a time on this machine, and the function that begins one (a future)."""
-    with Processes(min(jobs or machine.cores(), most)) as executor:
+def _cluster(scheduler: str) -> Iterator[types.SimpleNamespace]:
+    """As ``Processes``, on the workers of a Dask scheduler, which share this machine's folders of features and runs.
 
-        def submit(work, config, path, listen):
-            directory = config.run_directory(root)
-            directory.mkdir(parents=True, exist_ok=True)
-            return executor.submit(TRAIN_ONE, work, config, path, root, log=directory / LOG, listen=listen)
-
-        yield executor.jobs, submit
-        executor.shutdown(cancel=True)  # the budget is spent
-
-
-# --------------------------------------------------------------------------------------------- a Dask cluster
-
-
-@contextlib.contextmanager
-def _cluster(scheduler: str, root: Path) -> Iterator[tuple[int, Callable]]:
-    """The same on the workers of a Dask scheduler, which share the folders of features and runs with this machine.
-
-    Where workers announce a resource ``GPU``, each run takes one; else a worker trains as many as it has threads. Runs
-    of a worker that is lost are begun again elsewhere, and go on from their last epoch.
+    Where workers announce a resource ``GPU``, each task takes one; else a worker runs as many as it has threads. Tasks
+    of a worker that is lost are begun again elsewhere.
     """
     import distributed
 
@@ -152,33 +123,20 @@ def _cluster(scheduler: str, root: Path) -> Iterator[tuple[int, Callable]]:
         if not workers:
             raise OSError(f"The scheduler at {scheduler} has no worker. Start some: dask worker {scheduler}")
         gpus = sum(int(worker["resources"].get("GPU", 0)) for worker in workers)
-        places = gpus or sum(worker["nthreads"] for worker in workers)
+        jobs = gpus or sum(worker["nthreads"] for worker in workers)
         executor = client.get_executor(pure=False, retries=RETRIES, resources={"GPU": 1} if gpus else None)
-        sent = []
-
-        def submit(work, config, path, listen):
-            sent.append(executor.submit(_train_there, work, config, Path(path).resolve(), Path(root).resolve()))
-            return sent[-1]
-
         try:
-            yield places, submit
+            yield types.SimpleNamespace(jobs=jobs, submit=functools.partial(executor.submit, _there))
         finally:
-            if any(not future.done() for future in sent):  # the budget is spent
-                for future in sent:
-                    future.cancel()
+            if any(task.status == "pending" for task in list(client.futures.values())):  # the budget is spent
+                executor.shutdown(wait=False)
                 client.run(processes.stop_all)
-            executor.shutdown()
 
 
-def _train_there(work: str | Callable, config: RunConfig, path: Path, root: Path) -> None:
-    """On a worker: train one run in a process of its own."""
-    directory = config.run_directory(root)
-    directory.mkdir(parents=True, exist_ok=True)
-    with Processes(1, threads=None) as executor:
-        executor.submit(TRAIN_ONE, work, config, path, root, log=directory / LOG).result()
-
-
-# ------------------------------------------------------------------------------------------------ command line
+def _there(*task, log: Path):
+    """On a worker: do a task in a process of its own."""
+    with Processes(1) as executor:
+        return executor.submit(*task, log=log).result()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -195,10 +153,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def features_of(profile: str, features: Path | None = None) -> tuple[str, Path]:
     """The corpus ("ravdess" or "synthetic") and the file of features to train a profile from.
 
-    ``features`` names a file, which is written from the recordings if it is not there; without it the corpus is looked
-    for and its features are extracted where missing.
-
-    Raises as ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
+    The file, ``features`` or the corpus's own, is made from the recordings if it is not there. Raises as
+    ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
     """
     if features and features.exists():
         return spectral.read(features).corpus, features
@@ -227,13 +183,13 @@ def command(main: Callable) -> Callable[..., int]:
     """A command line that can be stopped (:func:`interruptible`) and prints what goes wrong, with exit code 1."""
 
     @functools.wraps(main)
+    @interruptible()
     def guarded(*arguments) -> int:
-        with interruptible():
-            try:
-                return main(*arguments)
-            except (GridError, TaskError, ValueError, OSError) as error:
-                print(error, file=sys.stderr)
-                return 1
+        try:
+            return main(*arguments)
+        except (GridError, TaskError, ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 1
 
     return guarded
 
@@ -266,5 +222,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # by its full name, by which other processes find what is pickled from here
+    sys.exit(pkgutil.resolve_name("ser_utils.training.grid:main")())

@@ -10,8 +10,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,11 +25,12 @@ from ser_utils.paths import atomic_write
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
+STATE = "state.npz"  # of a run still going on, see ``fit.Checkpoint``
 AGAIN = "Delete that folder and train the run again."
 WHOLE = ("full", "robust")  # profiles of the whole corpus
 CLIPS = 1440  # of it; each part that is judged has a fold of them
-RUN_KEYS = ("model", "protocol", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch", "metrics",
-            "wall_seconds", "samples_per_second")
+RUN_KEYS = ("protocol", "model", "fold", "seed", "profile", "corpus", "parameters", "epochs", "best_epoch",
+            "wall_seconds", "samples_per_second")  # beside "metrics"
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
@@ -76,6 +78,15 @@ def holds(directory: str | Path, config) -> bool:
 def is_finished(config, root: str | Path) -> bool:
     """Whether ``root``, a folder of runs such as ``runs/``, holds a finished run of this very configuration."""
     return holds(config.run_directory(Path(root)), config)
+
+
+def epochs_done(config, root: str | Path) -> int:
+    """After how many epochs an unfinished run will go on, by the state that its training keeps."""
+    try:
+        with np.load(config.run_directory(Path(root)) / STATE) as state:
+            return len(json.loads(str(state["note"]))["rows"])
+    except Exception:  # not there or, whatever is wrong with it, of no use
+        return 0
 
 
 def provenance(config) -> dict:
@@ -135,11 +146,8 @@ def copy(directory: Path, target: Path) -> bool:
 def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.place) -> list[str]:
     """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
 
-    All are checked (:func:`check`) before the first is copied. A run that is not finished in ``root``, or was trained
-    with other settings, is passed over.
-
-    Raises PublishError where a run is on another corpus than RAVDESS, or of the profile smoke; ResultsError where a
-    run's files contradict each other.
+    All are checked before the first is copied. Raises PublishError where a run is on another corpus than RAVDESS, or of
+    the profile smoke; ResultsError as :func:`check`.
     """
     done = [config for config in configs if is_finished(config, root)]
     for config in done:
@@ -153,12 +161,12 @@ def publish(configs: Iterable, root: Path, results: Path, place=lambda config: c
 # ---------------------------------------------------------------------------------------- reading and checking
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """A CSV file of a run, or a :class:`ResultsError` that names it."""
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    """What a reader makes of a run's file; a :class:`ResultsError` that names it if it is missing or damaged."""
     if not path.is_file():
         raise ResultsError(f"{path} is missing: the run beside it is incomplete. {AGAIN}")
     try:
-        return pd.read_csv(path)
+        return reader(path)
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise ResultsError(f"{path} cannot be read ({error}). {AGAIN}") from error
 
@@ -168,11 +176,8 @@ def read_info(run_dir: Path) -> dict:
     path = Path(run_dir) / "run.json"
     if not path.is_file():
         raise ResultsError(f"{path} is missing: this run is not finished. Train it (again) to finish it.")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ResultsError(f"{path} is damaged ({error}). {AGAIN}") from error
-    missing = [key for key in RUN_KEYS if not isinstance(info, dict) or key not in info]
+    info = _read(path, lambda path: json.loads(path.read_text(encoding="utf-8")))
+    missing = [key for key in (*RUN_KEYS, "metrics") if not isinstance(info, dict) or key not in info]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}. {AGAIN}")
     try:
@@ -198,9 +203,7 @@ def judged(info: dict) -> tuple[str, ...]:
 def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:
     """Check a table of predictions for everything the results format promises; ``rows`` of them, or any number.
 
-    Raises ResultsError, which names ``source`` and ends with ``remedy``, if columns are missing, the number of rows is
-    wrong, a value is missing or no number, a label is not the one in the clip's name, a subset is neither val nor test,
-    a clip occurs twice, or probabilities leave 0-1 or do not sum to 1 within 0.001.
+    Raises ResultsError, which names ``source``, says what is wrong with which row, and ends with ``remedy``.
     """
     def fail(problem):
         raise ResultsError(f"{source}: {problem} {remedy}")
@@ -229,11 +232,11 @@ def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None 
 def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
     """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
-    ``info`` is its ``run.json`` where that was read already. Raises ResultsError as :func:`check_predictions`, also if
-    the file is missing or unreadable, or a run of a whole corpus has not its fold's rows (480).
+    ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing, unreadable or
+    damaged, or a run of a whole corpus has not its fold's rows (480).
     """
     info, path = info or read_info(run_dir), Path(run_dir) / "predictions.csv"
-    frame = _read_csv(path)
+    frame = _read(path, pd.read_csv)
     whole = info["profile"] in WHOLE and info["protocol"] in FOLD_COUNT
     check_predictions(frame, path, CLIPS // FOLD_COUNT[info["protocol"]] * len(judged(info)) if whole else None)
     frame["prediction"] = frame[PROBABILITIES].to_numpy().argmax(axis=1)
@@ -246,7 +249,7 @@ def read_history(run_dir: str | Path) -> pd.DataFrame:
     Raises ResultsError if the file is missing, unreadable, empty or lacks a column.
     """
     path = Path(run_dir) / "history.csv"
-    frame = _read_csv(path)
+    frame = _read(path, pd.read_csv)
     missing = [column for column in HISTORY_COLUMNS if column not in frame]
     if missing or frame.empty:
         raise ResultsError(f"{path} lacks {', '.join(missing) or 'any epoch'}. {AGAIN}")
@@ -254,47 +257,35 @@ def read_history(run_dir: str | Path) -> pd.DataFrame:
 
 
 def read(run_dir: str | Path) -> dict:
-    """One finished run as a flat dict: the row that :func:`table` makes of it.
+    """One finished run as a flat dict: those of ``RUN_KEYS``, val_accuracy ... test_f1 (fractions 0-1), dir (Path).
 
-    Keys: protocol, model, fold, seed, profile, corpus, parameters, epochs, best_epoch, wall_seconds,
-    samples_per_second, val_accuracy ... test_f1 (fractions 0-1), dir (Path). All three files are read and
-    checked, and the accuracies in ``run.json`` must be those of ``predictions.csv``.
-
-    Raises ResultsError if a file is missing, damaged or contradicts another.
+    Raises ResultsError if one of its three files is missing, damaged or contradicts another.
     """
-    info = _load(Path(run_dir))[0]
-    row = {key: info[key] for key in RUN_KEYS if key != "metrics"}
-    row |= {f"{subset}_{name}": info["metrics"][subset][name] for subset in judged(info) for name in METRICS}
+    info, _ = read_info(run_dir), read_history(run_dir)
+    frame, row = read_predictions(run_dir, info), {key: info[key] for key in RUN_KEYS}
+    for subset in judged(info):
+        part = frame[frame.subset == subset]
+        if part.empty:
+            raise ResultsError(f"{run_dir}/predictions.csv has no {subset} clips. {AGAIN}")
+        for name, true in metrics(part.label, part.prediction).items():
+            row[f"{subset}_{name}"] = stated = info["metrics"][subset][name]
+            if abs(true - stated) > 1e-4:
+                raise ResultsError(f"{run_dir}/run.json states a {subset} {name} of {stated:.4f}, predictions.csv "
+                                   f"beside it gives {true:.4f}. {AGAIN}")
     return row | {"dir": Path(run_dir)}
 
 
-def _load(run_dir: Path) -> tuple[dict, pd.DataFrame, pd.DataFrame]:
-    """``run.json``, history and predictions of a run, which must not contradict each other."""
-    info, history = read_info(run_dir), read_history(run_dir)
-    frame = read_predictions(run_dir, info)
-    for subset in judged(info):
-        part, stated = frame[frame.subset == subset], info["metrics"][subset]["accuracy"]
-        if part.empty:
-            raise ResultsError(f"{run_dir / 'predictions.csv'} has no {subset} clips. {AGAIN}")
-        accuracy = float((part.label == part.prediction).mean())
-        if abs(accuracy - stated) > 1 / len(part) + 1e-4:  # rounding to five decimals may turn a tie: allow one clip
-            raise ResultsError(f"{run_dir / 'run.json'} states a {subset} accuracy of {stated:.4f}, predictions.csv "
-                               f"beside it gives {accuracy:.4f}. {AGAIN}")
-    return info, history, frame
-
-
 def check(run_dir: str | Path) -> None:
-    """Check that a run's epoch was not chosen on test clips, and that its files tell one story.
+    """Check, without audio, that a run's epoch was not chosen on test clips, and that its files tell one story.
 
-    From ``history.csv`` and ``predictions.csv``, without audio: the epochs are numbered without gaps; the kept one
-    is the last or, as the run's ``keep`` says, has the highest validation accuracy (ties: the lowest validation
-    loss); where each clip is judged once, the validation predictions are those of that epoch, by accuracy and
-    cross-entropy; all eight metrics in ``run.json`` are those of the predictions; the clips are the fold's (of a
-    whole corpus: see ``WHOLE``).
+    Its files are sound (:func:`read`); the epochs are numbered without gaps; the kept one is the last or, as the run's
+    ``keep`` says, has the highest validation accuracy (ties: the lowest validation loss); where each clip is judged
+    once, the validation predictions are those of that epoch; the clips of a whole corpus are the fold's.
 
     Raises ResultsError, whose message says which of these does not hold.
     """
-    info, history, frame = _load(Path(run_dir))
+    read(run_dir)
+    info, history, frame = read_info(run_dir), read_history(run_dir), read_predictions(run_dir)
 
     def fail(problem):
         raise ResultsError(f"{run_dir}: {problem} This run can't be trusted; train it again.")
@@ -311,44 +302,32 @@ def check(run_dir: str | Path) -> None:
     if kept.empty or tuple(kept.iloc[0][same]) != tuple(due[same]):
         fail(f"epoch {info['best_epoch']} was kept, but epoch {due.epoch:.0f} is the "
              f"{'last one' if last else 'best on validation clips'}: something else chose the epoch.")
-    for subset, part in frame.groupby("subset"):
-        true, stated = metrics(part.label, part.prediction), info["metrics"][subset]
-        for name in METRICS:
-            if abs(true[name] - stated[name]) > 1e-4:
-                fail(f"run.json states a {subset} {name} of {stated[name]:.4f}, the predictions give {true[name]:.4f}.")
     val = frame[frame.subset == "val"]
     if info["config"].get("versions", 1) == 1 and len(val):
-        _check_epoch(val, due, fail)
+        right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
+        low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
+        accuracy = float((val.label == val.prediction).mean())
+        if abs(accuracy - due.val_accuracy) > 1 / len(val) + 1e-4 or not low - 0.01 <= due.val_loss <= high + 0.01:
+            fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
+                 f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
     protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
     if info["profile"] in WHOLE and protocol in FOLD_COUNT:
-        fold_of = folds.table().set_index("clip")[protocol]
-        for subset, number in (("test", info["fold"]), ("val", (info["fold"] + 1) % FOLD_COUNT[protocol])):
+        known = folds.table()
+        for subset, rows in folds.split(known, protocol, info["fold"]).items():
             clips = frame["clip"][frame.subset == subset]
-            strangers = clips[fold_of.reindex(clips).to_numpy() != number]
+            strangers = clips[~clips.isin(known["clip"].iloc[rows])]
             if len(strangers):
-                fail(f"{len(strangers)} {subset} clips do not belong to fold {number} of {info['protocol']}, among "
-                     f"them {strangers.iloc[0]}.")
-
-
-def _check_epoch(val: pd.DataFrame, kept: pd.Series, fail) -> None:
-    """Call ``fail`` unless predictions are those of an epoch of the history."""
-    right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
-    low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
-    accuracy = float((val.label == val.prediction).mean())
-    if abs(accuracy - kept.val_accuracy) > 1 / len(val) + 1e-4 or not low - 0.01 <= kept.val_loss <= high + 0.01:
-        fail(f"the validation predictions (accuracy {accuracy:.4f}, loss {low:.4f} to {high:.4f}) are not those of "
-             f"the kept epoch (accuracy {kept.val_accuracy:.4f}, loss {kept.val_loss:.4f}).")
+                fail(f"{len(strangers)} {subset} clips do not belong to fold {info['fold']} of {info['protocol']}, "
+                     f"among them {strangers.iloc[0]}.")
 
 
 # ---------------------------------------------------------------------------------------------- many runs
 
 
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
-    """Folders of finished runs under ``root`` (<protocol>/<model>/fold<k>), in the order of the tables.
+    """Folders of finished runs under ``root``, in the order of the tables; with ``seeds`` those of further seeds, too.
 
-    ``seeds`` takes further seeds in, too (``fold<k>-seed<s>``). A folder without ``run.json`` is a run still going on
-    and is left out, as are runs of other settings that were moved aside (``fold<k>-<hash>``); a root that does not
-    exist is empty.
+    Runs still going on are left out, and those of other settings that were moved aside (``fold<k>-<hash>``).
     """
     name = re.compile(r"fold\d+(-seed\d+)?" if seeds else r"fold\d+")
     found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.name)]
@@ -357,18 +336,12 @@ def find(root: str | Path, seeds: bool = False) -> list[Path]:
     return sorted(found, key=lambda path: (protocols.index(path.parts[-3]), models.index(path.parts[-2]), path.name))
 
 
-def table(root: str | Path, references: bool = False, seeds: bool = False) -> pd.DataFrame:
-    """All finished runs of networks under ``root``, one row each; columns as the keys of :func:`read`.
-
-    With ``references`` also those that are not of the seven networks; with ``seeds`` also further seeds.
+def table(root: str | Path) -> pd.DataFrame:
+    """All finished runs of the seven networks under ``root``, one row each; columns as the keys of :func:`read`.
 
     Raises ResultsError if a finished run's file is missing or damaged; the message names the file.
     """
-    rows = [read(path) for path in find(root, seeds) if references or path.parts[-2] in MODEL_NAMES]
-    columns = [key for key in RUN_KEYS if key != "metrics"]
-    columns += [f"{subset}_{name}" for subset in ("val", "test") for name in METRICS] + ["dir"]
-    first = ["protocol", "model", "fold"]
-    return pd.DataFrame(rows, columns=first + [column for column in columns if column not in first])
+    return pd.DataFrame([read(path) for path in find(root) if path.parts[-2] in MODEL_NAMES])
 
 
 def predictions(
@@ -377,10 +350,9 @@ def predictions(
 ) -> pd.DataFrame:
     """Predictions of all finished runs of networks under ``root`` in one long table.
 
-    ``protocol`` and ``model`` choose; None takes all, with ``references`` also those that are not of the
-    seven networks (one that is named as ``model`` is read in any case), with ``seeds`` also further seeds.
-    ``subset`` is "test", "val" or None for both. Columns: protocol, model, fold, seed, clip, subset, label,
-    prediction, p_neutral ... p_surprised. No rows if nothing is finished.
+    ``protocol``, ``model`` and ``subset`` ("test", "val") choose; None takes all, with ``references`` also those that
+    are not of the seven networks, with ``seeds`` also further seeds. Columns: protocol, model, fold, seed, clip,
+    subset, label, prediction, p_neutral ... p_surprised.
 
     Raises ResultsError if a file is missing or damaged; ValueError if ``subset`` is something else.
     """
@@ -389,11 +361,9 @@ def predictions(
     columns = ["protocol", "model", "fold", "seed", "clip", "subset", "label", "prediction", *PROBABILITIES]
     parts = []
     for path in find(root, seeds):
-        if (protocol or path.parts[-3], model or path.parts[-2]) != path.parts[-3:-1]:
-            continue
-        if path.parts[-2] not in MODEL_NAMES and not (references or model):
-            continue
-        info = read_info(path)
-        part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
-        parts.append(part if subset is None else part[part.subset == subset])
+        chosen = (protocol or path.parts[-3], model or path.parts[-2]) == path.parts[-3:-1]
+        if chosen and (model or references or path.parts[-2] in MODEL_NAMES):
+            info = read_info(path)
+            part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
+            parts.append(part if subset is None else part[part.subset == subset])
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
