@@ -43,8 +43,7 @@ def finished(made_up, tmp_path_factory):
 def test_a_run_holds_all_that_the_results_format_asks_for(finished):
     run, root = finished
     assert run.dir == root / "synthetic-smoke" / "random" / "alexnet" / "fold0"
-    names = {path.name for path in run.dir.iterdir()}
-    assert {"run.json", "history.csv", "predictions.csv", "model.keras"} <= names and "state.npz" not in names
+    assert {path.name for path in run.dir.iterdir()} - {".lock"} == {*runs.FILES, runs.WEIGHTS}  # and no state
     assert {"model", "protocol", "fold", "seed", "config", "config_hash", "features", "features_hash", "parameters",
             "epochs", "best_epoch", "metrics", "wall_seconds", "samples_per_second", "device", "backend", "versions",
             "revision"} <= set(run.info)
