@@ -7,6 +7,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -14,7 +15,7 @@ from matplotlib.patches import Patch
 from ser_utils import EMOTIONS, FOLDS
 from ser_utils.evaluation.metrics import PROTOCOL_TITLES, model_name
 from ser_utils.paper import HUMAN
-from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
+from ser_utils.plots.style import GREY, INK, finish, model_color
 
 CHANCE = 100 / len(EMOTIONS)
 PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--"}
@@ -72,8 +73,9 @@ def _draw_accuracy(axis, place: int, row, note: str) -> None:
     axis.errorbar(row.accuracy, place, xerr=reach, color="white", linewidth=3)  # a rim, for dark bars
     axis.errorbar(row.accuracy, place, xerr=reach, color=INK, capsize=3, linewidth=1.2)
     inside = min(row.accuracy_low, row.accuracy) > 15  # points: the room that a number needs in its bar
+    dark = np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)) <= 0.5  # luminance
     axis.text(2 if inside else max(row.accuracy, row.accuracy_high) + 2, place, f"{row.accuracy:.1f}{note}",
-              va="center", fontsize=8.5, fontweight="bold", color=text_color(color) if inside else INK,
+              va="center", fontsize=8.5, fontweight="bold", color=INK if not inside else "white" if dark else "black",
               bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 

@@ -112,9 +112,3 @@ def save_fig(fig: Figure, fig_id: str, folder: str | Path) -> Path:
 def model_color(model: str) -> str:
     """The colour of a model; one grey for those without their own (ensembles, references)."""
     return MODEL_COLORS.get(model, "#7A7A7A")
-
-
-def text_color(background) -> str:
-    """Black or white, whichever is read better on ``background`` (any matplotlib colour)."""
-    red, green, blue = mpl.colors.to_rgb(background)
-    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
