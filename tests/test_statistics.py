@@ -15,10 +15,10 @@ def test_bootstrap_equals_drawing_clips_one_by_one():
     predictions = np.where(rng.random(240) < 0.7, labels, rng.integers(0, 8, 240))
     actors = rng.integers(0, 12, 240)
     for groups, names in ((None, np.arange(240)), (actors, actors)):
+        units = [np.flatnonzero(names == name) for name in np.unique(names)]
         drawn = []
         for _ in range(1500):
-            chosen = rng.choice(np.unique(names), len(np.unique(names)))
-            rows = np.concatenate([np.flatnonzero(names == name) for name in chosen])
+            rows = np.concatenate([units[unit] for unit in rng.integers(len(units), size=len(units))])
             drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
         ours = statistics.bootstrap_metrics(labels, predictions, groups)["f1"]
         assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
