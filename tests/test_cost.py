@@ -10,16 +10,19 @@ from ser_utils import models
 from ser_utils.models import cost
 from ser_utils.models.common import AttentionPooling, AttentionWeights, PaddingMask
 
-# (options, multiply-accumulates, layers with weights, receptive field). The products are those of torchvision and
-# keras.applications; receptive fields those of Araujo, Norris and Sim (2019),
-# https://distill.pub/2019/computing-receptive-fields, and for ResNet-18 its rule by hand.
-PUBLISHED = {
-    "vgg16": ({}, 15_470_264_320, 16, 212),
-    "alexnet": ({"grouped": True}, 724_406_816, 8, 195),
-    "inceptionnet": ({}, pytest.approx(5.7e9, rel=0.01), 95, 1311),  # published as 5.7 billion
-    "resnet": ({"depth": 18}, 1_814_073_344, 21, 435),
-    "resnet-50": ({"depth": 50}, 3_857_973_248, 54, 483),
-}
+# (name, options, trainable parameters, multiply-accumulates, layers with weights, receptive field). Parameters and
+# products are those of the papers, of torchvision and of keras.applications; receptive fields those of Araujo, Norris
+# and Sim (2019), https://distill.pub/2019/computing-receptive-fields, for VGG19 and ResNet-18 and -34 its rule by hand.
+PUBLISHED = [
+    ("vgg16", {}, 138_357_544, 15_470_264_320, 16, 212),
+    ("vgg19", {}, 143_667_240, 19_632_062_464, 19, 268),
+    ("alexnet", {}, 60_965_224, 724_406_816, 8, 195),
+    ("inceptionnet", {}, 23_817_352, pytest.approx(5.7e9, rel=0.01), 95, 1311),  # published as 5.7 billion
+    ("resnet", {"depth": 18}, 11_689_512, 1_814_073_344, 21, 435),
+    ("resnet", {"depth": 34}, 21_797_672, 3_663_761_408, 37, 899),
+    ("resnet", {"depth": 50}, 25_583_592, 3_857_973_248, 54, 483),
+]
+TRAINED = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
 
 
 @pytest.mark.parametrize(("kind", "shape", "expected"), [
@@ -60,7 +63,10 @@ def test_products_of_attention_and_of_pooling_by_it():
       layers.Conv1D(4, 3)], 3),
 ])
 def test_receptive_field_of_a_stack(kinds, expected):
-    assert cost.receptive_field(keras.Sequential([keras.Input((40, 20, 3)), *kinds])) == expected
+    x = image = keras.Input((40, 20, 3))
+    for layer in kinds:
+        x = layer(x)
+    assert cost.receptive_field(keras.Model(image, x)) == expected
 
 
 def test_the_wider_of_two_branches_counts():
@@ -70,19 +76,22 @@ def test_the_wider_of_two_branches_counts():
     assert cost.receptive_field(keras.Model(image, layers.Add()([wide, deep]))) == 7
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_networks(name, blank_weights):
-    options, products, count, field = PUBLISHED[name]
-    row = cost.cost_table({name: models.build(name.split("-")[0], canonical=True, **options)}, repeats=0).iloc[0]
+@pytest.mark.parametrize("name, options, parameters, products, count, field", PUBLISHED)
+def test_published_networks(name, options, parameters, products, count, field, blank_weights, monkeypatch):
+    monkeypatch.setattr(cost, "latency", lambda *_: np.nan)
+    model = models.build(name, canonical=True, **options)
+    assert model.output.shape == (None, 1000)
+    assert sum(np.prod(weight.shape) for weight in model.trainable_weights) == parameters
+    row = cost.cost_table({name: model}, 0, TRAINED).iloc[0]
     assert (row.receptive_field, row.macs, row.layers) == (field, products, count)
 
 
 def test_latency_predicts_one_clip_at_a_time_and_seconds_of_training_are_means_over_runs(monkeypatch):
-    network = keras.Sequential([keras.Input((5,)), layers.Dense(3)])
+    x = keras.Input((5,))
+    network = keras.Model(x, layers.Dense(3)(x))
     batches = []
     monkeypatch.setattr(network, "predict_on_batch", lambda clip: batches.append(clip.shape))
-    trained = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
-    table = cost.cost_table({"a": network, "lstm": network}, repeats=2, runs=trained).set_index("model")
+    table = cost.cost_table({"a": network, "lstm": network}, repeats=2, runs=TRAINED).set_index("model")
     assert batches == [(1, 5)] * 6 and (table.latency_ms >= 0).all()  # one more to warm up
     assert table.training_seconds["a"] == 15 and np.isnan(table.training_seconds["lstm"])
     assert table.name["lstm"] == "LSTM" and table.parameters["a"] == 18

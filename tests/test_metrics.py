@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import clip_names, fake_probabilities, fake_results
+from fakes import clip_names, fake_probabilities
 from sklearn import metrics as sk
 
 from ser_utils.evaluation import metrics
@@ -18,12 +18,9 @@ def test_metrics_equal_scikit_learn(seed):
     if seed == 0:
         predictions[predictions == 4] = 1  # a class that is never predicted
         labels[labels == 6] = 2  # a class that occurs only among the predictions, if at all
-    ours = metrics.metrics(labels, predictions)
-    options = {"average": "macro", "zero_division": 0}
-    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(labels, predictions))
-    assert ours["precision"] == pytest.approx(sk.precision_score(labels, predictions, **options))
-    assert ours["recall"] == pytest.approx(sk.recall_score(labels, predictions, **options))
-    assert ours["f1"] == pytest.approx(sk.f1_score(labels, predictions, **options))
+    macro = sk.precision_recall_fscore_support(labels, predictions, average="macro", zero_division=0)[:3]
+    expected = (sk.accuracy_score(labels, predictions), *macro)
+    assert metrics.metrics(labels, predictions) == pytest.approx(dict(zip(metrics.METRICS, expected, strict=True)))
 
 
 def test_recall_by_class_and_probabilities_count_by_their_largest():
@@ -70,7 +67,7 @@ def test_ensemble_is_the_mean_and_refuses_gaps(results):
     assert joint.prediction.iloc[17] == mean.to_numpy().argmax()
     wrong = both.copy()
     wrong.loc[0, "label"] = (wrong.label[0] + 1) % 8
-    with pytest.raises(metrics.ResultsError, match="disagree"):
+    with pytest.raises(metrics.ResultsError, match="clips lack a model"):  # that label is one model's alone
         metrics.ensemble(wrong)
     with pytest.raises(metrics.ResultsError, match="1200 clips lack a model"):
         metrics.ensemble(runs.predictions(results, "random"))
@@ -89,23 +86,29 @@ def test_ensemble_weights_prefer_the_better_model_and_leave_out_noise():
     assert weights["lstm"] > 0.2 and weights["transformer"] > 0.2
 
 
-def test_weighted_ensemble_is_the_weighted_mean_and_never_reads_test_labels(tmp_path):
-    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
-    predictions = runs.predictions(tmp_path, subset=None)
-    mixed = metrics.weighted_ensemble(predictions)
+@pytest.fixture
+def first(results):
+    """Both subsets of two folds of two networks."""
+    found = runs.predictions(results, "random", subset=None)
+    return found[found.model.isin(["alexnet", "resnet"]) & (found.fold < 2)].replace({"model": {"resnet": "lstm"}})
+
+
+def test_weighted_ensemble_is_the_weighted_mean_and_never_reads_test_labels(first):
+    def weighted(predictions):
+        return metrics.ensembles(predictions)[0].query("model == 'weighted'")
+
+    mixed = weighted(first)
     assert len(mixed) == 480 and set(mixed.subset) == {"test"}
-    fold = predictions[predictions.fold == 0]
+    fold = first[first.fold == 0]
     weights = metrics.ensemble_weights(fold[fold.subset == "val"])
     clip = mixed["clip"].iloc[0]
     expected = sum(weights[row.model] * row.p_angry for row in fold[fold["clip"] == clip].itertuples())
     assert mixed.p_angry.iloc[0] == pytest.approx(expected, abs=1e-6)
-    blind = predictions.assign(label=predictions.label.where(predictions.subset == "val", 0))
-    pd.testing.assert_frame_equal(metrics.weighted_ensemble(blind)[metrics.PROBABILITIES], mixed[metrics.PROBABILITIES])
+    blind = first.assign(label=first.label.where(first.subset == "val", 0))
+    pd.testing.assert_frame_equal(weighted(blind)[metrics.PROBABILITIES], mixed[metrics.PROBABILITIES])
 
 
-def test_the_ensembles_join_the_seven_alone_and_each_seed_by_itself(tmp_path):
-    fake_results(tmp_path, models=("alexnet", "lstm"), protocols=("random",), folds=(0, 1))
-    first = runs.predictions(tmp_path, subset=None)
+def test_the_ensembles_join_the_seven_alone_and_each_seed_by_itself(first):
     joint, count = metrics.ensembles(first)
     assert count == 2 and set(joint.model) == set(metrics.ENSEMBLE_NAMES) and len(joint) == 2 * 480
     distilled = first[first.model == "lstm"].assign(model="lstm_distilled")

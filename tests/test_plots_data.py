@@ -14,14 +14,14 @@ pytestmark = pytest.mark.usefixtures("clean_style")
 
 
 def test_framework_names_every_part_and_no_words_lie_on_each_other():
-    fig = data.framework()
+    fig = data.framework(FeatureConfig())
     fig.canvas.draw()
     said = "\n".join(texts(fig))
     for wanted in (*paper.MODEL_NAMES.values(), "960 clips", "240 clips", "Augmentation", "Normalisation", "80 bands"):
         assert wanted in said
     assert "40 bands" in "\n".join(texts(data.framework(FeatureConfig(n_mels=40))))
     with style.corpus_shown("synthetic"):
-        assert style.is_synthetic(data.framework())
+        assert style.is_synthetic(data.framework(FeatureConfig()))
     frames = [text.get_window_extent() for text in fig.findobj(mpl.text.Text) if text.get_text()]
     assert not [1 for i, a in enumerate(frames) for b in frames[i + 1:] if a.overlaps(b)]
 

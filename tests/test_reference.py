@@ -123,7 +123,7 @@ def test_references_stand_below_the_networks_and_are_never_counted_among_them(fi
     assert (part.folds[part.group == "reference"] == 1).all()
     assert np.isnan(part.paper_accuracy[part.group != "network"]).all()
     assert (table[table.protocol == "actors"].group == "network").all()  # none was run there
-    assert "| Reference: SVM (RBF kernel) |" in tables.table2_markdown(table)
+    assert "| Reference: SVM (RBF kernel) |" in tables.table2_markdown(tmp_path)
 
 
 def test_the_command_line_prints_the_means(material, tmp_path, monkeypatch, capsys):

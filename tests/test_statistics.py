@@ -14,16 +14,14 @@ def test_bootstrap_equals_drawing_clips_one_by_one():
     labels = rng.integers(0, 8, 240)
     predictions = np.where(rng.random(240) < 0.7, labels, rng.integers(0, 8, 240))
     actors = rng.integers(0, 12, 240)
-    drawn, clustered = [], []
-    for _ in range(1500):
-        rows = rng.integers(0, 240, 240)
-        drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
-        rows = np.concatenate([np.flatnonzero(actors == actor) for actor in rng.integers(0, 12, 12)])
-        clustered.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
-    ours = statistics.bootstrap_metrics(labels, predictions, resamples=4000)["f1"]
-    assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
-    ours = statistics.bootstrap_metrics(labels, predictions, actors, resamples=4000)["f1"]
-    assert (ours.mean(), ours.std()) == pytest.approx((np.mean(clustered), np.std(clustered)), abs=0.003)
+    for groups, names in ((None, np.arange(240)), (actors, actors)):
+        units = [np.flatnonzero(names == name) for name in np.unique(names)]
+        drawn = []
+        for _ in range(1500):
+            rows = np.concatenate([units[unit] for unit in rng.integers(len(units), size=len(units))])
+            drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
+        ours = statistics.bootstrap_metrics(labels, predictions, groups)["f1"]
+        assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
 
 
 def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_interval():
@@ -44,17 +42,17 @@ def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_int
 
 
 @pytest.mark.parametrize("by_actor", [False, True])
-def test_intervals_hold_the_truth_as_often_as_they_say(by_actor):
+def test_intervals_hold_the_truth_as_often_as_they_say(by_actor, monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 500)
     rng = np.random.default_rng(11)
     actors = np.arange(24).repeat(20)
     labels = np.tile(np.arange(20) % 8, 24)
     held, corpora, truth = 0, 300, 0.7
-    for corpus in range(corpora):
+    for _ in range(corpora):
         # logit-normal skill would shift the mean; a beta distribution of mean 0.7 does not
         skill = rng.beta(7, 3, 24)[actors] if by_actor else truth
         predictions = np.where(rng.random(480) < skill, labels, (labels + 1) % 8)
-        low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", actors if by_actor else None,
-                                                  resamples=500, seed=corpus)
+        low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", actors if by_actor else None)
         held += low <= truth <= high
     assert 0.925 <= held / corpora <= 0.975
 

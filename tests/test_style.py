@@ -1,60 +1,34 @@
-"""ser_utils.plots.style: every figure looks the same, on whatever machine it is drawn."""
-
-import os
-import subprocess
-import sys
+"""ser_utils.plots.style: every figure looks the same, whatever its user has set."""
 
 import matplotlib as mpl
 import pytest
 
-from ser_utils.paths import ROOT
+from ser_utils.paths import FIGURES
 from ser_utils.plots import style
 
-OWN = """
-figure.figsize: 2, 2
-savefig.dpi: 20
-savefig.transparent: True
-savefig.bbox: tight
-axes.facecolor: black
-axes.grid: False
-lines.linewidth: 9
-font.size: 30
-image.origin: lower
-xtick.direction: in
-"""
-DRAW = """
-import sys
-import matplotlib.pyplot as plt
-from ser_utils.plots import style
-style.use_style()
-figure, axis = plt.subplots()
-axis.plot([0, 1], [0, 1], label="a line")
-axis.legend()
-print(style.save_fig(figure, "line", sys.argv[1]))
-"""
+OWN = {"figure.figsize": (2, 2), "savefig.dpi": 20, "savefig.transparent": True, "savefig.bbox": "tight",
+       "axes.facecolor": "black", "axes.grid": False, "lines.linewidth": 9, "font.size": 30, "image.origin": "lower",
+       "xtick.direction": "in", "text.usetex": True}
 
 
-def drawn(folder, **environment):
-    """The bytes of a figure drawn in a process of its own."""
-    command = [sys.executable, "-c", DRAW, str(folder)]
-    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "MPLBACKEND": "Agg", **environment})
-    return (folder / "line.png").read_bytes()
+def drawn(folder) -> bytes:
+    """The file of a small figure."""
+    style.use_style()
+    figure, axis = style.plt.subplots()
+    axis.plot([0, 1], [0, 1], label="a line")
+    axis.legend()
+    return style.save_fig(figure, "line", folder).read_bytes()
 
 
-def test_the_users_own_matplotlibrc_changes_no_figure(tmp_path):
-    settings = tmp_path / "settings" / "matplotlibrc"
-    settings.parent.mkdir()
-    settings.write_text(OWN)
-    assert drawn(tmp_path / "own", MATPLOTLIBRC=str(settings)) == drawn(tmp_path / "none", MATPLOTLIBRC="")
-
-
-@pytest.mark.parametrize("setting, value", [("axes.grid", False), ("text.usetex", True), ("savefig.dpi", 20),
-                                            ("image.origin", "lower")])
-def test_what_was_set_before_in_this_process_is_forgotten(setting, value):
+def test_the_users_own_settings_change_no_figure(tmp_path):
     with mpl.rc_context():
-        style.use_style()
-        expected = mpl.rcParams[setting]
-        mpl.rcParams[setting] = value
-        style.use_style()
-        assert mpl.rcParams[setting] == expected != value
+        expected = drawn(tmp_path / "none")
+        mpl.rcParams.update(OWN)
+        assert drawn(tmp_path / "own") == expected
         assert mpl.get_backend().lower() == "agg"
+
+
+@pytest.mark.usefixtures("clean_style")
+def test_a_figure_of_the_synthetic_corpus_is_not_saved_among_the_published_ones():
+    with style.corpus_shown("synthetic"), pytest.raises(ValueError, match="shows the synthetic corpus"):
+        style.save_fig(style.plt.figure(), "line", FIGURES)

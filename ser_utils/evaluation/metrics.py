@@ -1,10 +1,9 @@
 """From predictions to metrics: accuracy, macro precision, recall and F1, calibration, ensembles.
 
-Metrics follow equations (7) to (10) of the paper, each class against the rest, averaged over the classes
-with equal weight ("macro"); F1 has the factor 2 that the printed equation (10) lacks.
+Metrics follow equations (7) to (10) of the paper; F1 has the factor 2 that the printed equation (10) lacks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -53,8 +52,7 @@ def confusion(labels, predictions) -> np.ndarray:
 def metrics_from_confusion(matrix) -> dict:
     """Accuracy and macro precision, recall and F1 of confusion matrices (..., classes, classes): a dict of arrays, 0-1.
 
-    As scikit-learn's with ``zero_division=0``, for many matrices at once: averaged over the classes that occur as label
-    or as prediction.
+    As scikit-learn's with ``zero_division=0``: averaged over the classes that occur as label or as prediction.
     """
     matrix = np.asarray(matrix, dtype=float)
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
@@ -85,15 +83,13 @@ def per_class_recall(labels, predictions) -> np.ndarray:
 def calibration(labels, probabilities) -> pd.DataFrame:
     """Confidence against accuracy in ten equal bins of the largest probability (reliability diagram).
 
-    Returns the columns low, high (edges), clips, confidence, accuracy; empty bins hold NaN in the last two.
+    Columns clips, confidence, accuracy; the last two are NaN in an empty bin.
     """
-    probabilities, edges = np.asarray(probabilities, dtype=float), np.linspace(0, 1, 11)
+    probabilities = np.asarray(probabilities)
     answers = pd.DataFrame({"confidence": probabilities.max(axis=1),
-                            "accuracy": probabilities.argmax(axis=1) == np.asarray(labels)}, dtype=float)
-    groups = answers.groupby(np.digitize(answers.confidence, edges[1:-1], right=True))
-    found = groups.mean().assign(clips=groups.size()).reindex(range(10))
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "clips": found.clips.fillna(0).astype(int),
-                         "confidence": found.confidence, "accuracy": found.accuracy})
+                            "accuracy": probabilities.argmax(axis=1) == np.asarray(labels)})
+    bins = answers.groupby(pd.cut(answers.confidence, np.linspace(0, 1, 11)), observed=False)
+    return bins.mean().assign(clips=bins.size()).reset_index(drop=True)
 
 
 def calibration_error(labels, probabilities) -> float:
@@ -119,17 +115,13 @@ def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
     """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
 
-    Raises ResultsError if a name is not one of RAVDESS.
+    Raises ValueError if a name is not one of RAVDESS.
     """
-    clips = list(clips)
-    try:
-        facts = names.index_of(dict.fromkeys(clips)).set_index("clip")
-    except ValueError as error:
-        raise ResultsError(str(error)) from error
-    return facts.loc[clips, ["intensity", "actor", "gender"]].reset_index(drop=True)
+    facts = names.index_of(dict.fromkeys(clips)).set_index("clip")
+    return facts.loc[list(clips), ["intensity", "actor", "gender"]].reset_index(drop=True)
 
 
-def in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
+def in_order(names: Iterable[str], first: Iterable[str] = tuple(MODEL_NAMES)) -> list[str]:
     """Distinct names, those of ``first`` in its order, then the others alphabetically; references last."""
     last = list(REFERENCE_NAMES)
     others = sorted(set(names) - set(first), key=lambda name: (last.index(name) + 1 if name in last else 0, name))
@@ -149,33 +141,30 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
     """The mean of several models' probabilities for each clip, in the format of ``runs.predictions``.
 
     ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network. Raises
-    ResultsError if some member lacks clips that another has, or labels of one clip differ.
+    ResultsError if some member lacks clips that another has, or has another label for them.
     """
-    keys = ["protocol", "fold", "clip", "subset"]
+    keys = ["protocol", "fold", "clip", "subset", "label"]
     groups = predictions.groupby(keys, sort=False)
     short = groups[over].nunique() < predictions[over].nunique()
     if short.any() or predictions.duplicated([*keys, over]).any():
         raise ResultsError(f"An ensemble needs each {over} once for each clip: {int(short.sum())} clips lack a {over}. "
                            f"Finish the missing folds or leave the {over} out.")
-    if (groups.label.nunique() > 1).any():
-        raise ResultsError("The models disagree about a clip's label; their runs come from different corpora.")
-    mean = groups[["label", *PROBABILITIES]].mean().reset_index()
-    mean = mean.assign(label=mean.label.astype(int), prediction=mean[PROBABILITIES].to_numpy().argmax(axis=1),
-                       model=name, seed=predictions.seed.min() if "seed" in predictions else 0)
-    return mean[list(predictions.columns)]
+    mean = groups[PROBABILITIES].mean().reset_index()
+    answers = mean[PROBABILITIES].to_numpy().argmax(axis=1)
+    return mean.assign(prediction=answers, model=name, seed=predictions.seed.min())[list(predictions.columns)]
 
 
 def ensemble_weights(validation: pd.DataFrame) -> pd.Series:
     """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
 
     Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at a time,
-    whichever lowers the cross-entropy of the mean most, and the best of twenty means is kept. ``validation`` holds each
-    model once for each clip. Raises ResultsError if the models were validated on different clips.
+    whichever lowers the cross-entropy of the mean most, and the best of twenty means is kept. Raises ResultsError if
+    the models were validated on different clips.
     """
     answers = validation.label.to_numpy()
     likely = validation.assign(likely=validation[PROBABILITIES].to_numpy()[np.arange(len(answers)), answers])
     likely = likely.pivot(index="model", columns="clip", values="likely")
-    likely = likely.loc[in_order(likely.index, tuple(MODEL_NAMES))]
+    likely = likely.loc[in_order(likely.index)]
     if likely.isna().any(axis=None):
         raise ResultsError("The models were validated on different clips; they can't be weighted.")
     models, likely = likely.index, likely.to_numpy()
@@ -188,26 +177,12 @@ def ensemble_weights(validation: pd.DataFrame) -> pd.Series:
     return pd.Series(np.bincount(best[1], minlength=len(models)) / len(best[1]), index=models)
 
 
-def weighted_ensemble(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Test clips judged by the models' mean, weighted by each fold's validation clips (:func:`ensemble_weights`).
-
-    ``predictions`` holds validation and test clips of every model. Errors: see :func:`ensemble`.
-    """
-    parts = []
-    for _, fold in predictions.groupby(["protocol", "fold"]):
-        weights = ensemble_weights(fold[fold.subset == "val"])
-        test = fold[fold.subset == "test"].copy()
-        test[PROBABILITIES] = test[PROBABILITIES].mul(test.model.map(weights) * len(weights), axis=0)
-        parts.append(ensemble(test, "weighted"))
-    return pd.concat(parts, ignore_index=True)
-
-
 def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Test predictions of the two ensembles of one protocol's networks, and how many networks they join (0: none).
 
-    Of the seven networks those with the most finished folds take part, or all that were run if that is one alone; only
-    folds that all of them finished count. Every seed that all of them have there makes an ensemble of its own.
-    ``predictions``: validation and test clips.
+    "ensemble" is their mean, "weighted" one with the weights of each fold's validation clips. Of the seven networks
+    those with the most finished folds take part, or all that were run if that is one alone; only folds that all of them
+    finished count. Every seed that all of them have there makes an ensemble of its own.
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()
@@ -221,6 +196,9 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     joint = []
     for _, part in complete.groupby("seed"):
         joint.append(ensemble(part[part.subset == "test"]))
-        if (part.subset == "val").any():  # of ten folds none validates
-            joint.append(weighted_ensemble(part))
+        for fold, validated in part[part.subset == "val"].groupby("fold"):  # of ten folds none validates
+            weights = ensemble_weights(validated)
+            test = part[(part.fold == fold) & (part.subset == "test")]
+            scaled = test[PROBABILITIES].mul(test.model.map(weights) * len(weights), axis=0)
+            joint.append(ensemble(test.assign(**scaled), "weighted"))
     return pd.concat(joint, ignore_index=True), len(models)

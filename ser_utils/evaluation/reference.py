@@ -1,7 +1,7 @@
-"""Reference rows: what no deep network is needed for, measured on the same clips and folds.
+"""Reference rows, in the run format of the networks: what no deep network is needed for.
 
-The most frequent class, logistic regression and a support vector machine, the latter two on the mean and
-standard deviation over time of every MFCC and delta. They write the run format of the networks.
+The most frequent class, and on the mean and standard deviation over time of every MFCC and delta logistic regression
+and a support vector machine.
 """
 
 import argparse
@@ -55,8 +55,7 @@ def run_configs(profile: str, kind: str) -> list[ReferenceConfig]:
 def classifier(model: str, strength: float):
     """An unfitted classifier with ``predict_proba``; ``strength`` is C, the inverse of the regularisation.
 
-    The SVM's decision values become probabilities by temperature scaling (Guo et al. 2017), fitted by cross-validation
-    within the training clips; it never changes which class comes first.
+    The SVM's decision values become probabilities by a temperature (Guo et al. 2017), fitted to training clips.
     """
     if model == "majority":
         return DummyClassifier(strategy="prior")
@@ -107,10 +106,9 @@ def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs
 
 def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame], seconds: float, samples: int,
            **told) -> runs.Run:
-    """Write the run of what is fitted in one step, without epochs.
+    """Write the run of what is fitted in one step, without epochs: ``samples`` in ``seconds``.
 
-    ``tables`` are its predictions ("val" and "test"), ``seconds`` and ``samples`` those of the fitting; what is
-    ``told`` stands in ``run.json``, too.
+    ``tables`` are its predictions ("val" and "test"); what is ``told`` stands in ``run.json``, too.
     """
     val = tables["val"]
     scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}

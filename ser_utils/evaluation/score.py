@@ -13,12 +13,10 @@ from ser_utils import PROTOCOLS
 from ser_utils.data import folds
 from ser_utils.evaluation import statistics, tables
 from ser_utils.evaluation.metrics import PROBABILITIES, ResultsError, in_order, model_name
-from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
 REMEDY = "Correct the file: a row a test clip, with the columns clip and p_neutral ... p_surprised."
-TEST_CLIPS = 240  # of a fold
 
 
 def read(path: str | Path, protocol: str) -> pd.DataFrame:
@@ -41,9 +39,9 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     frame = pd.DataFrame({"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known})
     runs.check_predictions(frame, path, remedy=REMEDY)
     counts = fold.astype(int).value_counts()
-    if (counts != TEST_CLIPS).any():
-        raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not "
-                           f"{TEST_CLIPS}. Give whole folds, or name the protocol they are of.")
+    if (counts != 240).any():
+        raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not 240. Give "
+                           "whole folds, or name the protocol they are of.")
     return frame.assign(model="yours", protocol=protocol, fold=fold.to_numpy(int), seed=0,
                         prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
 
@@ -61,7 +59,7 @@ def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
     every = pd.concat([mine[ours.columns], ours], ignore_index=True)
     tests = statistics.compare_all(every, against="yours").set_index("model_b") if len(ours) else pd.DataFrame()
     rows = []
-    for model in ["yours", *in_order(ours.model, tuple(MODEL_NAMES))]:
+    for model in ["yours", *in_order(ours.model)]:
         part = every[every.model == model]
         found = tables.figures(part, protocol)
         rows.append({"System": model_name(model), "Accuracy": f"{found['accuracy']:.1f}",
@@ -83,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="published runs (default: results/)")
     options = parser.parse_args(arguments)
     try:
-        print(tables.markdown(compare(read(options.file, options.protocol), options.results), ("System",)), end="")
+        print(tables.markdown(compare(read(options.file, options.protocol), options.results)), end="")
     except ResultsError as error:
         print(error, file=sys.stderr)
         return 2

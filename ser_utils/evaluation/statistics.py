@@ -9,56 +9,53 @@ from statsmodels.stats.multitest import multipletests
 
 from ser_utils import EMOTIONS
 from ser_utils.evaluation.metrics import ResultsError, clip_facts, confusion, in_order, metrics_from_confusion
-from ser_utils.paper import MODEL_NAMES
+
+RESAMPLES = 2000  # of each bootstrap
 
 
-def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None, resamples: int = 2000,
-                      seed: int = 0) -> dict[str, np.ndarray]:
-    """All four metrics of ``resamples`` bootstrap corpora, a dict of arrays (resamples,).
+def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) -> dict[str, np.ndarray]:
+    """All four metrics of ``RESAMPLES`` bootstrap corpora, a dict of arrays (RESAMPLES,).
 
-    Without ``groups`` clips are drawn with replacement; with ``groups`` (the actor of each clip, or its name) whole
-    groups are, which keeps the dependence between clips of one voice. Metrics depend on the confusion matrix alone, so
-    multinomial counts of its cells, or of the groups' matrices, are enough.
-
-    ``folds`` and ``seeds`` of each answer are for a network that was trained with several seeds: in each fold seeds are
-    drawn, too, one less than were trained (so many give the variance of their mean without bias), and a group counts
-    with their mean. Raises ValueError with fewer than two groups; see also :func:`metrics.confusion`.
+    Clips are drawn with replacement or, given the ``groups`` of all (their actors, or their names), whole groups. As
+    metrics depend on the confusion matrix alone, its cells, or the groups' matrices, are drawn. Where ``seeds`` of one
+    network answered, these are drawn, too, in each of the ``folds``: one less than were trained, which gives the
+    variance of their mean without bias. Raises ValueError with fewer than two groups; see also
+    :func:`metrics.confusion`.
     """
-    rng, classes = np.random.default_rng(seed), len(EMOTIONS)
+    rng, classes = np.random.default_rng(0), len(EMOTIONS)
     cells = confusion(labels, predictions).ravel()
     if groups is None:
-        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=resamples)
-        return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
+        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=RESAMPLES)
+        return metrics_from_confusion(drawn.reshape(-1, classes, classes))
     names, group = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError("A cluster bootstrap needs at least two groups (actors).")
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples).astype(float)
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES).astype(float)
     cell = np.asarray(labels) * classes + np.asarray(predictions)
     folds, seeds = (np.zeros(len(cell), int) if given is None else np.asarray(given) for given in (folds, seeds))
-    drawn = np.zeros((resamples, classes * classes))
+    drawn = np.zeros((RESAMPLES, classes * classes))
     for fold in np.unique(folds):
         trained = np.unique(seeds[folds == fold])
         draws = max(len(trained) - 1, 1)
-        shares = rng.multinomial(draws, np.full(len(trained), 1 / len(trained)), size=resamples) / draws
+        shares = rng.multinomial(draws, np.full(len(trained), 1 / len(trained)), size=RESAMPLES) / draws
         for training, share in zip(trained, shares.T, strict=True):
             mine = (folds == fold) & (seeds == training)
             matrices = np.zeros((len(names), classes * classes))
             np.add.at(matrices, (group[mine], cell[mine]), 1)
             drawn += share[:, None] * (weights @ matrices)
-    return metrics_from_confusion(drawn.reshape(resamples, classes, classes))
+    return metrics_from_confusion(drawn.reshape(-1, classes, classes))
 
 
-def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None, resamples: int = 2000,
-                       seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None) -> tuple[float, float]:
     """95 % bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
 
     Percentiles of :func:`bootstrap_metrics`, which also raises, by :func:`expanded_percentiles`.
     """
-    samples = bootstrap_metrics(labels, predictions, groups, resamples=resamples, seed=seed)
+    samples = bootstrap_metrics(labels, predictions, groups)
     return expanded_percentiles(samples[metric], len(labels) if groups is None else len(np.unique(groups)))
 
 
-def bootstrap_difference(correct_a, correct_b, groups=None, resamples: int = 2000) -> tuple[float, float]:
+def bootstrap_difference(correct_a, correct_b, groups=None) -> tuple[float, float]:
     """95 % bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
 
     ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
@@ -68,7 +65,7 @@ def bootstrap_difference(correct_a, correct_b, groups=None, resamples: int = 200
     _, unit = np.unique(np.arange(len(difference)) if groups is None else groups, return_inverse=True)
     clips, difference = np.bincount(unit), np.bincount(unit, weights=difference)
     units = len(clips)
-    drawn = np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=resamples)
+    drawn = np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
     return expanded_percentiles((drawn @ difference) / (drawn @ clips), units)
 
 
@@ -91,10 +88,9 @@ def expanded_percentiles(samples, units: int) -> tuple[float, float]:
 
 
 def mcnemar(correct_a, correct_b) -> dict:
-    """Exact McNemar test of two networks on the same clips.
+    """Exact McNemar test of two networks on the same clips, from who was right, clip by clip (n,).
 
-    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Returns only_a, only_b (clips that one
-    alone got right) and the two-sided p of the binomial test that both are equally likely.
+    Returns only_a, only_b (clips that one alone got right) and the two-sided p of the binomial test.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
@@ -103,10 +99,9 @@ def mcnemar(correct_a, correct_b) -> dict:
 
 
 def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
-    """Wilcoxon's signed-rank test over actors: is one network better for most voices?
+    """Wilcoxon's signed-rank test of two networks' accuracies on each actor's clips.
 
-    Each actor gives one pair, the two networks' accuracies on that actor's clips. Returns difference (mean of a - b
-    over actors), actors (number) and the two-sided p; p is 1 when no actor shows a difference.
+    Returns difference (mean of a - b over actors), actors (number) and the two-sided p, 1 without any difference.
     """
     frame = pd.DataFrame({"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors})
     means = frame.groupby("actor")[["a", "b"]].mean()
@@ -131,7 +126,7 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
     table = right.pivot(index="clip", columns="model", values="right").dropna()
     if table.empty:
         raise ResultsError("The models have no clip in common; finish the same folds for each.")
-    return table[in_order(table.columns, tuple(MODEL_NAMES))].astype(bool)
+    return table[in_order(table.columns)].astype(bool)
 
 
 def compare_all(predictions: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
@@ -142,7 +137,7 @@ def compare_all(predictions: pd.DataFrame, against: str | None = None) -> pd.Dat
     p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant (both corrected p values below 0.05: clips and
     voices agree). Raises ResultsError if several protocols are mixed, or the models have no clip in common.
     """
-    rows, models = [], in_order(predictions.model, tuple(MODEL_NAMES))
+    rows, models = [], in_order(predictions.model)
     pairs = [(against, model) for model in models if model != against] if against else itertools.combinations(models, 2)
     for a, b in pairs:
         right = _correct(predictions[predictions.model.isin([a, b])])

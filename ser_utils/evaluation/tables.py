@@ -26,12 +26,11 @@ PAGE = Path(__file__).parent / "results.md"  # the words of results/README.md
 def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
-    Columns: protocol, group, model, name; paper_accuracy, paper_precision, paper_recall, paper_f1; accuracy, precision,
-    recall, f1 with <metric>_low and <metric>_high; difference (our accuracy less the paper's, points); folds (that are
-    finished), seeds; profile, corpus. A network without a finished run has folds 0 and NaN. Groups, in this order:
-    "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same two or more;
-    "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``; with ``others`` also "other": what
-    is trained or told otherwise than the seven, see ``OTHER_NAMES``, and the ten folds of ``random10``.
+    Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
+    paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
+    this order: "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same
+    two or more; "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``; with ``others`` also
+    "other": what is trained or told otherwise than the seven, see ``OTHER_NAMES``, and the ten folds of ``random10``.
 
     Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
     the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``,
@@ -39,22 +38,14 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 
     Raises ResultsError if a finished run's file is missing or damaged.
     """
-    ran = pd.DataFrame([runs.read_info(run) for run in runs.find(root, seeds=True)],
-                       columns=["protocol", "model", "profile", "corpus"])
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
-        members = [model.rsplit("_x", 1)[0]] if group != "ensemble" else list(MODEL_NAMES)
-        sources = ran[(ran.protocol == protocol) & ran.model.isin(members)]
-        paper = TABLE2.get(members[0] if len(members) == 1 else "", (np.nan,) * len(METRICS))
+        paper = TABLE2.get(model.rsplit("_x", 1)[0], (np.nan,) * len(METRICS))
         rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
                     | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
-                    | figures(answers, protocol)
-                    | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique(),
-                       "profile": ", ".join(sorted(set(sources.profile.astype(str)))),
-                       "corpus": ", ".join(sorted(set(sources.corpus.astype(str))))})
+                    | figures(answers, protocol) | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique()})
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("folds"), "difference", table.accuracy - table.paper_accuracy)
-    return table
+    return table.assign(difference=table.accuracy - table.paper_accuracy)
 
 
 def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
@@ -77,7 +68,7 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             if len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and count > 1:
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
-        for model in in_order(joint.model, tuple(metrics.ENSEMBLE_NAMES)):
+        for model in in_order(joint.model, metrics.ENSEMBLE_NAMES):
             name = model_name(model).replace("Ensemble", whole)
             yield protocol, "ensemble", model, name, joint[joint.model == model]
         for group, models in (("reference", REFERENCE_NAMES), ("other", others)):
@@ -115,20 +106,10 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
 
 
 def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
-    """One network's published runs, one row a protocol, in per cent, by the rules of :func:`table2`.
-
-    Columns: protocol, title, folds, seeds, accuracy, low, high (of the accuracy), precision, recall, f1,
-    paper_accuracy. Protocols without a finished run are left out.
-    """
-    answers, rows = runs.predictions(root, model=model, seeds=True), []
-    for protocol in in_order(answers.protocol, PROTOCOLS):
-        part = answers[answers.protocol == protocol]
-        rows.append({"protocol": protocol, "title": metrics.PROTOCOL_TITLES.get(protocol, protocol),
-                     "folds": part.fold.nunique(), "seeds": part.seed.nunique(), **figures(part, protocol),
-                     "paper_accuracy": TABLE2.get(model, (np.nan,))[0]})
-    columns = ["protocol", "title", "folds", "seeds", "accuracy", "accuracy_low", "accuracy_high", *METRICS[1:],
-               "paper_accuracy"]
-    return pd.DataFrame(rows, columns=columns).rename(columns={"accuracy_low": "low", "accuracy_high": "high"})
+    """One network's published runs, a row a protocol that has any: title, folds and the columns of :func:`figures`."""
+    answers = runs.predictions(root, model=model, seeds=True)
+    return pd.DataFrame([{"title": metrics.PROTOCOL_TITLES.get(protocol, protocol), "folds": part.fold.nunique(),
+                          **figures(part, protocol)} for protocol, part in answers.groupby("protocol", sort=False)])
 
 
 def _number(value, form: str = "{:.1f}") -> str:
@@ -147,82 +128,72 @@ def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
                  "Accuracy, ours": _number(row.accuracy) if done else "not run",
                  "95 % interval": f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}" if done else "–",
                  "Difference": _number(row.difference, "{:+.1f}")}
-        for name, title in zip(METRICS[1:], ("Precision", "Recall", "F1"), strict=True):
-            shown |= {f"{title}, paper": _number(getattr(row, f"paper_{name}")),
-                      f"{title}, ours": _number(getattr(row, name))}
+        for name in METRICS[1:]:
+            shown |= {f"{name.capitalize()}, paper": _number(getattr(row, f"paper_{name}")),
+                      f"{name.capitalize()}, ours": _number(getattr(row, name))}
         rows.append(shown | {"Folds": f"{row.folds}/{FOLD_COUNT.get(row.protocol, FOLDS)}"
                                       + (f" × {row.seeds}" if row.seeds > 1 else "")})
-    text = pd.DataFrame(rows)
-    if whole:
-        return text
-    text = text.rename(columns={"Accuracy, ours": "Accuracy", "Recall, ours": "UAR", "F1, ours": "F1",
-                                "Accuracy, paper": "Paper"})
-    return text[["Protocol", "Model", "Accuracy", "95 % interval", "UAR", "F1", "Paper", "Difference", "Folds"]]
+    narrow = {"Protocol": "Protocol", "Model": "Model", "Accuracy, ours": "Accuracy", "95 % interval": "95 % interval",
+              "Recall, ours": "UAR", "F1, ours": "F1", "Accuracy, paper": "Paper", "Difference": "Difference",
+              "Folds": "Folds"}
+    return pd.DataFrame(rows) if whole else pd.DataFrame(rows)[list(narrow)].rename(columns=narrow)
 
 
-def markdown(frame: pd.DataFrame, left: Sequence[str] = ()) -> str:
-    """A table of text in Markdown; the columns ``left`` are aligned to the left, all others to the right."""
-    rule = "|".join("---" if column in left else "---:" for column in frame.columns)
+def markdown(frame: pd.DataFrame) -> str:
+    """A table of text in Markdown; words (Protocol, Model, System) are aligned to the left, all else to the right."""
+    rule = "|".join("---" if column in ("Protocol", "Model", "System") else "---:" for column in frame.columns)
     lines = [" | ".join(map(str, row)) for row in [frame.columns, *frame.itertuples(index=False)]]
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])]) + "\n"
 
 
-def table2_markdown(table: pd.DataFrame) -> str:
+def table2_markdown(root: str | Path = RESULTS) -> str:
     """:func:`table2` in Markdown; above it the banner of a synthetic corpus, and the profile unless it is ``full``."""
+    table = table2(root, others=True)
     shown = table2_display(table)
-    shown.loc[(table.group == "reference").to_numpy(), "Model"] = "Reference: " + shown["Model"]
-    notes = [BANNER] if table.corpus.str.contains("synthetic").any() else []
-    reduced = sorted({part for cell in table.profile for part in cell.split(", ") if part} - {"full"})
-    if reduced:
+    shown.loc[table.group == "reference", "Model"] = "Reference: " + shown["Model"]
+    made = [runs.read_info(run) for run in runs.find(root, seeds=True)]
+    notes = [BANNER] if "synthetic" in {info["corpus"] for info in made} else []
+    if reduced := sorted({info["profile"] for info in made} - {"full"}):
         notes.append(f"Profile {' and '.join(reduced)}: reduced networks and training, not the published results.")
-    return "".join(f"> **{note}**\n\n" for note in notes) + markdown(shown, ("Protocol", "Model"))
+    return "".join(f"> **{note}**\n\n" for note in notes) + markdown(shown)
 
 
 def by_emotion(root: str | Path = RESULTS) -> pd.DataFrame:
-    """Recall of each emotion in per cent for the finished rows of :func:`table2`: protocol, name, eight emotions."""
-    rows = [{"protocol": protocol, "name": name}
-            | dict(zip(EMOTIONS, 100 * metrics.per_class_recall(answers.label, answers.prediction), strict=True))
+    """Recall of each emotion in per cent for the finished rows of :func:`table2`: Protocol, Model, eight emotions."""
+    rows = [(protocol, name, *(100 * metrics.per_class_recall(answers.label, answers.prediction)))
             for protocol, _, _, name, answers in _answers(root) if len(answers)]
-    return pd.DataFrame(rows, columns=["protocol", "name", *EMOTIONS])
+    return pd.DataFrame(rows, columns=["Protocol", "Model", *EMOTIONS])
 
 
 def results_readme(root: str | Path = RESULTS) -> str:
     """The text of ``results/README.md``: every table of a folder of runs in Markdown, with how it was made."""
-    def shown(table, **names):
-        text = table[list(names)].rename(columns=names)
-        return markdown(text.map(lambda value: _number(value) if isinstance(value, float) else value),
-                        ("Protocol", "Model"))
+    def shown(table):
+        return markdown(table.map(lambda value: _number(value) if isinstance(value, float) else value))
 
+    twins = {"name": "Model", "twin": "Twin in training", "alone": "Twin elsewhere", "difference": "Difference",
+             "twin_clips": "Clips with", "alone_clips": "Clips without"}
     return PAGE.read_text(encoding="utf-8").format(
-        table2=table2_markdown(table2(root, others=True)),
-        by_emotion=shown(by_emotion(root), protocol="Protocol", name="Model",
-                         **{emotion: emotion for emotion in EMOTIONS}),
-        by_twin=shown(by_twin(root), name="Model", twin="Twin in training", alone="Twin elsewhere",
-                      difference="Difference", twin_clips="Clips with", alone_clips="Clips without"))
+        table2=table2_markdown(root), by_emotion=shown(by_emotion(root)),
+        by_twin=shown(by_twin(root).rename(columns=twins)[list(twins.values())]))
 
 
 def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     """Accuracy on ``random`` of test clips whose other take is in training, and of the others, in per cent.
 
-    The other take differs in the repetition alone; training is neither the test fold k nor the validation fold k + 1.
-    One row a network, and one for their mean where it can be made: model, name, twin, alone, difference (points),
-    twin_clips, alone_clips. Several seeds: the mean of their accuracies.
+    The other take differs in the repetition alone. One row a network, and one for their mean where it can be made:
+    model, name, twin, alone, difference (points), twin_clips, alone_clips. Several seeds: the mean of their accuracies.
     """
-    columns = ["model", "name", "twin", "alone", "difference", "twin_clips", "alone_clips"]
     done = runs.predictions(root, "random", subset=None, seeds=True)
-    if done.empty:
-        return pd.DataFrame(columns=columns)
     joint, _ = metrics.ensembles(done)
     test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
     fold_of = folds.table().set_index("clip")["random"]
-    take = test["clip"].str[15:17]
-    other = test["clip"].str[:15] + take.map({"01": "02", "02": "01"}) + test["clip"].str[17:]
+    other = test["clip"].str[:16] + test["clip"].str[16].map({"1": "2", "2": "1"}) + test["clip"].str[17:]
     away = (fold_of.reindex(other).to_numpy() - test.fold.to_numpy()) % FOLDS  # 0: test, 1: validation
     table = test.assign(right=100.0 * (test.label == test.prediction), side=np.where(away > 1, "twin", "alone"))
     groups = table.groupby(["model", "side"])
     found = groups.right.mean().unstack().join(groups["clip"].nunique().unstack().add_suffix("_clips"))
-    found = found.loc[in_order(found.index, tuple(MODEL_NAMES))].reset_index()
-    return found.assign(name=found.model.map(model_name), difference=found.twin - found.alone)[columns]
+    found = found.loc[in_order(found.index)].reset_index()
+    return found.assign(name=found.model.map(model_name), difference=found.twin - found.alone)
 
 
 def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
@@ -230,12 +201,9 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
 
     ``table`` is that of :func:`table2`. Columns: group ("ours", "scratch", "features" or "pretrained": what a system
     knew before RAVDESS; the references are features made by hand), model (of ours), name, uar with low and high (per
-    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url. Empty without a finished
-    network under ``actors``.
+    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url.
     """
     ours = table[(table.protocol == "actors") & (table.folds > 0) & (table.model != "majority")]
-    if not (ours.group == "network").any():
-        return pd.DataFrame()
     by_hand = ours.group == "reference"
     ours = pd.DataFrame({
         "group": np.where(by_hand, "features", "ours"), "model": ours.model, "name": ours.name.where(
@@ -279,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = parser.parse_args(arguments).root
     if not root.is_dir():
         print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
-    print(table2_markdown(table2(root, others=True)), end="")
+    print(table2_markdown(root), end="")
     return 0
 
 

@@ -29,38 +29,22 @@ ORIGINAL_SHAPES = {"alexnet": (227, 227, 3), "resnet": (224, 224, 3), "inception
                    "vgg16": (224, 224, 3), "vgg19": (224, 224, 3)}
 
 
-def options(name: str) -> dict:
-    """The options of a network and their defaults; raises ValueError if no network has this name."""
+def build(name: str, input_shape: tuple[int, int, int] | None = None, **options) -> keras.Model:
+    """Build a network for an input of (frames, bins, channels), with some of the options of its function.
+
+    All have ``width``, a factor on channels and units, and ``dropout``, before every dense layer. With
+    ``canonical=True`` it is the published one, of 1,000 classes, and the shape may be left out, for the published size.
+    Raises ValueError for an unknown network or option, an option out of range or an impossible shape.
+    """
     if name not in BUILDERS:
         raise ValueError(f"Unknown network {name!r}; choose from {', '.join(BUILDERS)}.")
-    parameters = inspect.signature(BUILDERS[name]).parameters
-    return {key: p.default for key, p in parameters.items() if key not in ("input_shape", "classes")}
-
-
-def build(name: str, input_shape=None, classes: int | None = None, **kwargs) -> keras.Model:
-    """Build a network for an input of (frames, bins, channels), with some of its ``options(name)``.
-
-    With ``canonical=True`` the shape may be left out, for the published size, and ``classes`` is 1,000 instead of 8.
-    Raises ValueError for an unknown network or option, an option out of range, an impossible shape or number of
-    classes.
-    """
-    known = options(name)
-    for option in kwargs:
+    _, *known = inspect.signature(BUILDERS[name]).parameters
+    for option, value in options.items():
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
-    canonical = kwargs.get("canonical", False)
-    if input_shape is None and canonical:
-        input_shape = ORIGINAL_SHAPES[name]
-    classes = (1000 if canonical else 8) if classes is None else classes
-    if classes < 2:
-        raise ValueError(f"A network needs at least 2 classes, got {classes}.")
-    for option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride"):
-        if kwargs.get(option, 1) <= 0:
-            raise ValueError(f"Option {option} of {name} must be above 0, got {kwargs[option]}.")
-    try:
-        frames, bins, channels = map(int, input_shape)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"input_shape must be (frames, bins, channels), not {input_shape}.") from error
-    if min(frames, bins, channels) < 1:
-        raise ValueError(f"input_shape {input_shape} must be at least 1 in frames, bins and channels.")
-    return BUILDERS[name]((frames, bins, channels), classes, **kwargs)
+        if option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride") and value <= 0:
+            raise ValueError(f"Option {option} of {name} must be above 0, got {value}.")
+    shape = ORIGINAL_SHAPES[name] if input_shape is None and options.get("canonical") else input_shape
+    if len(shape or ()) != 3 or min(shape) < 1:
+        raise ValueError(f"input_shape must be (frames, bins, channels), each at least 1, not {input_shape}.")
+    return BUILDERS[name](shape, **options)

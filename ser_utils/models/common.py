@@ -6,7 +6,7 @@ Layer names start with the stage they belong to, up to the first underscore (``c
 import keras
 from keras import layers, ops
 
-BANDS = 3  # frequency bands that a frame of a feature map is averaged into
+from ser_utils import EMOTIONS
 
 
 def scaled(channels: int, width: float) -> int:
@@ -26,9 +26,8 @@ def conv(x, filters: int, kernel: int, stride: int = 1, bias: bool = True, *, na
 class BatchNorm(layers.BatchNormalization):
     """Keras's batch normalisation, on TensorFlow in one fused operation where a feature map is trained on.
 
-    Keras 3 composes it from means, squares and products; on a CPU these pass through memory a dozen times
-    and cost as much as the convolutions. Means and variances are computed in float32 either way; the running
-    variance here is that of the sample (n - 1).
+    Keras 3 composes it from means, squares and products, which on a CPU cost as much as the convolutions. Means and
+    variances are computed in float32 either way; the running variance here is that of the sample (n - 1).
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -38,8 +37,8 @@ class BatchNorm(layers.BatchNormalization):
         import tensorflow as tf
 
         gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones(inputs.shape[-1])
-        beta = ops.cast(self.beta, "float32") if self.center else ops.zeros(inputs.shape[-1])
-        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
+        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, gamma, ops.cast(self.beta, "float32"), epsilon=self.epsilon)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running * self.momentum + batch * (1.0 - self.momentum))
         return output
@@ -67,8 +66,7 @@ class MaskedLayer(layers.Layer):
 class PaddingMask(MaskedLayer):
     """(batch, frames, bins, channels) -> bool (batch, frames): True where a frame is not padding.
 
-    With ``trailing=True`` only frames after the last sound count as padding, and the first frame never
-    does, so that every clip is one unbroken run of frames (what cuDNN's LSTM asks for).
+    With ``trailing=True`` only frames after the last sound count as padding, and the first frame never does.
     """
 
     def __init__(self, trailing: bool = False, **kwargs):
@@ -76,7 +74,7 @@ class PaddingMask(MaskedLayer):
         self.trailing = trailing
 
     def call(self, x):
-        mask = ops.any(ops.not_equal(x, 0), axis=(2, 3))
+        mask = ops.any(x != 0, axis=(2, 3))
         if not self.trailing:
             return mask
         frame = ops.arange(mask.shape[1])
@@ -147,8 +145,8 @@ def convolve_2d(x, mask, channels: int, shorten: int, stage: str):
 class AttentionWeights(MaskedLayer):
     """How much each frame counts: softmax over the unpadded frames of v . tanh(W h + b).
 
-    (batch, frames, features) and a mask -> (batch, frames), each row summing to 1. The scoring function is
-    that of Bahdanau et al. 2015 without a query (Lin et al. 2017). A clip that is all padding gets equal weights.
+    (batch, frames, features) and a mask -> (batch, frames), each row summing to 1, as in Bahdanau et al. 2015 without a
+    query (Lin et al. 2017). A clip that is all padding gets equal weights.
     """
 
     def __init__(self, units: int = 64, **kwargs):
@@ -183,25 +181,29 @@ def pool_time(x, mask):
     return AttentionPooling(dtype="float32", name="attention_pooling")(x, frame_weights)
 
 
-def classify(x, classes: int, dropout: float, hidden: tuple[int, ...] = ()):
-    """Optional hidden dense layers, dropout before every dense layer, and a softmax in float32."""
+def classify(x, dropout: float, hidden: tuple[int, ...] = ()):
+    """Optional hidden dense layers, dropout before every dense layer, and the emotions' softmax in float32."""
     for number, units in enumerate(hidden, start=1):
         x = layers.Dropout(dropout, name=f"dense{number}_dropout")(x)
         x = layers.Dense(units, activation="relu", name=f"dense{number}")(x)
     x = layers.Dropout(dropout, name="predictions_dropout")(x)
-    return layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+    return layers.Dense(len(EMOTIONS), activation="softmax", dtype="float32", name="predictions")(x)
 
 
-def head(x, inputs, stride: int, classes: int, dropout: float, hidden: tuple[int, ...] = ()):
+def imagenet(x):
+    """The last layer of a network as published, for the 1,000 classes of ImageNet."""
+    return layers.Dense(1000, activation="softmax", dtype="float32", name="predictions")(x)
+
+
+def head(x, inputs, stride: int, dropout: float, hidden: tuple[int, ...] = ()):
     """Feature map (batch, frames, bins, channels) -> class probabilities; the head of the convolutional nets.
 
-    The bins are averaged into at most ``BANDS`` frequency bands, since height in a spectrogram, unlike in a
-    photograph, carries meaning; bands x channels describe a frame (``stride`` of the input's), and ``pool_time`` pools
-    those that are not padding.
+    The bins are averaged into at most three frequency bands, since height in a spectrogram, unlike in a photograph,
+    carries meaning; bands x channels describe a frame (``stride`` of the input's), and ``pool_time`` pools those that
+    are not padding.
     """
     x = layers.Identity(name="last_conv")(x)
     mask = MaskPooling(stride, name="mask_pool")(PaddingMask(name="mask")(inputs))
-    size = -(-x.shape[2] // BANDS)
-    x = layers.AveragePooling2D((1, size), padding="same", name="bands_pool")(x)
+    x = layers.AveragePooling2D((1, -(-x.shape[2] // 3)), padding="same", name="bands_pool")(x)
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="bands_flatten")(x)
-    return classify(pool_time(x, mask), classes, dropout, hidden)
+    return classify(pool_time(x, mask), dropout, hidden)

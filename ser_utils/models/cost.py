@@ -1,10 +1,10 @@
 """What a network costs: parameters, layers, multiply-accumulates, receptive field, time for a clip and to train.
 
-All but the times is worked out from the shapes of the layers, of networks without models inside them.
+All but the times is worked out from the shapes of the layers, of networks with one input and no models inside them.
 """
 
 import math
-import time
+import timeit
 from collections.abc import Mapping
 
 import keras
@@ -23,8 +23,7 @@ WHOLE_CLIP = (layers.RNN, layers.Bidirectional, layers.MultiHeadAttention, Atten
 def layer_macs(layer: layers.Layer) -> int:
     """Multiply-accumulates of one layer for one clip: products with weights, and those of attention.
 
-    Biases, activations, pooling and normalisation (which merges into the convolution before it) are not counted,
-    as is customary.
+    Biases, activations, pooling and normalisation are not counted, as is customary.
     """
     x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
     positions = math.prod(x.shape[1:-1])
@@ -42,7 +41,7 @@ def receptive_field(model: keras.Model) -> int:
     product of all strides before it (Araujo, Norris and Sim 2019); it may exceed the clip.
     """
     reach = {id(tensor): (1, 1) for tensor in model.inputs}  # frames it sees (0: all), frames from one to the next
-    for layer in _layers(model):
+    for layer in model.layers[1:]:
         fields, steps = zip(*(reach[id(tensor)] for tensor in tree.flatten(layer.input)), strict=True)
         size, stride = _window(layer)
         seen = max(fields) + (size - 1) * max(steps) if size and all(fields) else 0
@@ -50,16 +49,10 @@ def receptive_field(model: keras.Model) -> int:
     return max(field for field, _ in reach.values())
 
 
-def _layers(model: keras.Model) -> list[layers.Layer]:
-    """The layers of a model behind its inputs, each after those it builds on."""
-    return [layer for layer in model.layers if not isinstance(layer, layers.InputLayer)]
-
-
 def _window(layer: layers.Layer) -> tuple[int, int]:
     """Frames that a frame of the output sees of the input (0: the whole clip), and frames between two."""
     if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)):
-        size = layer.kernel_size if isinstance(layer, CONVOLUTIONS) else layer.pool_size
-        return tuple(np.atleast_1d(value)[0].item() for value in (size, layer.strides))
+        return (layer.kernel_size if isinstance(layer, CONVOLUTIONS) else layer.pool_size)[0], layer.strides[0]
     if isinstance(layer, (FrameStack, MaskPooling)):
         return (layer.size if isinstance(layer, FrameStack) else layer.stride,) * 2
     before, after = (tree.flatten(tensors)[0].shape[1] for tensors in (layer.input, layer.output))
@@ -67,35 +60,31 @@ def _window(layer: layers.Layer) -> tuple[int, int]:
     return (0 if isinstance(layer, WHOLE_CLIP) or before != after and not padding else 1), 1
 
 
-def latency(model: keras.Model, repeats: int = 10) -> float:
+def latency(model: keras.Model, repeats: int) -> float:
     """Milliseconds from one clip to its probabilities on this machine: the median of ``repeats`` predictions.
 
     A first prediction, which prepares the network, is not counted, nor is the extraction of features.
     """
     clip = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)
-    moments = []
-    for _ in range(repeats + 1):
-        model.predict_on_batch(clip)
-        moments.append(time.perf_counter())
-    return 1000 * float(np.median(np.diff(moments)))
+    _, *seconds = timeit.repeat(lambda: model.predict_on_batch(clip), number=1, repeat=repeats + 1)
+    return 1000 * float(np.median(seconds))
 
 
-def cost_table(networks: Mapping[str, keras.Model], repeats: int = 10,
-               runs: pd.DataFrame | None = None) -> pd.DataFrame:
+def cost_table(networks: Mapping[str, keras.Model], repeats: int, runs: pd.DataFrame) -> pd.DataFrame:
     """The costs of networks (name -> network), one row each, in the order given.
 
     Columns: model, name (as in the tables), layers (with products; a recurrent or an attention layer counts as one),
-    parameters (all, running averages included), macs, receptive_field (frames), latency_ms (NaN for 0 ``repeats``),
-    training_seconds (mean wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
+    parameters (all, running averages included), macs, receptive_field (frames), latency_ms (of so many
+    ``repeats``), training_seconds (mean wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
     """
-    seconds, rows = {} if runs is None else runs.groupby("model").wall_seconds.mean(), []
+    seconds, rows = runs.groupby("model").wall_seconds.mean(), []
     for model, network in networks.items():
         weighted = [layer for layer in network.layers if layer.trainable_weights
                     and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization))]
         rows.append({
             "model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
-            "parameters": network.count_params(), "macs": sum(map(layer_macs, _layers(network))),
+            "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers[1:])),
             "receptive_field": receptive_field(network),
-            "latency_ms": latency(network, repeats) if repeats else math.nan,
+            "latency_ms": latency(network, repeats),
             "training_seconds": seconds.get(model, math.nan)})
     return pd.DataFrame(rows)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ser_utils.models.common import batch_norm, head, scaled
+from ser_utils.models.common import batch_norm, head, imagenet, scaled
 
 # The branches of a module by name: (channels, kernel, step) of the convolutions, one after another. A module ends
 # with a branch that pools: by the mean and a 1 x 1 convolution, or by the maximum where it halves frames and bins.
@@ -15,33 +15,26 @@ POOL_FILTERS = (32, 64, 64)           # of FIVE: channels behind the pooling
 SEVEN_FILTERS = (128, 160, 160, 192)  # of the modules on the middle grid (figure 6): channels of the 7-long kernels
 
 
-def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride=2, stem_pool=False,
-                 modules=(3, 4, 2), dropout=0.5) -> keras.Model:
+def inceptionnet(input_shape, canonical=False, width=1.0, stem_pool=False, modules=(3, 4, 2),
+                 dropout=0.5) -> keras.Model:
     """Inception-v3 for spectrograms, or as published.
 
     A 7 x 1 kernel looks along time, a 1 x 7 kernel along frequency. For spectrograms all convolutions are padded.
 
     canonical : the network of ``keras.applications``, layer for layer: 23,851,784 parameters for (299, 299, 3).
-    width : factor on all channel counts.
-    stem_stride : step of conv1, 1 or 2 (as published).
     stem_pool : pool after conv3, too, as published.
     modules : how many modules on each of the three grids, at most (3, 4, 2), the published numbers.
-    dropout : see ``common.head``.
     """
     if len(modules) != 3 or any(not 0 <= n <= most for n, most in zip(modules, (3, 4, 2), strict=True)):
         raise ValueError(f"modules must be three numbers up to (3, 4, 2), got {modules}.")
-    padding = "same"
-    if canonical:
-        stem_stride, stem_pool, padding = 2, True, "valid"
-        if min(input_shape[:2]) < 75:
-            raise ValueError(f"Inception-v3 as published needs at least 75 frames and 75 bins, got {input_shape}.")
+    padding = "valid" if canonical else "same"
     inputs = keras.Input(input_shape, name="input")
     net = _Layers(width, padding)
 
-    x = net.conv(inputs, "conv1", 32, 3, stem_stride, padding)
+    x = net.conv(inputs, "conv1", 32, 3, 2, padding)
     x = net.conv(x, "conv2", 32, 3, 1, padding)
     x = net.conv(x, "conv3", 64, 3)
-    if stem_pool:
+    if stem_pool or canonical:
         x = layers.MaxPooling2D(3, 2, padding, name="conv3_pool")(x)
     x = net.conv(x, "conv4", 80, 1)
     x = net.conv(x, "conv5", 192, 3, 1, padding)
@@ -59,10 +52,9 @@ def inceptionnet(input_shape, classes=8, canonical=False, width=1.0, stem_stride
         x = net.module(x, f"mixed{number}", WIDE, 192, split=True)
 
     if canonical:
-        x = layers.GlobalAveragePooling2D(name="pool")(x)
-        outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+        outputs = imagenet(layers.GlobalAveragePooling2D(name="pool")(x))
     else:
-        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, dropout)
+        outputs = head(x, inputs, 16 * (1 + stem_pool), dropout)
     return keras.Model(inputs, outputs, name="inceptionnet")
 
 

@@ -6,15 +6,14 @@ from keras import layers, ops
 from ser_utils.models import common
 
 
-def lstm(input_shape, classes=8, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropout=0.3) -> keras.Model:
+def lstm(input_shape, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropout=0.3) -> keras.Model:
     """Bidirectional LSTM layers and attention over time; zeros appended to a clip leave its probabilities unchanged.
 
-    width : factor on the units and on the channels of the front.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which make the clip
         ``stack`` times (1, 2 or 4) as short; 0 takes two along time, 5 frames long, instead.
     stack : frames laid side by side to one step of the LSTM (the pyramid of Chan et al. 2016, in one step).
     units, depth : units of each direction of each LSTM layer, and number of these layers.
-    dropout : see ``common.classify``; also between the LSTM layers.
+    dropout : also between the LSTM layers.
     """
     units = common.scaled(units, width)
     inputs = keras.Input(input_shape, name="input")
@@ -25,18 +24,18 @@ def lstm(input_shape, classes=8, width=1.0, front_2d=0, stack=2, units=256, dept
         x, mask = _along_time(inputs, mask, units, stack)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
-        layer = LSTM(LSTMCell(units, dtype="float32"), return_sequences=True, name=f"lstm{number}")
+        cell = LSTMCell(units, dtype="float32")  # rounding its weights in each step takes longer than the products do
+        layer = LSTM(cell, return_sequences=True, name=f"lstm{number}")
         x = layers.Bidirectional(layer, name=f"lstm{number}")(x, mask=mask)
     x = common.pool_time(x, mask)
-    return keras.Model(inputs, common.classify(x, classes, dropout), name="lstm")
+    return keras.Model(inputs, common.classify(x, dropout), name="lstm")
 
 
 def _along_time(inputs, mask, channels, stack):
     """Two convolutions along time, 5 frames long; then ``stack`` frames side by side."""
     x = layers.Reshape((-1, inputs.shape[2] * inputs.shape[3]), name="front_flatten")(inputs)
     for number in (1, 2):
-        convolution = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")
-        x = convolution(x)
+        x = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")(x)
         x = common.batch_norm(f"front_bn{number}")(x, mask=mask)
         x = layers.Activation("relu", name=f"front_relu{number}")(x)
         x = common.ApplyMask(name=f"front_mask{number}")(x, mask)
@@ -48,11 +47,7 @@ def _along_time(inputs, mask, channels, stack):
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class LSTMCell(layers.LSTMCell):
-    """Keras's cell, told what the input gives to the gates, x W + b, instead of the input x.
-
-    In float32 under mixed precision, too: its products are small, and rounding U to bfloat16 before each of them
-    takes longer than they do.
-    """
+    """Keras's cell, told what the input gives to the gates, x W + b, instead of the input x."""
 
     def call(self, gates, states, training=False):
         h, c = states
@@ -64,16 +59,8 @@ class LSTMCell(layers.LSTMCell):
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class LSTM(layers.RNN):
-    """``keras.layers.LSTM`` that multiplies all frames with W at once, before the loop over frames.
-
-    ``keras.layers.LSTM`` does so within the loop, where a small product and the rounding of W to bfloat16 are
-    repeated frame by frame.
-    """
+    """Keras's LSTM that multiplies all frames with W at once, before the loop over frames instead of within it."""
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         gates = ops.matmul(sequences, self.cell.kernel) + self.cell.bias
         return super().inner_loop(gates, initial_state, mask, training)
-
-    @property
-    def units(self) -> int:
-        return self.cell.units

@@ -3,13 +3,12 @@
 import keras
 from keras import layers
 
-from ser_utils.models.common import batch_norm, conv, head, scaled
+from ser_utils.models.common import batch_norm, conv, head, imagenet, scaled
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-FILTERS = (64, 128, 256, 512)
 
 
-def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False,
+def resnet(input_shape, canonical=False, depth=18, width=1.0, stem_stride=2, stem_pool=False,
            dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
@@ -17,10 +16,8 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
         layer for layer (its convolutions have biases; 25,636,712 parameters with the running averages). Depths 18
         and 34 have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
     depth : 18, 34 (blocks of two convolutions) or 50 (bottlenecks of three).
-    width : factor on all channel counts.
     stem_stride : step of conv1, 1, 2 (as published) or 4.
     stem_pool : pool after conv1, as published.
-    dropout : see ``common.head``.
     """
     if depth not in BLOCKS:
         raise ValueError(f"ResNet has no depth {depth}; choose from {', '.join(map(str, BLOCKS))}.")
@@ -34,16 +31,15 @@ def resnet(input_shape, classes=8, canonical=False, depth=18, width=1.0, stem_st
     if stem_pool:
         x = layers.ZeroPadding2D(1, name="conv1_poolpad")(x)
         x = layers.MaxPooling2D(3, strides=2, name="conv1_pool")(x)
-    for stage, (filters, blocks) in enumerate(zip(FILTERS, BLOCKS[depth], strict=True), start=2):
+    for stage, (filters, blocks) in enumerate(zip((64, 128, 256, 512), BLOCKS[depth], strict=True), start=2):
         for number in range(1, blocks + 1):
             stride = 2 if stage > 2 and number == 1 else 1
             channels = [scaled(filters, width) * factor for factor in widths]
             x = _block(x, kernels, channels, stride, bias, f"conv{stage}_block{number}")
     if canonical:
-        x = layers.GlobalAveragePooling2D(name="pool")(x)
-        outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
+        outputs = imagenet(layers.GlobalAveragePooling2D(name="pool")(x))
     else:
-        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), classes, dropout)
+        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), dropout)
     return keras.Model(inputs, outputs, name="resnet")
 
 

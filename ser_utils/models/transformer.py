@@ -7,19 +7,18 @@ from keras import layers, ops
 from ser_utils.models import common
 
 
-def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, downsample=2, expansion=4,
-                front_2d=0, dropout=0.2, stochastic_depth=0.1) -> keras.Model:
+def transformer(input_shape, width=1.0, dim=192, depth=4, heads=4, downsample=2, front_2d=0, dropout=0.2,
+                stochastic_depth=0.1) -> keras.Model:
     """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
 
     Padded frames are masked throughout: zeros appended to a clip leave its probabilities unchanged.
 
-    dim : features of a frame inside the encoder, times ``width``; a multiple of 8 and of ``heads``.
+    dim : features of a frame inside the encoder; times ``width`` a multiple of ``heads``.
     depth, heads : number of encoder layers, and of attention heads in each.
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
-    expansion : hidden units of the feed-forward part, in multiples of ``dim``.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``) and a dense layer, which
-        take the place of the stem's convolutions along time; 0 keeps those. Scaled by ``width``, too.
-    dropout : see ``common.classify``; also inside the encoder layers.
+        take the place of the stem's convolutions along time; 0 keeps those.
+    dropout : also inside the encoder layers.
     stochastic_depth : chance that the last layer is skipped in training, growing linearly from the first
         (Huang et al. 2016).
     """
@@ -41,10 +40,10 @@ def transformer(input_shape, classes=8, width=1.0, dim=192, depth=4, heads=4, do
     x = layers.Dropout(dropout, name="position_dropout")(x)
     for number in range(1, depth + 1):
         skip_rate = stochastic_depth * number / depth
-        x = _encoder_layer(x, mask, heads, expansion * dim, dropout, skip_rate, f"encoder{number}")
+        x = _encoder_layer(x, mask, heads, dropout, skip_rate, f"encoder{number}")
     x = layers.LayerNormalization(name="norm")(x)
     x = common.pool_time(x, mask)
-    return keras.Model(inputs, common.classify(x, classes, dropout), name="transformer")
+    return keras.Model(inputs, common.classify(x, dropout), name="transformer")
 
 
 def _stem(x, mask, dim, stride, number):
@@ -58,8 +57,8 @@ def _stem(x, mask, dim, stride, number):
     return common.ApplyMask(name=f"stem_mask{number}")(x, mask), mask
 
 
-def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, name):
-    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm, Xiong et al. 2020)."""
+def _encoder_layer(x, mask, heads, dropout, skip_rate, name):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)) (pre-norm, Xiong et al. 2020), 4 x as wide inside."""
     dim = x.shape[-1]
     y = layers.LayerNormalization(name=f"{name}_norm1")(x)
     attention = layers.MultiHeadAttention(heads, dim // heads, dropout=dropout, name=f"{name}_attention")
@@ -67,7 +66,7 @@ def _encoder_layer(x, mask, heads, hidden, dropout, skip_rate, name):
     x = layers.Add(name=f"{name}_add1")([x, _drop(y, dropout, skip_rate, f"{name}_drop1")])
 
     y = layers.LayerNormalization(name=f"{name}_norm2")(x)
-    y = layers.Dense(hidden, activation="gelu", name=f"{name}_dense1")(y)
+    y = layers.Dense(4 * dim, activation="gelu", name=f"{name}_dense1")(y)
     y = layers.Dense(dim, name=f"{name}_dense2")(y)
     return layers.Add(name=f"{name}_add2")([x, _drop(y, dropout, skip_rate, f"{name}_drop2")])
 

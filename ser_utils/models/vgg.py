@@ -3,13 +3,13 @@
 import keras
 from keras import layers
 
-from ser_utils.models.common import conv_relu, head, scaled
+from ser_utils.models.common import conv_relu, head, imagenet, scaled
 
 FILTERS = (64, 128, 256, 512, 512)
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1, dropout=0.5) -> keras.Model:
+def vgg(name, input_shape, canonical=False, width=1.0, stem_stride=1, dropout=0.5) -> keras.Model:
     """VGG16 or VGG19 (``name``) for spectrograms, or as published.
 
     Changed for spectrograms: batch normalisation after every convolution (without it the network hardly trains from
@@ -17,9 +17,7 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
 
     canonical : the network of the paper, as in ``keras.applications``, for (224, 224, 3): 138,357,544 parameters
         (VGG16), 143,667,240 (VGG19), 124 million of them in dense layers.
-    width : factor on all channel counts and on the 512 units of the dense layer before the last.
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
-    dropout : see ``common.head``.
     """
     inputs = keras.Input(input_shape, name="input")
     x = inputs
@@ -35,10 +33,9 @@ def vgg(name, input_shape, classes=8, canonical=False, width=1.0, stem_stride=1,
             padding = "valid" if canonical else "same"
             x = layers.MaxPooling2D(2, padding=padding, name=f"conv{block}_pool")(x)
     if not canonical:
-        outputs = head(x, inputs, 16 * stem_stride, classes, dropout, hidden=(scaled(512, width),))
+        outputs = head(x, inputs, 16 * stem_stride, dropout, hidden=(scaled(512, width),))
         return keras.Model(inputs, outputs, name=name)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(4096, activation="relu", name="fc6")(x)
     x = layers.Dense(4096, activation="relu", name="fc7")(x)
-    outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")(x)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(inputs, imagenet(x), name=name)

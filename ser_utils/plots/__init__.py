@@ -1,4 +1,4 @@
-"""Every figure of the report: ``style`` (colours, banner, saving), ``data``, ``results`` and ``models``.
+"""Every figure of the report: ``style`` (colours, banner, saving), ``data``, ``results``, ``explain`` and ``predict``.
 
 One function a figure; each returns a finished matplotlib Figure.
 """

@@ -4,6 +4,7 @@ import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import FancyBboxPatch
@@ -12,17 +13,14 @@ from ser_utils.config import FeatureConfig
 from ser_utils.paper import MODEL_NAMES, TABLE1
 from ser_utils.plots.style import GREY, INK, finish
 
-PART_COLORS = {"train": "#56B4E9", "val": "#E69F00", "test": "#882255"}
-SPAN_DB = 80  # a spectrogram's colours run from its maximum to so far below it
-TICKS_HZ = (125, 500, 1000, 2000, 4000, 8000)
+TICKS_HZ = {125: "125", 500: "500", 1000: "1k", 2000: "2k", 4000: "4k", 8000: "8k"}
 
 
-def framework(config: FeatureConfig | None = None) -> Figure:
+def framework(config: FeatureConfig) -> Figure:
     """The whole study as a block diagram, from the recordings to the tables."""
-    config = config or FeatureConfig()
     rate, hop = config.sample_rate // 1000, 1000 * config.hop_length // config.sample_rate
     blue, plain, top = ("#EEF3F8", "#0072B2"), ("#F4F4F4", GREY), (20, 10.5)
-    train, val, test = (("white", color) for color in PART_COLORS.values())
+    train, val, test = (("white", color) for color in ("#56B4E9", "#E69F00", "#882255"))
     boxes = [  # x, y, (width, height), (fill, edge), title, text
         (10.5, 60, top, blue, "RAVDESS speech", "1,440 clips, 24 actors,\n8 emotions"),
         (37.5, 60, top, blue, "Cleaning", f"mono, silence around the\nspeech cut, {rate} kHz"),
@@ -61,14 +59,11 @@ def framework(config: FeatureConfig | None = None) -> Figure:
     return finish(fig)
 
 
-def label_bands(config: FeatureConfig, *axes) -> None:
-    """Label axes (``axis.xaxis``, ``axis.yaxis``) that count mel bands with frequencies."""
+def label_bands(config: FeatureConfig, axis: Axis) -> None:
+    """Label an axis (``axes.xaxis``, ``axes.yaxis``) that counts mel bands with frequencies."""
     bands = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
-    ticks = [hertz for hertz in TICKS_HZ if hertz <= config.fmax]
-    for axis in axes:
-        axis.set_ticks(np.interp(ticks, bands, np.arange(config.n_mels)),
-                       [f"{hertz / 1000:g}k" if hertz >= 1000 else f"{hertz}" for hertz in ticks])
-        axis.set_label_text("Frequency (Hz)")
+    axis.set_ticks(np.interp(list(TICKS_HZ), bands, np.arange(config.n_mels)), TICKS_HZ.values())
+    axis.set_label_text("Frequency (Hz)")
 
 
 def spectrogram(axis: Axes, logmel: np.ndarray, config: FeatureConfig, top: float | None = None, **options
@@ -78,7 +73,7 @@ def spectrogram(axis: Axes, logmel: np.ndarray, config: FeatureConfig, top: floa
     step = config.hop_length / config.sample_rate
     image = axis.imshow(logmel.T, origin="lower", aspect="auto", interpolation="nearest",
                         extent=(-step / 2, (len(logmel) - 0.5) * step, -0.5, config.n_mels - 0.5),
-                        **{"vmin": top - SPAN_DB, "vmax": top, "cmap": "magma"} | options)
+                        **{"vmin": top - 80, "vmax": top, "cmap": "magma"} | options)
     axis.set_xlabel("Seconds")
     axis.grid(visible=False)
     label_bands(config, axis.yaxis)

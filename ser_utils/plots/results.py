@@ -7,6 +7,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -14,54 +15,45 @@ from matplotlib.patches import Patch
 from ser_utils import EMOTIONS, FOLDS
 from ser_utils.evaluation.metrics import PROTOCOL_TITLES, model_name
 from ser_utils.paper import HUMAN
-from ser_utils.plots.style import GREY, INK, finish, model_color, text_color
+from ser_utils.plots.style import GREY, INK, finish, model_color
 
 CHANCE = 100 / len(EMOTIONS)
-LABEL_WIDTH = 15  # points of accuracy: the room that a number needs at the left end of its bar
 PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--"}
+AT_EDGE = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
 PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
 
 
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so. The title
-    of a panel says how many folds are finished, or a note beside each bar where they differ. Lines part the networks
-    from the ensembles and references below them.
+    Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so, as does one
+    with fewer folds than are due. Lines part the networks from the ensembles and references below them.
     """
-    protocols = list(dict.fromkeys(table.protocol))
-    groups = dict(zip(table.model, table.group, strict=True))
-    names = table.groupby("model").name.first()
-    order = {group: place for place, group in enumerate(("network", "averaged", "ensemble", "reference"))}
-    models = sorted(groups, key=lambda model: order[groups[model]])[::-1]
-    places = {model: place for place, model in enumerate(models)}
-    wide = len(protocols) > 1
-    size = (3.1 * len(protocols) + 1 if wide else 6.5, 0.4 * len(models) + (1.4 if wide else 1.9))
-    fig, axes = plt.subplots(1, len(protocols), figsize=size, layout="constrained", sharey=True, squeeze=False)
-    for axis, protocol in zip(axes[0], protocols, strict=True):
-        rows = table[table.protocol == protocol]
-        finished = rows.folds[rows.folds > 0].unique()
-        title = PROTOCOL_TITLES.get(protocol, protocol)
-        if len(finished) == 1 and finished[0] < FOLDS:
-            title += f", {finished[0]} of {FOLDS} folds"
+    panels = dict(list(table.groupby("protocol", sort=False)))
+    order = pd.Categorical(table.group, ("network", "averaged", "ensemble", "reference"), ordered=True)
+    shown = table.assign(group=order).sort_values("group", kind="stable").drop_duplicates("model")[::-1]
+    groups, names = shown.group.tolist(), shown.set_index("model").name
+    size = (max(3.1 * len(panels) + 1, 6.5), 0.4 * len(names) + 1.4)
+    fig, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axis, (protocol, rows) in zip(axes[0], panels.items(), strict=True):
         axis.axvline(CHANCE, color=GREY, linewidth=1, linestyle=":", zorder=1)
         axis.axvline(HUMAN["overall"], zorder=1, **PEOPLE)
-        for place in range(1, len(models)):
-            if groups[models[place]] != groups[models[place - 1]]:
+        for place in range(1, len(groups)):
+            if groups[place] != groups[place - 1]:
                 axis.axhline(place - 0.5, color=GREY, linewidth=0.8)
         for row in rows.itertuples():
-            place = places[row.model]
+            place = names.index.get_loc(row.model)
             if row.folds == 0:
                 axis.text(CHANCE + 2, place, "not run", va="center", color=GREY, fontstyle="italic", fontsize=9)
             else:
                 _draw_accuracy(axis, place, row, "" if row.name == names[row.model] else f" ({row.name})")
-                if len(finished) > 1:
-                    axis.annotate(f"{row.folds}/{FOLDS} folds", (1, place), xycoords=("axes fraction", "data"),
-                                  xytext=(3, 0), textcoords="offset points", va="center", fontsize=7.5, color=GREY)
+                if row.folds < FOLDS:
+                    axis.annotate(f"{row.folds}/{FOLDS} folds", (1, place), (3, 0), fontsize=7.5, color=GREY, **AT_EDGE)
             if not np.isnan(row.paper_accuracy):
                 axis.plot(row.paper_accuracy, place, "D", color="white", markeredgecolor=INK, markersize=7, zorder=6)
-        axis.set(title=title, xlim=(0, 100), ylim=(-0.6, len(models) - 0.4), xlabel="Test accuracy (%)")
-        axis.set_yticks(range(len(models)), [names[model] for model in models])
+        axis.set(title=PROTOCOL_TITLES[protocol], xlim=(0, 100), ylim=(-0.6, len(names) - 0.4),
+                 xlabel="Test accuracy (%)")
+        axis.set_yticks(range(len(names)), names)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", visible=False)
     handles = [Patch(color=GREY, label="ours"),
@@ -69,7 +61,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
                Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2"),
                Line2D([], [], label=PEOPLE_LABEL, **PEOPLE),
                Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="chance")]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if wide else 3)
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(panels) > 1 else 3)
     return finish(fig)
 
 
@@ -80,18 +72,15 @@ def _draw_accuracy(axis, place: int, row, note: str) -> None:
     reach = [[max(0, row.accuracy - row.accuracy_low)], [max(0, row.accuracy_high - row.accuracy)]]
     axis.errorbar(row.accuracy, place, xerr=reach, color="white", linewidth=3)  # a rim, for dark bars
     axis.errorbar(row.accuracy, place, xerr=reach, color=INK, capsize=3, linewidth=1.2)
-    inside = min(row.accuracy_low, row.accuracy) > LABEL_WIDTH
+    inside = min(row.accuracy_low, row.accuracy) > 15  # points: the room that a number needs in its bar
+    dark = np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)) <= 0.5  # luminance
     axis.text(2 if inside else max(row.accuracy, row.accuracy_high) + 2, place, f"{row.accuracy:.1f}{note}",
-              va="center", fontsize=8.5, fontweight="bold", color=text_color(color) if inside else INK,
+              va="center", fontsize=8.5, fontweight="bold", color=INK if not inside else "white" if dark else "black",
               bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
-SYSTEM_GROUPS = {
-    "ours": "from scratch, here",
-    "scratch": "from scratch, elsewhere",
-    "features": "features made by hand",
-    "pretrained": "pretrained on other speech",
-}
+SYSTEM_GROUPS = {"ours": "from scratch, here", "scratch": "from scratch, elsewhere",
+                 "features": "features made by hand", "pretrained": "pretrained on other speech"}
 
 
 def unseen_speakers(systems: pd.DataFrame) -> Figure:
@@ -99,11 +88,7 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
 
     A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
     intervals where there are any. The dashed line is what people recognise.
-
-    Raises ValueError if there is no system to draw.
     """
-    if systems.empty:
-        raise ValueError("There is nothing to draw: no network is finished under the protocol actors.")
     rows = pd.concat([systems[systems.group == group].sort_values("uar", ascending=False)
                       for group in SYSTEM_GROUPS], ignore_index=True)
     most = rows.folds[rows.group == "ours"].max()
@@ -117,15 +102,13 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
             axis.hlines(place, row.low, row.high, color=color, linewidth=1.6)
         axis.plot(row.uar, place, "o", color=color if row.same_folds else "white", markeredgecolor=color,
                   markersize=7, zorder=3)
-        axis.annotate(f"{row.uar:.1f}", (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=8.5, fontweight="bold")
+        axis.annotate(f"{row.uar:.1f}", (1, place), (4, 0), fontsize=8.5, fontweight="bold", **AT_EDGE)
         source = row.source if row.group != "ours" else "" if row.folds == most else f"{row.folds} folds"
-        axis.annotate(source, (1, place), xycoords=("axes fraction", "data"), xytext=(34, 0),
-                      textcoords="offset points", va="center", fontsize=8.5, color=GREY)
+        axis.annotate(source, (1, place), (34, 0), fontsize=8.5, color=GREY, **AT_EDGE)
     axis.set_yticks(places, rows.name)
     for head in heads:
-        axis.annotate(SYSTEM_GROUPS[rows.group[head]], (0, places[head] + 1), xycoords=("axes fraction", "data"),
-                      xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontweight="bold")
+        axis.annotate(SYSTEM_GROUPS[rows.group[head]], (0, places[head] + 1), (-4, 0), ha="right", fontweight="bold",
+                      **AT_EDGE)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
     reach = rows[["uar", "low", "high"]].stack()
@@ -141,7 +124,7 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     return finish(fig)
 
 
-def critical_difference(comparison: dict, title: str | None = None) -> Figure:
+def critical_difference(comparison: dict, title: str) -> Figure:
     """Mean ranks of the models over actors (1 is best); a bar joins models that cannot be told apart.
 
     ``comparison`` is the result of :func:`ser_utils.evaluation.statistics.critical_difference`. Drawing after Demsar
@@ -149,23 +132,24 @@ def critical_difference(comparison: dict, title: str | None = None) -> Figure:
     """
     ranks, width = comparison["ranks"], comparison["difference"]
     count = len(ranks)
+    left = (count + 1) // 2  # models whose names stand on the left
     values = ranks.to_numpy()
     groups = _indistinguishable(values, width)
-    left = (count + 1) // 2
-    bottom = -0.55 - 0.28 * len(groups) - 0.42 * max(left, count - left)
+    top = -0.55 - 0.28 * len(groups)
+    bottom = top - 0.42 * left
     fig, axis = plt.subplots(figsize=(9, 1.2 - 0.85 * bottom), layout="constrained")
     axis.hlines(0, 1, count, color=INK, linewidth=1.4)
     for rank in range(1, count + 1):
         axis.vlines(rank, 0, 0.12, color=INK, linewidth=1.4)
         axis.text(rank, 0.2, str(rank), ha="center", va="bottom")
     for place, (model, rank) in enumerate(ranks.items()):
-        first = place < left
-        step = place if first else count - 1 - place
-        y = -0.55 - 0.28 * len(groups) - 0.42 * step
-        edge = 1 - 0.25 if first else count + 0.25
+        y = top - 0.42 * min(place, count - 1 - place)
+        edge = 0.75 if place < left else count + 0.25
         axis.plot([rank, rank, edge], [0, y, y], color=model_color(model), linewidth=1.8, solid_joinstyle="round")
-        text = f"{model_name(model)}  {rank:.2f}" if first else f"{rank:.2f}  {model_name(model)}"
-        axis.text(edge + (-0.08 if first else 0.08), y, text, ha="right" if first else "left", va="center")
+        if place < left:
+            axis.text(edge - 0.08, y, f"{model_name(model)}  {rank:.2f}", ha="right", va="center")
+        else:
+            axis.text(edge + 0.08, y, f"{rank:.2f}  {model_name(model)}", va="center")
     for number, (start, end) in enumerate(groups):
         axis.hlines(-0.3 - 0.28 * number, values[start] - 0.06, values[end] + 0.06, color=INK, linewidth=4.5)
     axis.hlines(0.85, 1, 1 + width, color=INK, linewidth=1.4)
@@ -175,7 +159,7 @@ def critical_difference(comparison: dict, title: str | None = None) -> Figure:
     axis.axis("off")
     p = comparison["p"]
     note = f"Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors"
-    axis.set_title(f"{title or 'Mean rank over actors'} ({note})")
+    axis.set_title(f"{title} ({note})")
     return finish(fig)
 
 

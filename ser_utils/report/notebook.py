@@ -125,7 +125,7 @@ class Session:
         rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
         for row in tables.network(model, RESULTS).itertuples():
             rows[f"{row.title}, {row.folds} folds"] = (
-                row.accuracy, f"{row.low:.1f} to {row.high:.1f}", row.precision, row.recall, row.f1)
+                row.accuracy, f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}", row.precision, row.recall, row.f1)
         for protocol, run in (own or {}).items():
             test = run.predictions.query("subset == 'test'")
             voices = metrics.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
