@@ -44,16 +44,6 @@ GROUPS = {"Data": range(1, 3), "Architectures": range(3, 10), "Findings": range(
 
 # --- Markdown ----------------------------------------------------------------------------------------------
 
-def mathml(latex: str, block: bool = False) -> str:
-    """A LaTeX formula as MathML, which browsers show without a script; raises ValueError for an unknown command."""
-    text = re.sub(r"\\mathrm\{([A-Za-z]{2,})\}", r"\\text{\1}", latex.strip())  # a word, not letters one by one
-    markup = latex_to_mathml(text, display="block" if block else "inline")
-    left_over = re.search(r">\s*(\\[A-Za-z]+|&)\s*<", markup)
-    if left_over:
-        raise ValueError(f"{left_over[1]!r} is not known: rewrite it.")
-    return f'<div class="formula">{markup}</div>' if block else markup
-
-
 class Renderer(IPythonRenderer):
     """Markdown to HTML: formulas as MathML, links to notebooks as links to pages."""
 
@@ -62,11 +52,16 @@ class Renderer(IPythonRenderer):
         self.output = output
 
     def inline_math(self, body: str, block: bool = False) -> str:
+        """A formula as MathML, which browsers show without a script, or its source where it can't be converted."""
+        latex = re.sub(r"\\mathrm\{([A-Za-z]{2,})\}", r"\\text{\1}", body.strip())  # a word, not letters one by one
         try:
-            return mathml(body, block)
+            markup = latex_to_mathml(latex, display="block" if block else "inline")
+            if unknown := re.search(r">\s*(\\[A-Za-z]+|&)\s*<", markup):
+                raise ValueError(f"{unknown[1]} is not known")
         except Exception as error:  # the converter raises errors of many kinds
-            tqdm.write(f"Can't convert the formula {body.strip()!r}: {type(error).__name__} {error}")
+            tqdm.write(f"Can't convert the formula {body.strip()!r}: {type(error).__name__} {error}. Rewrite it.")
             return f'<code class="formula-source">{html.escape(body.strip())}</code>'
+        return f'<div class="formula">{markup}</div>' if block else markup
 
     def block_math(self, body: str) -> str:
         return self.inline_math(body, block=True)
@@ -285,27 +280,27 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False) -> list[Fa
     if corpus.banner or altered(corpus):
         raise ValueError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
     failures = []
-    with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
-        with own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess"):
-            failures += filter(None, [train_missing("quick", corpus)])
-            for source in select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), notebooks):
-                if not force and is_current(nbformat.read(source, as_version=4)):
-                    print(f"  {source.stem:24s} is current")
-                    continue
-                executed = Path(scratch) / source.name
-                failure = execute(source, executed)
-                for colours in (256, 64):  # as many as there is room for
-                    text = nbformat.writes(committed(nbformat.read(executed, as_version=4), colours))
-                    if len(text) <= MOST_BYTES:
-                        break
-                else:
-                    failure = failure or Failure(source.stem, None, f"{len(text):,} bytes; a notebook may have "
-                                                 f"{MOST_BYTES:,}")
-                if failure:
-                    failures.append(failure)
-                    continue
-                write(source, text + "\n")
-                print(f"  {source.stem:24s} {len(text):,} bytes")
+    with (tempfile.TemporaryDirectory(prefix="ser-") as scratch,
+          own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess")):
+        failures += filter(None, [train_missing("quick", corpus)])
+        for source in select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), notebooks):
+            if not force and is_current(nbformat.read(source, as_version=4)):
+                print(f"  {source.stem:24s} is current")
+                continue
+            executed = Path(scratch) / source.name
+            failure = execute(source, executed)
+            for colours in (256, 64):  # as many as there is room for
+                text = nbformat.writes(committed(nbformat.read(executed, as_version=4), colours))
+                if len(text) <= MOST_BYTES:
+                    break
+            else:
+                failure = failure or Failure(source.stem, None,
+                                             f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
+            if failure:
+                failures.append(failure)
+                continue
+            write(source, text + "\n")
+            print(f"  {source.stem:24s} {len(text):,} bytes")
     return failures
 
 
