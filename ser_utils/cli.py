@@ -4,13 +4,13 @@ Exit codes: 0 all went well; 1 something else than the input failed; 2 an input,
 """
 
 import argparse
-import contextlib
 import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
+from ser_utils import machine
 from ser_utils.config import WEIGHTS
 
 COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
@@ -48,21 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-@contextlib.contextmanager
-def quiet():
-    """Standard error is for Python alone, not for what libraries below it say: TensorFlow, the MP3 decoder."""
-    usual, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
-    with os.fdopen(os.dup(2), "w") as sys.stderr:
-        os.dup2(nowhere, 2)
-        try:
-            yield
-        finally:
-            os.dup2(sys.stderr.fileno(), 2)
-            sys.stderr = usual
-            os.close(nowhere)
-
-
-@quiet()
+@machine.quiet()
 def predict(arguments: list[str]) -> int:
     """``ser-utils predict FILE...``; 2 where a file could not be used."""
     parser = argparse.ArgumentParser(
@@ -104,7 +90,7 @@ def predict(arguments: list[str]) -> int:
     return 2 if errors else 0
 
 
-@quiet()
+@machine.quiet()
 def export(arguments: list[str]) -> int:
     """``ser-utils export MODEL FILE``; 1 where it can't be done."""
     parser = argparse.ArgumentParser(prog="ser-utils export", description="A network for other programs. They give it "

@@ -45,14 +45,15 @@ def network(name: str) -> EmotionRecognizer:
 
 def listen(path: str | None, name: str) -> Iterator[tuple[str, str]]:
     """The answer of weights for a file, and pictures, in HTML; twice if there is a picture that takes long."""
-    recognizer, answer = network(name), EMPTY
+    if not path:
+        yield EMPTY, ""
+        return
+    recognizer = network(name)
     try:
-        found = recognizer.predict(path) if path else None
+        found = recognizer.predict(path)
     except (AudioError, OSError) as error:
         said = html.escape(str(error).replace(path, Path(path).name))
-        found, answer = None, f"<p class='sentence' role='alert'>{said}</p>"
-    if found is None:
-        yield answer, ""
+        yield f"<p class='sentence' role='alert'>{said}</p>", ""
         return
     answer, features = _answer(found, recognizer), recognizer.config.features
     if found.timeline is not None:
@@ -91,10 +92,7 @@ def _card(title: str, words: str, figure: Figure, kind: str = "") -> str:
 
 
 def start(model: str, port: int | None = None):
-    """Serve the page to this machine alone; the running app, whose address is ``local_url``.
-
-    Raises WeightsError, or OSError where the port is taken. Recordings go to ``GRADIO_TEMP_DIR``.
-    """
+    """Serve the page to this machine alone; the running app. Raises WeightsError, or OSError if the port is taken."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio
 
@@ -124,8 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     """``ser-utils demo``: serve the page until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="ser-utils demo", description="A page in the browser, on this machine alone: "
                                      "record or drop a recording, see what a network hears in it and where it looks.")
-    parser.add_argument("--model", default=WEIGHTS, help="weights that ship, a file of weights or a "
-                        "run's folder (default: %(default)s)")
+    parser.add_argument("--model", default=WEIGHTS,
+                        help="weights that ship, a file of weights or a run's folder (default: %(default)s)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,8 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             app = start(options.model, options.port)
         except ModuleNotFoundError:
-            print("The demo needs Gradio: run make demo, or pip install -r requirements-demo.txt.",
-                  file=sys.stderr)
+            print("The demo needs Gradio: run make demo, or pip install -r requirements-demo.txt.", file=sys.stderr)
             return 1
         except (shipped.WeightsError, OSError) as error:
             print(error if isinstance(error, ValueError) else "The port is taken: choose another by --port.",

@@ -7,15 +7,29 @@ are those of the log-mel spectrogram, averaged in groups where the profile pools
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import librosa
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from ser_utils import EMOTIONS
-from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.config import PAD_DB, RunConfig
 from ser_utils.training.frontend import outputs
+
+
+class Units(NamedTuple):
+    """What a frame and a bin of an image mean.
+
+    The bands are evenly spaced on Slaney's mel scale: linear in frequency below 1 kHz, logarithmic above. So a
+    bin is a fixed number of hertz below, and a fixed part of an octave above.
+    """
+
+    seconds: float   # from frame to frame
+    hertz: float     # from bin to bin, below 1 kHz
+    octaves: float   # from bin to bin, above 1 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +53,13 @@ class Inside:
         return (self.logmel > PAD_DB).any(axis=2).sum(axis=1)
 
     @property
-    def units(self) -> "Units":
-        """What a frame and a bin of the images mean."""
-        return units(self.config.features, self.config.pool)
+    def units(self) -> Units:
+        """What a frame and a bin of the images mean: each is the mean of ``pool`` frames and bands."""
+        features, pool = self.config.features, self.config.pool
+        mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
+        step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
+        return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2],
+                     step / (mels[3] - mels[2]))
 
     def name(self, row: int) -> str:
         """The name of a clip."""
@@ -59,9 +77,10 @@ class Inside:
 
     def one_each(self) -> list[int]:
         """For each emotion the row of the clip recognised most surely; if there is none, of the surest error."""
-        clips = self.clips.reset_index(drop=True).assign(right=self.clips.prediction.to_numpy() == self.labels)
-        best = clips.sort_values(["right", "confidence"], ascending=False, kind="stable")
-        return sorted(best.groupby("label").head(1).index, key=lambda row: self.labels[row])
+        clips = self.clips.reset_index(drop=True)
+        clips["right"] = clips.prediction == clips.label
+        best = clips.sort_values(["right", "confidence"], ascending=False, kind="stable").drop_duplicates("label")
+        return list(best.sort_values("label").index)
 
 
 def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, labels: np.ndarray,
@@ -71,20 +90,14 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
     From each image the given share of the speech is set to 0, the training clips' mean: the most important
     points, as many by the map of another clip, or the least important ones (Samek et al. 2017).
 
-    Parameters
-    ----------
-    images, importance : (N, frames, bins, 1) and (N, frames, bins), or (N, frames) for whole frames.
-    labels : (N,), the true emotions.
-
-    Returns
-    -------
-    A row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``, the mean probability of the
-    true emotion; both in per cent.
+    ``images`` (N, frames, bins, 1), ``importance`` (N, frames, bins) or, for whole frames, (N, frames); ``labels``
+    (N,), the true emotions. Returns a row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``,
+    the mean probability of the true emotion; both in per cent.
     """
     if importance.ndim == 2:
         importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
-    speech = (images != 0).any(axis=(2, 3))  # the other frames are padding
-    inside = np.repeat(speech[:, :, None], images.shape[2], axis=2)
+    inside = np.broadcast_to((images != 0).any(axis=(2, 3), keepdims=True)[..., 0], importance.shape)  # no padding
+    count = share * inside.sum(axis=(1, 2))[:, None]
     ways = {"nothing": None, "the most important": importance,
             "as much, by another clip's map": np.roll(importance, 1, axis=0),
             "the least important": -importance}
@@ -92,10 +105,8 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
     for name, order in ways.items():
         changed = images
         if order is not None:
-            ranked = np.where(inside, order, -np.inf).reshape(len(images), -1)
-            place = np.argsort(np.argsort(-ranked, axis=1, kind="stable"), axis=1)
-            count = share * inside.reshape(len(images), -1).sum(axis=1, keepdims=True)
-            changed = np.where((place < count).reshape(inside.shape)[..., None], 0, images)
+            ranks = rankdata(np.where(inside, -order, np.inf).reshape(len(images), -1), "ordinal", axis=1)
+            changed = np.where((ranks < count + 1).reshape(images.shape), 0, images)
         predicted = outputs(network, changed.astype(np.float32))
         rows.append({"removed": name, "accuracy": 100 * (predicted.argmax(axis=1) == labels).mean(),
                      "true emotion": 100 * predicted[np.arange(len(labels)), labels].mean()})
@@ -127,35 +138,14 @@ def occlusion(judge: Callable[[np.ndarray], np.ndarray], windows: np.ndarray, st
     return (heat / np.maximum(count, 1))[:start + frames]
 
 
-@dataclasses.dataclass(frozen=True)
-class Units:
-    """What a frame and a bin of an image mean.
-
-    The bands are evenly spaced on Slaney's mel scale: linear in frequency below 1 kHz, logarithmic above. So a
-    bin is a fixed number of hertz below, and a fixed part of an octave above.
-    """
-
-    seconds: float   # from frame to frame
-    hertz: float     # from bin to bin, below 1 kHz
-    octaves: float   # from bin to bin, above 1 kHz
-
-
-def units(features: FeatureConfig, pool: int = 1) -> Units:
-    """The units of images made with these features, with ``pool`` frames and bands averaged into one."""
-    mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
-    step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
-    return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2], step / (mels[3] - mels[2]))
-
-
 def over_relative_time(values: np.ndarray, lengths: np.ndarray, bins: int = 20) -> np.ndarray:
     """Values (N, frames) against the position in the clip, (N, bins); 1 is the clip's mean.
 
     ``lengths`` (N,) are the frames that count; each clip is stretched to ``bins`` equal parts.
     """
-    found = np.empty((len(values), bins))
-    edges = np.linspace(0, 1, bins + 1)
-    for row, (value, length) in enumerate(zip(values, lengths, strict=True)):
+    found, edges = [], np.linspace(0, 1, bins + 1)
+    for value, length in zip(values, lengths, strict=True):
         sums = np.concatenate([[0], np.cumsum(value[:length])])
         at = np.interp(edges * length, np.arange(length + 1), sums)
-        found[row] = np.diff(at) * bins / max(sums[-1], 1e-12)
-    return found
+        found.append(np.diff(at) * bins / max(sums[-1], 1e-12))
+    return np.array(found)

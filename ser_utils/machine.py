@@ -4,6 +4,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,20 @@ def environ(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Standard error is for Python alone, not for what libraries below it say: TensorFlow, the MP3 decoder."""
+    usual, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
+    with os.fdopen(os.dup(2), "w") as sys.stderr:
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(sys.stderr.fileno(), 2)
+            sys.stderr = usual
+            os.close(nowhere)
 
 
 def cores() -> int:

@@ -5,6 +5,7 @@ windows of one length (2.56 s); shorter speech is padded, of longer speech windo
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -24,29 +25,23 @@ from ser_utils.training import fit
 
 LONG = 10.0     # seconds; a recording up to here is one utterance, a longer one is a timeline
 HOP = 0.25      # of a window: from one to the next
-BATCH = 32      # recordings or windows judged together: more takes memory and no less time
+BATCH = 32      # recordings judged together: more takes memory and no less time
+STRETCHES = 8   # of a timeline, up to 30 s each, that are judged together
 CLIPPED = 0.01  # a share of samples at the limit that is worth a note; 30 times as many make a recording useless
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a network hears in a recording.
+    """What a network hears: ``wave`` (at its rate) and ``windows`` are of up to 10 s, ``timeline`` of longer sound."""
 
-    ``label``: the most probable emotion; ``confidence``: its probability, 0-1. ``probabilities``: emotion -> 0-1, with
-    the temperature that made them honest on validation clips. ``seconds`` and ``speech``: length of the recording and
-    of the speech in it. ``notes``: sentences on what makes the answer doubtful. ``wave`` (samples,), the speech at the
-    network's rate, and ``windows`` (n, frames, bands), log-mels in dB that were judged: of recordings up to 10 s.
-    ``timeline``: of longer ones.
-    """
-
-    label: str
-    confidence: float
-    probabilities: dict[str, float]
-    seconds: float
-    speech: float
-    notes: tuple[str, ...] = ()
-    wave: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
-    windows: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    label: str                       # the most probable emotion
+    confidence: float                # its probability, 0-1
+    probabilities: dict[str, float]  # of each emotion, 0-1, with the temperature that made them honest
+    seconds: float                   # that the recording lasts
+    speech: float                    # seconds of speech in it
+    notes: tuple[str, ...] = ()      # sentences on what makes the answer doubtful
+    wave: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)  # (samples,), the speech
+    windows: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)  # judged, as `judge` has it
     timeline: pd.DataFrame | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
@@ -84,7 +79,7 @@ class EmotionRecognizer:
         heard = self._hear(recording)
         if heard is None:
             return self._predict_long(recording)
-        return self._answer(heard, self.judge(heard["windows"], versions).mean(axis=0))
+        return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
 
     def judge(self, windows: np.ndarray, versions: int | None = None) -> np.ndarray:
         """The network's own probabilities (n, 8) of log-mels in dB (n, frames, bands), without temperature."""
@@ -113,21 +108,14 @@ class EmotionRecognizer:
         logmel, frames = spectral.log_mel(speech, self.config.features), self.config.frames
         excess = max(len(logmel) - frames, 0)
         starts = np.linspace(0, excess, int(np.ceil(excess / (HOP * frames))) + 1).round().astype(int)
-        parts = logmel[None] if not excess else np.stack([logmel[start: start + frames] for start in starts])
+        parts = np.stack([logmel[start: start + frames] for start in starts])
         return starts, spectral.fit_length(parts, [parts.shape[1]] * len(parts), frames), len(logmel)
-
-    def _answer(self, heard: dict, probabilities: np.ndarray) -> Prediction:
-        honest = self.calibrated(probabilities)
-        return Prediction(EMOTIONS[honest.argmax()], float(honest.max()),
-                          {name: float(value) for name, value in zip(EMOTIONS, honest, strict=True)}, **heard)
 
     def _predict_long(self, recording: Source) -> Prediction:
         table = self.timeline(recording)
         lengths = (table.end - table.start).to_numpy()
-        mean = lengths @ table[PROBABILITIES].to_numpy() / lengths.sum()
-        return Prediction(EMOTIONS[mean.argmax()], float(mean.max()), dict(zip(EMOTIONS, mean.tolist(), strict=True)),
-                          table.attrs["seconds"], float(lengths.sum()), ("It is long: the mean of its timeline.",),
-                          timeline=table)
+        return _answer(lengths @ table[PROBABILITIES].to_numpy() / lengths.sum(), seconds=table.attrs["seconds"],
+                       speech=float(lengths.sum()), notes=("It is long: the mean of its timeline.",), timeline=table)
 
     def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
                      ) -> pd.DataFrame:
@@ -147,7 +135,8 @@ class EmotionRecognizer:
                 judged = iter(self.judge(np.concatenate(windows), versions) if windows else ())
                 for recording, found in zip(batch, heard, strict=True):
                     if isinstance(found, dict):
-                        found = self._answer(found, np.mean([next(judged) for _ in found["windows"]], axis=0))
+                        mean = np.mean([next(judged) for _ in found["windows"]], axis=0)
+                        found = _answer(self.calibrated(mean), **found)
                     rows.append(_row(audio.named(recording), found or _or_error(self._predict_long)(recording)))
                     bar.update()
         return pd.DataFrame(rows, columns=["file", "label", "confidence", "seconds", "speech", *PROBABILITIES, "notes",
@@ -160,17 +149,17 @@ class EmotionRecognizer:
         mean of all windows that reach over its middle, as they are. One row a step: start, end (seconds), label,
         confidence, p_neutral ... p_surprised. ``attrs["seconds"]`` is the whole length. Raises as :meth:`predict`.
         """
-        name = audio.named(recording)
         power, rate = audio.powers(recording)
         stretches = audio.utterances(power, self.config.features.top_db)
         if not stretches:
-            raise AudioError(f"{name} holds no speech: nothing in it is louder than {audio.SILENCE_PEAK:.0e} of full "
-                             "scale for 0.2 s. Check the microphone or the file.")
+            raise AudioError(f"{audio.named(recording)} holds no speech: nothing in it is louder than "
+                             f"{audio.SILENCE_PEAK:.0e} of full scale for 0.2 s. Check the microphone or the file.")
         block, tables = rate // 50, []
-        for places, windows in _batches(self._pieces(recording, stretches, block)):
-            judged = self.judge(windows, versions=1)
-            tables += [self._steps(offset * block / rate, starts, judged[first: first + len(starts)], frames)
-                       for offset, starts, first, frames in places]
+        pieces = self._pieces(recording, stretches, block)
+        while batch := list(itertools.islice(pieces, STRETCHES)):
+            judged = iter(self.judge(np.concatenate([windows for _, _, windows, _ in batch]), versions=1))
+            tables += [self._steps(first * block / rate, starts, np.array([next(judged) for _ in starts]), frames)
+                       for first, starts, _, frames in batch]
         table = pd.concat(tables, ignore_index=True)
         honest = self.calibrated(table[PROBABILITIES].to_numpy())
         table[PROBABILITIES] = honest
@@ -206,10 +195,14 @@ class EmotionRecognizer:
         edges = np.linspace(0, frames, count + 1)
         middles = (edges[1:, None] + edges[:-1, None]) / 2
         reach = ((starts <= middles) & (middles < starts + self.config.frames)).astype(float)
-        table = pd.DataFrame(reach @ judged / reach.sum(axis=1, keepdims=True), columns=PROBABILITIES)
-        table.insert(0, "start", (offset + edges[:-1] * self.hop_seconds).round(3))
-        table.insert(1, "end", (offset + edges[1:] * self.hop_seconds).round(3))
-        return table
+        seconds = (offset + edges * self.hop_seconds).round(3)
+        mean = reach @ judged / reach.sum(axis=1, keepdims=True)
+        return pd.DataFrame({"start": seconds[:-1], "end": seconds[1:]} | dict(zip(PROBABILITIES, mean.T, strict=True)))
+
+
+def _answer(probabilities: np.ndarray, **facts) -> Prediction:
+    return Prediction(EMOTIONS[probabilities.argmax()], float(probabilities.max()),
+                      dict(zip(EMOTIONS, probabilities.tolist(), strict=True)), **facts)
 
 
 def _or_error(function: Callable) -> Callable:
@@ -220,20 +213,6 @@ def _or_error(function: Callable) -> Callable:
         except (AudioError, OSError) as error:
             return str(error)
     return guarded
-
-
-def _batches(pieces: Iterator[tuple]) -> Iterator[tuple[list, np.ndarray]]:
-    """Pieces gathered until they have ``BATCH`` windows: their places with the first window's number, the windows."""
-    places, gathered, count = [], [], 0
-    for offset, starts, windows, frames in pieces:
-        places.append((offset, starts, count, frames))
-        gathered.append(windows)
-        count += len(windows)
-        if count >= BATCH:
-            yield places, np.concatenate(gathered)
-            places, gathered, count = [], [], 0
-    if count:
-        yield places, np.concatenate(gathered)
 
 
 def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:

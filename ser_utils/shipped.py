@@ -79,8 +79,6 @@ def from_run(directory: str | Path) -> tuple[keras.Model, dict]:
 def _fitted(answers: pd.DataFrame) -> float:
     """The temperature of validation predictions; 1 without any."""
     val = answers[answers.subset == "val"]
-    if val.empty:
-        return 1.0
     logs = np.log(np.maximum(val[PROBABILITIES].to_numpy(float), 1e-5))
     return round(temperature(logs, val.label.to_numpy(int)), 4)
 
@@ -133,9 +131,8 @@ def export(model: keras.Model, scale: float, path: Path) -> None:
     """Write a network for other programs: ONNX or, where ``path`` ends so, LiteRT (``.tflite``).
 
     Log-mels in dB (n, frames, bands) in, float32, made as ``spectral.log_mel`` and ``fit_length`` make them;
-    probabilities (n, 8) with the temperature ``scale`` out. (An LSTM in LiteRT asks for TensorFlow's Flex delegate;
-    in ONNX it runs as it is.) Raises ValueError for another ending, ImportError where
-    the packages of requirements-export.txt are not installed.
+    probabilities (n, 8) with the temperature ``scale`` out. (An LSTM in LiteRT asks for TensorFlow's Flex delegate.)
+    Raises ValueError for another ending, ImportError without the packages of requirements-export.txt.
     """
     kinds = {".onnx": "onnx", ".tflite": "litert"}
     if path.suffix not in kinds:
@@ -143,8 +140,7 @@ def export(model: keras.Model, scale: float, path: Path) -> None:
     x = logmel = keras.Input(model.input_shape[1:], name="logmel_db")
     for layer in model.layers[1:]:
         x = x if layer.name in ("augment", "spec_augment") else layer(x)  # of training alone
-    honest = keras.ops.softmax(keras.ops.log(keras.ops.maximum(x, 1e-7)) / scale)
-    network = keras.Model(logmel, honest)
+    network = keras.Model(logmel, keras.ops.softmax(keras.ops.log(keras.ops.maximum(x, 1e-7)) / scale))
     network(np.zeros((1, *model.input_shape[1:]), np.float32))  # Keras exports what has been called
     with atomic_write(path) as temporary:
         network.export(temporary, format=kinds[path.suffix], verbose=False)
@@ -156,9 +152,9 @@ def export(model: keras.Model, scale: float, path: Path) -> None:
 def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: Path = FOLDER) -> Path:
     """Write ``<name>.npz`` and its model card ``<name>.md`` from a run's folder with weights; the file's path.
 
-    ``judged``: the runs whose predictions tell its accuracy and, on validation clips, its temperature; usually the run
-    itself, but for a network trained on all actors those of the same settings that were each tested on other actors.
-    Raises WeightsError, ResultsError or ValueError where a run can't be used.
+    ``judged``: the runs whose predictions tell its accuracy and its temperature; by default the run itself, but for a
+    network trained on all actors those of the same settings that were each tested on other actors. Raises WeightsError,
+    ResultsError or ValueError where a run can't be used.
     """
     model, about = from_run(run)
     settings = from_dict(about["config"])
@@ -244,7 +240,6 @@ def main(arguments: list[str] | None = None) -> int:
               "missing: not shipped yet. another recipe: the published run is of another recipe than the weights.")
         return 0 if set(table.verdict) <= {"equal", "missing"} and "equal" in set(table.verdict) else 1
     print(*(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in made), sep="\n")
-    print(f"{len(names())} files, {sum(path.stat().st_size for path in FOLDER.glob('*.npz')) / 1e6:.1f} MB in all.")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What all tests share: quiet libraries, figures without a screen, and no network."""
 
 import os
+import shutil
 import socket
 import sys
 
@@ -43,6 +44,18 @@ def precision_restored():
 
 
 @pytest.fixture
+def browse():
+    """Opens a page as wide as a phone in headless Chromium, begun with these options."""
+    driver = pytest.importorskip("playwright.sync_api")
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if not chromium:
+        pytest.skip("no Chromium")
+    with driver.sync_playwright() as play:
+        yield lambda *options: play.chromium.launch(executable_path=chromium, args=["--no-sandbox", *options]).new_page(
+            viewport={"width": 400, "height": 900})
+
+
+@pytest.fixture
 def blank_weights(monkeypatch):
     """Networks of which only the shapes matter begin with zeros: to draw 138 million numbers takes seconds."""
     import keras
@@ -68,8 +81,6 @@ def clean_style():
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory):
     """192 clips, one an actor and emotion, as a corpus on disk; only the sounds of the first eight are made."""
-    import shutil
-
     from ser_utils.data import ravdess, synthetic
     from ser_utils.data.corpus import Corpus
 

@@ -1,15 +1,11 @@
 """The page of ser-utils demo: the function behind it, and itself in headless Chromium with a fake microphone."""
 
-import shutil
-
 import numpy as np
 import pytest
 import soundfile
 from test_predict import RATE, babble, recognizer, run  # noqa: F401  fixtures
 
 from ser_utils import cli, demo, predict
-
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 
 
 @pytest.fixture(autouse=True)
@@ -57,42 +53,36 @@ def test_without_gradio_or_a_free_port_one_sentence_says_what_to_do(monkeypatch,
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-def test_the_page_answers_a_microphone_and_a_file_as_predict_does(loaded, tmp_path, monkeypatch):
+def test_the_page_answers_a_microphone_and_a_file_as_predict_does(loaded, tmp_path, monkeypatch, browse):
     pytest.importorskip("gradio")
-    driver = pytest.importorskip("playwright.sync_api")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     soundfile.write(tmp_path / "clip.wav", babble(2), RATE)
     soundfile.write(tmp_path / "file.wav", babble(1, seed=5), RATE)
     (tmp_path / "text.wav").write_text("words")
-    heard, usual = [], loaded.predict
+    heard, usual, asked = [], loaded.predict, []
     monkeypatch.setattr(loaded, "predict", lambda path: heard.append(path) or usual(path))
     app = demo.start("any")
     try:
-        with driver.sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=CHROMIUM, args=[
-                "--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-audio-capture={tmp_path / 'clip.wav'}"])
-            page, asked = browser.new_page(viewport={"width": 400, "height": 900}), []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(app.local_url)
-            read = "[...document.querySelectorAll('#answer strong, #answer b')].map(found => found.innerText)"
-            page.click("button[aria-label='Record audio']")
-            page.click("button.record-button")
-            page.wait_for_timeout(2_500)
-            page.click("button.stop-button")
-            page.wait_for_selector("#cards section:nth-child(2) img")
-            assert page.evaluate(read) == shown(usual(heard[-1])) and soundfile.info(heard[-1]).duration > 0.5
-            box = page.locator("#answer").bounding_box()  # below the recorder, as wide as the page
-            assert box["x"] >= 0 and 320 < box["width"] <= 400 - box["x"]
-            for name, kind in (("file.wav", "answer"), ("text.wav", "sentence")):
-                page.click("button[aria-label='Clear']")
-                page.click("button[aria-label='Upload file']")
-                page.set_input_files("input[type=file]", tmp_path / name)
-                page.wait_for_selector(f"#answer .{kind}")
-                assert page.evaluate(read) == (shown(usual(tmp_path / name)) if kind == "answer" else [])
-            assert "text.wav can't be decoded" in page.inner_text("#answer")
-            assert all(url.startswith((app.local_url, "blob:", "data:")) for url in asked) and len(asked) > 10
-            browser.close()
+        page = browse("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+                      f"--use-file-for-fake-audio-capture={tmp_path / 'clip.wav'}")
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(app.local_url)
+        read = "[...document.querySelectorAll('#answer strong, #answer b')].map(found => found.innerText)"
+        page.click("button[aria-label='Record audio']")
+        page.click("button.record-button")
+        page.wait_for_timeout(2_500)
+        page.click("button.stop-button")
+        page.wait_for_selector("#cards section:nth-child(2) img")
+        assert page.evaluate(read) == shown(usual(heard[-1])) and soundfile.info(heard[-1]).duration > 0.5
+        box = page.locator("#answer").bounding_box()  # below the recorder, as wide as the page
+        assert box["x"] >= 0 and 320 < box["width"] <= 400 - box["x"]
+        for name, kind in (("file.wav", "answer"), ("text.wav", "sentence")):
+            page.click("button[aria-label='Clear']")
+            page.click("button[aria-label='Upload file']")
+            page.set_input_files("input[type=file]", tmp_path / name)
+            page.wait_for_selector(f"#answer .{kind}")
+            assert page.evaluate(read) == (shown(usual(tmp_path / name)) if kind == "answer" else [])
+        assert "text.wav can't be decoded" in page.inner_text("#answer")
+        assert all(url.startswith((app.local_url, "blob:", "data:")) for url in asked) and len(asked) > 10
     finally:
         app.close()

@@ -1,5 +1,7 @@
 """ser_utils.explain: what is read out of a network is what is in it."""
 
+import dataclasses
+
 import keras
 import librosa
 import numpy as np
@@ -8,60 +10,35 @@ import pytest
 from keras import layers, ops
 
 from ser_utils import explain
-from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.config import PAD_DB, RunConfig
 from ser_utils.training import frontend
 
 SHAPE = (40, 20, 1)
 RNG = np.random.default_rng(0)
+CONFIG = RunConfig("smoke", "synthetic", "random", "lstm", 0, pool=4, options={"width": 0.125})
 
 
-def some_images(count=3, frames=(40, 30, 20)):
-    """Images whose padding begins after the given numbers of frames."""
-    images = RNG.normal(size=(count, *SHAPE)).astype(np.float32)
-    for image, length in zip(images, frames, strict=False):
-        image[length:] = 0
-    return images
-
-
-def inside(network, images, labels, predictions, confidence):
-    clips = pd.DataFrame({"clip": [f"clip{i}" for i in range(len(labels))], "label": labels,
-                          "prediction": predictions, "confidence": confidence})
-    logmel = np.where(images[..., 0] == 0, PAD_DB, images[..., 0])
-    config = RunConfig("smoke", "synthetic", "actors", "vgg16", 0, features=FeatureConfig(n_mels=20), frames=40)
-    return explain.Inside(network, config, clips, logmel, images)
-
-
-def test_parts_make_up_the_model():
-    config = RunConfig("smoke", "synthetic", "random", "lstm", 0, pool=4, options={"width": 0.125})
-    model = frontend.assemble(config, np.zeros(80), np.ones(80))
+def test_parts_make_up_the_model_in_batches_too():
+    model = frontend.assemble(CONFIG, np.zeros(80), np.ones(80))
     logmel = RNG.normal(-40, 10, size=(2, 160, 80)).astype(np.float32)
     front, network = frontend.parts(model)
     assert network.name == "lstm"
-    expected = model.predict_on_batch(logmel)
-    np.testing.assert_allclose(frontend.outputs(network, frontend.outputs(front, logmel)), expected, atol=1e-6)
-
-
-def test_outputs_join_batches_in_order():
-    inputs = keras.Input((2,))
-    doubled = keras.Model(inputs, [inputs * 2, inputs + 1])
-    values = np.arange(14, dtype=np.float32).reshape(-1, 2)
-    first, second = frontend.outputs(doubled, values, batch_size=3)
-    np.testing.assert_array_equal(first, 2 * values)
-    np.testing.assert_array_equal(second, values + 1)
+    image, answer = frontend.outputs(frontend.part(model, [front.output, model.output]), logmel, batch_size=1)
+    np.testing.assert_allclose(image, frontend.outputs(front, logmel), atol=1e-6)
+    for found in (answer, frontend.outputs(network, image)):
+        np.testing.assert_allclose(found, model.predict_on_batch(logmel), atol=1e-6)
 
 
 def test_one_each_prefers_the_right_and_then_the_sure():
-    labels, predictions = [0, 0, 0, 1, 1], [0, 3, 0, 2, 2]
-    view = inside(None, some_images(5), labels, predictions, [0.5, 0.9, 0.7, 0.3, 0.6])
+    clips = pd.DataFrame({"clip": [f"clip{i}" for i in range(5)], "label": [0, 0, 0, 1, 1],
+                          "prediction": [0, 3, 0, 2, 2], "confidence": [0.5, 0.9, 0.7, 0.3, 0.6]})
+    logmel = np.full((5, 40, 20), -30.0)
+    logmel[1, 30:] = logmel[2, 20:] = PAD_DB
+    view = explain.Inside(None, CONFIG, clips, logmel, None)
     assert view.one_each() == [2, 4]
     assert [view.title(row) for row in view.one_each()] == ["neutral", "calm, taken for happy"]
     assert view.name(2) == "clip2"
-
-
-def test_speech_and_lengths_leave_out_the_padding():
-    view = inside(None, some_images(), [0, 1, 2], [0, 1, 2], [1, 1, 1])
-    np.testing.assert_array_equal(view.lengths, [40, 30, 20])
-    assert view.speech(1).shape == (30, 20)
+    assert list(view.lengths[:3]) == [40, 30, 20] and view.speech(1).shape == (30, 20)  # without the padding
 
 
 class Loudest(layers.Layer):
@@ -110,8 +87,9 @@ def test_occlusion_finds_the_part_that_counts():
 
 
 def test_units_are_those_of_the_mel_scale():
-    features = FeatureConfig()
-    found, single = explain.units(features, pool=2), explain.units(features)
+    features = CONFIG.features
+    found, single = (explain.Inside(None, dataclasses.replace(CONFIG, pool=pool), None, None, None).units
+                     for pool in (2, 1))
     assert found.seconds == pytest.approx(0.04) and found.hertz == pytest.approx(2 * single.hertz)
     bands = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
     np.testing.assert_allclose(np.diff(bands[bands < 1000]), single.hertz, rtol=1e-3)

@@ -1,10 +1,9 @@
 """The page to listen to mistakes: its rows are the published answers; in a browser it filters, and plays a clip."""
 
-import shutil
-
 import numpy as np
 import pytest
 from fakes import fake_run, write_clips
+from test_report import use
 
 from ser_utils import EMOTIONS
 from ser_utils.data import ravdess
@@ -13,8 +12,6 @@ from ser_utils.evaluation import metrics
 from ser_utils.report import build as report
 from ser_utils.report import listen
 from ser_utils.training import runs
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +39,9 @@ def test_a_row_a_clip_that_all_networks_judged_with_their_answers(published, tmp
 def page_of(folder, results, corpus):
     """The page in a site without notebooks."""
     with pytest.MonkeyPatch.context() as patch:
+        use(patch, folder, corpus)
         patch.setattr(report, "RESULTS", results)
-        patch.setattr(report, "altered", lambda corpus: [])
-        assert not report.build("smoke", output=folder / "site", corpus=corpus, notebooks_dir=folder, train=False)
+        assert not report.build("smoke", output=folder / "site")
     assert (folder / "site" / "index.html").read_text().count('href="listen.html"') == 2
     return folder / "site" / "listen.html"
 
@@ -55,45 +52,40 @@ def test_the_page_is_made_without_ravdess_and_never_plays_synthetic_clips_for_it
     assert len(page) < 1_500_000 and 'src="' not in page and str(tmp_path) not in page
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
-def test_in_a_browser_a_cell_shows_its_clips_and_a_row_is_heard(published, tmp_path, tiny_corpus):
-    playwright = pytest.importorskip("playwright.sync_api")
-    expect, faults, fetched = playwright.expect, [], []
+def test_in_a_browser_a_cell_shows_its_clips_and_a_row_is_heard(published, tmp_path, tiny_corpus, browse):
+    expect, faults, fetched = pytest.importorskip("playwright.sync_api").expect, [], []
     said = runs.predictions(published, "actors", "lstm").query("fold == 0")
     wanted = metrics.confusion(said.label, said.prediction)
     k, j = divmod(int((wanted * (1 - np.eye(8, dtype=int))).argmax()), 8)  # the commonest mistake
     root = write_clips(tmp_path / "my clips", said["clip"])
+    page = browse()
+    page.on("pageerror", lambda error: faults.append(error))
+    page.on("request", lambda request: fetched.append(request.url.partition(":")[0]))
 
-    def first_row_plays(page):
+    def first_row_plays():
         page.locator("#clips tbody button").first.focus()
         page.keyboard.press("Enter")
         page.wait_for_function("document.getElementById('audio').duration > 0")
         expect(page.locator("#playing")).to_contain_text(f"{EMOTIONS[k]}, ")
 
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 400, "height": 800})
-        page.on("pageerror", lambda error: faults.append(error))
-        page.on("request", lambda request: fetched.append(request.url.partition(":")[0]))
-        page.goto(page_of(tmp_path, published, Corpus(root, "ravdess", ravdess.index(root))).as_uri())
-        page.select_option("#network", "lstm")
-        expect(page.locator("#matrix td")).to_have_text([str(count) for count in wanted.ravel()])
-        (cell := page.locator(f"#matrix tbody tr:nth-child({k + 1}) td:nth-child({j + 2}) a")).click()
-        shown = f"{wanted[k, j]} clips shown: acted {EMOTIONS[k]}, heard as {EMOTIONS[j]}"
-        expect(page.locator("#shown")).to_have_text(shown)
-        assert page.locator("#clips tbody tr").count() == min(wanted[k, j], 25)
-        first_row_plays(page)
-        assert page.evaluate("document.documentElement.scrollWidth") == 400
+    page.goto(page_of(tmp_path, published, Corpus(root, "ravdess", ravdess.index(root))).as_uri())
+    page.select_option("#network", "lstm")
+    expect(page.locator("#matrix td")).to_have_text([str(count) for count in wanted.ravel()])
+    (cell := page.locator(f"#matrix tbody tr:nth-child({k + 1}) td:nth-child({j + 2}) a")).click()
+    shown = f"{wanted[k, j]} clips shown: acted {EMOTIONS[k]}, heard as {EMOTIONS[j]}"
+    expect(page.locator("#shown")).to_have_text(shown)
+    assert page.locator("#clips tbody tr").count() == min(wanted[k, j], 25)
+    first_row_plays()
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
 
-        page_of(tmp_path, published, tiny_corpus)  # knows no recordings
-        page.reload()
-        expect(page.locator("#shown")).to_have_text(shown)  # the address says so
-        page.locator("#clips tbody tr").first.click()
-        expect(page.locator("#playing")).to_contain_text("choose your RAVDESS folder")
-        page.set_input_files("#folder", root)
-        expect(page.locator("#found")).to_have_text("240 of 240 clips found")
-        first_row_plays(page)
-        cell.click()
-        expect(page.locator("#shown")).to_have_text("240 clips shown")
-        assert not faults and {*fetched} <= {"file", "data", "blob"}
-        browser.close()
+    page_of(tmp_path, published, tiny_corpus)  # knows no recordings
+    page.reload()
+    expect(page.locator("#shown")).to_have_text(shown)  # the address says so
+    page.locator("#clips tbody tr").first.click()
+    expect(page.locator("#playing")).to_contain_text("choose your RAVDESS folder")
+    page.set_input_files("#folder", root)
+    expect(page.locator("#found")).to_have_text("240 of 240 clips found")
+    first_row_plays()
+    cell.click()
+    expect(page.locator("#shown")).to_have_text("240 clips shown")
+    assert not faults and {*fetched} <= {"file", "data", "blob"}

@@ -46,7 +46,7 @@ def own(tmp_path):
 
 
 def html(thing) -> str:
-    return thing.data if hasattr(thing, "data") and isinstance(thing.data, str) else thing.to_html()
+    return thing.to_html() if hasattr(thing, "to_html") else thing.data
 
 
 def test_a_synthetic_corpus_is_announced_in_plain_words(session, shown):
@@ -56,20 +56,15 @@ def test_a_synthetic_corpus_is_announced_in_plain_words(session, shown):
         notebook.start("big")
 
 
-def test_tables_carry_the_banner_and_the_format(session, shown):
-    session.table(pd.DataFrame({"a": [1.23456]}), "A table", a="{:.2f}")
-    text = html(shown[-1])
+def test_tables_carry_the_banner_and_the_format_words_on_the_left_and_figures_on_the_right(session, shown):
+    table = {"name": ["LSTM", "x"], "share": [1.23456, None], "text": ["not run", "78.9 to 82.9"],
+             "step": ["–", "+2.5"], "order": [1, 2], "kept": ["last", "best"]}
+    for _ in range(2):
+        session.table(pd.DataFrame(table), "A table", share="{:.2f}")
+    rules, text = html(shown[-1]).split("</style>")
     assert "A table" in text and corpora.BANNER in text and "1.23<" in text and "1.2345" not in text
-    session.table(pd.DataFrame({"a": [1.23456]}), "A table", a="{:.2f}")
-    assert html(shown[-1]) == text  # the same table is always the same HTML
-
-
-def test_tables_have_words_on_the_left_and_figures_on_the_right(session, shown):
-    table = {"name": ["LSTM", "x"], "share": [1.0, None], "text": ["not run", "78.9 to 82.9"], "step": ["–", "+2.5"],
-             "order": [1, 2], "kept": ["last", "best"]}
-    session.table(pd.DataFrame(table), "A table")
-    rules = html(shown[-1]).split("</style>")[0]
     assert [f".col{number} " in rules for number in range(6)] == [True, False, False, False, False, True]
+    assert html(shown[-2]) == html(shown[-1])  # the same table is always the same HTML
 
 
 def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, shown, tmp_path):
@@ -80,7 +75,7 @@ def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, s
     clip = session.clip_where(emotion="angry", actor=3)
     session.play(clip)
     assert "angry, normal, actor 3 (male)" in html(shown[-2]) and shown[-1].data
-    with pytest.raises(ValueError, match="No clip '03-01-99'"):
+    with pytest.raises(ValueError, match="No clip with .*'03-01-99'"):
         session.play("03-01-99")
     with pytest.raises(ValueError, match="No clip with"):
         session.clip_where(emotion="bored")
@@ -110,20 +105,17 @@ def test_curves_and_confusions_are_of_published_runs(session, tmp_path):
 
 def test_logmel_is_that_of_the_clips_asked_for(session, store):
     clips = [session.clip_where(emotion="sad", actor=2), session.clip_where(emotion="happy", actor=1)]
-    logmel = session.logmel(clips, 160)
-    for row, clip in enumerate(clips):
+    for clip, logmel in zip(clips, session.logmel(clips, 160), strict=True):
         place = list(store.clips).index(clip)
         length = min(store.lengths[place], 160)
-        assert int((logmel[row] > config.PAD_DB).any(axis=1).sum()) == length
+        assert int((logmel > config.PAD_DB).any(axis=1).sum()) == length
         start = (store.lengths[place] - length) // 2
-        np.testing.assert_array_equal(logmel[row, :length], store.logmel[place, start: start + length])
+        np.testing.assert_array_equal(logmel[:length], store.logmel[place, start: start + length])
 
 
 def test_training_a_model_in_a_notebook_gives_its_runs(session, monkeypatch, store, tmp_path):
-    asked = []
-    monkeypatch.setattr(notebook.fit, "run", lambda c, *rest: asked.append((c.name, *rest)) or c.name)
-    assert session.train("vgg16") == {"actors": "actors/vgg16/fold0"}
-    assert asked == [("actors/vgg16/fold0", store, tmp_path / "runs")]
+    monkeypatch.setattr(notebook.fit, "run", lambda c, *rest: (c.name, *rest))
+    assert session.train("vgg16") == {"actors": ("actors/vgg16/fold0", store, tmp_path / "runs")}
 
 
 def test_test_clips_are_the_surest_first_and_right_or_wrong_as_asked(session, own):

@@ -11,17 +11,17 @@ from ser_utils.training import runs
 
 
 @pytest.fixture
-def finished(tmp_path):
-    """Two full runs with today's settings, where ``RUNS`` and ``RESULTS`` are taken to lie."""
+def finished(tmp_path, monkeypatch):
+    """A checkout with two finished full runs with today's settings."""
     for model in ("lstm", "transformer"):
         place = f"random/{model}/fold0"
         runs.copy(RESULTS / place, tmp_path / "runs" / "ravdess-full" / place)
+    for name in ("RUNS", "RESULTS", "FIGURES"):
+        monkeypatch.setattr(publish, name, tmp_path / name.lower())
     return tmp_path
 
 
-def test_finished_runs_are_published_with_tables_and_figures(finished, monkeypatch, capsys):
-    for name in ("RUNS", "RESULTS", "FIGURES"):
-        monkeypatch.setattr(publish, name, finished / name.lower())
+def test_finished_runs_are_published_with_tables_and_figures(finished, capsys):
     assert publish.main() == 0
     assert "2 runs are new in results/: random/lstm/fold0, random/transformer/fold0." in capsys.readouterr().out
     assert "Transformer" in (finished / "results" / "README.md").read_text()
@@ -29,9 +29,7 @@ def test_finished_runs_are_published_with_tables_and_figures(finished, monkeypat
     assert publish.main() == 0 and "0 runs are new" in capsys.readouterr().out
 
 
-def test_a_damaged_run_is_refused_and_nothing_is_copied(finished, monkeypatch, capsys):
-    for name in ("RUNS", "RESULTS"):
-        monkeypatch.setattr(publish, name, finished / name.lower())
+def test_a_damaged_run_is_refused_and_nothing_is_copied(finished, capsys):
     path = finished / "runs/ravdess-full/random/transformer/fold0/predictions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert publish.main() == 1 and str(path.parent.name) in capsys.readouterr().err

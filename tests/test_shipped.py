@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import clip_names, fake_finished, fold_of
+from fakes import clip_names, edit, fake_finished, fold_of
 
 from ser_utils import cli, config, shipped
 from ser_utils.data.corpus import Corpus
@@ -42,8 +42,7 @@ def test_a_file_goes_round_within_what_float16_rounds(made):
     likelihood = [np.log(EmotionRecognizer(None, SETTINGS, factor * got.temperature).calibrated(
         val[PROBABILITIES].to_numpy())[np.arange(len(val)), val.label]).mean() for factor in (0.8, 1, 1.25)]
     assert likelihood[1] == max(likelihood)
-    words = (root / "lstm-actors-fold0.md").read_text()
-    test = runs.read_predictions(run).query("subset == 'test'")
+    words, test = path.with_suffix(".md").read_text(), runs.read_predictions(run).query("subset == 'test'")
     assert f"{100 * (test.label == test.prediction).mean():.1f} % (95 %" in words and "CC BY-NC-SA 4.0" in words
 
 
@@ -65,7 +64,7 @@ def altered(path, **changes):
 
 @pytest.mark.parametrize("how", ["missing", "text", "cut", "spoilt", "pickle", "foreign", "format", "settings", "layer",
                                  "lacking", "shape", "nan", "bomb", "keras"])
-def test_a_damaged_or_foreign_file_is_refused_with_a_sentence(made, tmp_path, how, monkeypatch):
+def test_a_damaged_or_foreign_file_is_refused_with_a_sentence(made, tmp_path, how):
     _, run, good = made
     path, content = tmp_path / "a.npz", good.read_bytes()
     settings = json.loads(str(np.load(good)["about"]))["config"]
@@ -91,17 +90,15 @@ def test_a_damaged_or_foreign_file_is_refused_with_a_sentence(made, tmp_path, ho
 
 def test_verify_tells_equal_from_different_missing_and_another_recipe(made, tmp_path, monkeypatch):
     root, run, path = made
-    clips = clip_names()
-    clips = clips[fold_of(clips, "actors") == 0].reset_index(drop=True).assign(label=lambda t: t.label)
-    rng = np.random.default_rng(0)
-    logmel = rng.normal(-45, 12, (240, 128, 80)).astype(np.float32)
+    whole = Corpus(root, "ravdess", clip_names())
+    clips = whole.index[fold_of(whole.index, "actors") == 0].reset_index(drop=True)
+    logmel = np.random.default_rng(0).normal(-45, 12, (240, 128, 80)).astype(np.float32)
     store = spectral.FeatureStore(SETTINGS.features, "ravdess", clips["clip"].to_numpy(), np.full(240, 128), logmel)
     monkeypatch.setattr(spectral, "extract", lambda found, *rest: store if len(found.index) == 240 else None)
     published = tmp_path / "actors" / "lstm" / "fold0"
     shutil.copytree(run, published)
 
     def verdict():
-        whole = Corpus(root, "ravdess", clip_names())
         return shipped.verify(whole, root, tmp_path).set_index("network").loc["LSTM"]
 
     answers = pd.read_csv(published / "predictions.csv")
@@ -115,10 +112,9 @@ def test_verify_tells_equal_from_different_missing_and_another_recipe(made, tmp_
         changed.to_csv(published / "predictions.csv", index=False)
         found = verdict()
         assert (found.verdict, found.labels) == (expected, wrong)
-    info = json.loads((published / "run.json").read_text())
-    (published / "run.json").write_text(json.dumps(info | {"config_hash": "another"}))
+    edit(published / "run.json", config_hash="another")
     assert verdict().verdict == "another recipe"
-    assert set(shipped.verify(Corpus(root, "ravdess", clip_names()), tmp_path, tmp_path).verdict) == {"missing"}
+    assert set(shipped.verify(whole, tmp_path, tmp_path).verdict) == {"missing"}
 
 
 @pytest.mark.parametrize("ending", ["onnx", "tflite"])

@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import hashlib
 import html
+import itertools
 import os
 import re
 import sys
@@ -18,7 +19,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import nbformat
 from latex2mathml.converter import convert as latex_to_mathml
 from nbconvert.exporters import HTMLExporter
@@ -44,65 +44,36 @@ GROUPS = {"Data": range(1, 3), "Architectures": range(3, 10), "Findings": range(
 
 # --- Markdown ----------------------------------------------------------------------------------------------
 
-SPACE = r"\,"
-# What the converter of formulas does not know, in words that it does.
-LATEX_REWRITES = (
-    (r"\\(begin|end)\{(?:aligned|split|align)\}", r"\\\1{align*}"),
-    (r"\\operatorname\*?\{([^{}]*)\}", lambda found: rf"\text{{{found[1].replace(SPACE, ' ')}}}"),
-    (r"\\mathrm\{([A-Za-z]{2,})\}", r"\\text{\1}"),
-    (r"\\arg(?![A-Za-z])", r"\\text{arg }"),
-    (r"\\sim(?![A-Za-z])", "∼"),
-    (r"\\mathbb\{1\}", "𝟙"),
-    (r"\\!", ""),
-)
-
-
-def mathml(latex: str, block: bool = False) -> str:
-    """A LaTeX formula as MathML, which browsers show without a script; raises ValueError if it can't be converted."""
-    text = latex.strip()
-    for pattern, replacement in LATEX_REWRITES:
-        text = re.sub(pattern, replacement, text)
-    try:
-        markup = latex_to_mathml(text, display="block" if block else "inline")
-    except Exception as error:  # the converter raises errors of many kinds
-        raise ValueError(f"Can't convert the formula {latex.strip()!r}: {type(error).__name__} {error}") from error
-    left_over = re.search(r">\s*(\\[A-Za-z]+|&)\s*<", markup)
-    if left_over:
-        raise ValueError(f"Can't convert {left_over[1]!r} in the formula {latex.strip()!r}: rewrite it.")
-    return f'<div class="formula">{markup}</div>' if block else markup
-
-
 class Renderer(IPythonRenderer):
-    """Markdown to HTML: formulas as MathML, tables in a box of their own, links to notebooks as links to pages."""
+    """Markdown to HTML: formulas as MathML, links to notebooks as links to pages."""
 
-    def __init__(self, folder: Path = NOTEBOOKS, output: Path = REPORT):
-        super().__init__(escape=False, embed_images=True, path=str(folder))
+    def __init__(self, output: Path = REPORT):
+        super().__init__(escape=False, embed_images=True, path=str(NOTEBOOKS))
         self.output = output
 
     def inline_math(self, body: str, block: bool = False) -> str:
+        """A formula as MathML, which browsers show without a script, or its source where it can't be converted."""
+        latex = re.sub(r"\\mathrm\{([A-Za-z]{2,})\}", r"\\text{\1}", body.strip())  # a word, not letters one by one
         try:
-            return mathml(body, block)
-        except ValueError as error:
-            tqdm.write(str(error))
+            markup = latex_to_mathml(latex, display="block" if block else "inline")
+            if unknown := re.search(r">\s*(\\[A-Za-z]+|&)\s*<", markup):
+                raise ValueError(f"{unknown[1]} is not known")
+        except Exception as error:  # the converter raises errors of many kinds
+            tqdm.write(f"Can't convert the formula {body.strip()!r}: {type(error).__name__} {error}. Rewrite it.")
             return f'<code class="formula-source">{html.escape(body.strip())}</code>'
+        return f'<div class="formula">{markup}</div>' if block else markup
 
     def block_math(self, body: str) -> str:
         return self.inline_math(body, block=True)
-
-    def latex_environment(self, name: str, body: str) -> str:
-        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
-
-    def table(self, text: str) -> str:
-        return f'<div class="wide"><table>{text}</table></div>'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         """Links lead from page to page; a link to a file of the checkout is kept relative to the page."""
         name, mark, anchor = url.partition("#")
         if re.fullmatch(r"[\w.-]+\.ipynb", name):
-            url = name.removesuffix(".ipynb") + ".html" + mark + anchor
+            name = name.removesuffix(".ipynb") + ".html"
         elif name and "://" not in name and (Path(self.path) / name).exists():
-            url = os.path.relpath(Path(self.path) / name, self.output) + mark + anchor
-        return super().link(text, url, title)
+            name = os.path.relpath(Path(self.path) / name, self.output)
+        return super().link(text, name + mark + anchor, title)
 
 
 # --- Pages -------------------------------------------------------------------------------------------------
@@ -140,40 +111,47 @@ class Site:
 
 
 def front_matter(notebook: nbformat.NotebookNode, name: str) -> tuple[str, str]:
-    """Title (text) and summary (HTML) of a notebook: its first heading, its first paragraph up to a question mark.
+    """Title (text) and summary (HTML) of a notebook, from its first Markdown cell: heading and first paragraph.
 
-    Without a question the summary is the first sentence.
+    Of the paragraph what goes up to a question mark, or the first sentence where it asks nothing.
     """
-    blocks = [block.strip() for cell in notebook.cells if cell.cell_type == "markdown"
-              for block in re.split(r"\n\s*\n", re.sub(r"(?m)^(#.*)$", r"\n\1\n", cell.source))]
-    titles = [block.lstrip("# ") for block in blocks if block.startswith("#")]
-    paragraphs = [block for block in blocks if block and block[0] not in "#!<>|-*"]
-    summary = MarkdownWithMath(Renderer()).render(paragraphs[0]) if paragraphs else ""
+    first = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
+    heading, _, rest = first.partition("\n")
+    summary = MarkdownWithMath(Renderer()).render(rest.strip().split("\n\n")[0])
     summary = re.sub(r"</?(p|a)\b[^>]*>", "", summary).strip()
     asked = re.match(r".*?\?(?=\s|$)|.*?\.(?=\s|$)", summary, re.DOTALL)
-    return titles[0] if titles else name, asked[0] if asked else summary
+    return heading.lstrip("# ") or name, asked[0] if asked else summary
 
 
 def make_pages(sources: Sequence[Path], output: Path, selected: Sequence[Path]) -> list[Page]:
     """The pages of the site in order: the selected notebooks, and those an earlier call left a page of."""
     pages = [Page(source.stem, *front_matter(nbformat.read(source, as_version=4), source.stem)) for source in sources
              if source in selected or (output / f"{source.stem}.html").exists()]
-    for before, after in zip(pages, pages[1:], strict=False):
+    for before, after in itertools.pairwise(pages):
         before.next, after.previous = after, before
     return pages
 
 
-def export_page(executed: Path, page: Page, site: Site, output: Path, folder: Path = NOTEBOOKS) -> None:
-    """Write an executed notebook as the page ``output/<name>.html``."""
-    markdown = MarkdownWithMath(Renderer(folder, output))
+def page_exporter(output: Path) -> HTMLExporter:
+    """What makes a page of an executed notebook and, with its ``environment`` of templates, the pages of the site."""
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)],
-                            filters={"markdown2html": markdown.render})
+                            filters={"markdown2html": MarkdownWithMath(Renderer(output)).render})
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar, its last state
-    body, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4), {"site": site, "page": page})
+    return exporter
+
+
+def notebook_page(executed: Path, exporter: HTMLExporter, page: Page, site: Site) -> str:
+    """The page of an executed notebook, with links to its sections."""
+    body, _ = exporter.from_filename(str(executed), {"site": site, "page": page})
     sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
     contents = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in sections)
-    with atomic_write(output / f"{page.name}.html") as temporary:
-        temporary.write_text(body.replace("TABLE-OF-CONTENTS", contents, 1), encoding="utf-8")
+    return body.replace("TABLE-OF-CONTENTS", contents, 1)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of the site or a notebook, wholly or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def accuracies(root: Path) -> str:
@@ -188,25 +166,12 @@ def accuracies(root: Path) -> str:
     return shown.to_html(float_format="{:.1f}".format, na_rep="–", border=0)
 
 
-def write_page(path: Path, template: str, **values) -> None:
-    """Write a page that is no notebook."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES / "report"))  # escapes by hand
-    with atomic_write(path) as temporary:
-        temporary.write_text(environment.get_template(template).render(values), encoding="utf-8")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "8 s" or "3 min 20 s"."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def provenance(corpus: corpora.Corpus, profile: str, walls: dict[str, float]) -> list[tuple[str, str]]:
     """What was used to make the report, as rows of name and value; no path of the machine."""
     root = Path(corpus.root).resolve()
     place = root.relative_to(ROOT).as_posix() if root.is_relative_to(ROOT) else "outside the checkout"
     return [("Corpus", f"{corpus.kind}, {len(corpus.index):,} clips, {place}"), ("Profile", profile),
-            *((f"Time for {stage}", duration(seconds)) for stage, seconds in walls.items()),
+            *((f"Time for {stage}", str(datetime.timedelta(seconds=round(wall)))) for stage, wall in walls.items()),
             ("Machine", machine.processor()), ("Backend", os.environ.get("KERAS_BACKEND", "tensorflow")),
             ("Versions", ", ".join(f"{name} {version}" for name, version in machine.versions().items())),
             ("Revision", machine.revision())]
@@ -255,22 +220,19 @@ def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
     return digest.hexdigest()
 
 
-def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None,
-          corpus: corpora.Corpus | None = None, notebooks_dir: Path = NOTEBOOKS, train: bool = True,
-          run_root: Path | None = None) -> list[Failure]:
+def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> list[Failure]:
     """Make the report and return what failed; what could be made is there all the same.
 
     ``notebooks``: numbers or names of those to run, by default all (pages of the others are kept); each gets the
     profile as its parameter ``PROFILE``. ``output``: the site's folder, by default ``report`` or ``report/smoke``.
-    ``train``: whether missing features and runs are made first. ``run_root``: the runs that the front page shows.
 
     Raises as `corpus.for_profile` and `spectral.extract`; ValueError for an unknown notebook.
     """
     output = Path(output or (REPORT / "smoke" if profile == "smoke" else REPORT)).resolve()
-    sources = sorted(Path(notebooks_dir).resolve().glob("[0-9][0-9]_*.ipynb"))
+    sources = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     selected = select(sources, notebooks)
-    corpus = corpus or corpora.for_profile(profile)
-    run_root = run_root or RUNS / f"{corpus.kind}-{profile}"
+    corpus = corpora.for_profile(profile)
+    run_root = RUNS / f"{corpus.kind}-{profile}"
     print(f"Corpus: {corpus.kind}, {len(corpus.index):,} clips in {corpus.root}. Profile: {profile}.")
     notes = altered(corpus)
     for note in notes:
@@ -280,32 +242,36 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
     log.unlink(missing_ok=True)
     start = time.perf_counter()
     with own_settings(log, SER_CORPUS=corpus.kind):
-        failures = [train_missing(profile, corpus)] if train else []
+        failures = [train_missing(profile, corpus)]
         trained = time.perf_counter()
         pages = make_pages(sources, output, selected)
         heard = listen.table(RESULTS)
+        exporter = page_exporter(output)
+        template = exporter.environment.get_template
         site = Site(profile, corpus.kind, [*filter(None, [corpus.banner]), *notes],
                     datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"), pages, len(heard) > 0)
         if site.listen:  # nothing on that page is of a synthetic corpus: no banner
-            write_page(output / "listen.html", "listen.html.j2", site=dataclasses.replace(site, notes=notes),
-                       **listen.values(heard, corpus, output))
+            write(output / "listen.html", template("listen.html.j2").render(
+                site=dataclasses.replace(site, notes=notes), **listen.values(heard, corpus, output)))
         work = execute_all(selected, output / "notebooks", {} if profile == "quick" else {"PROFILE": profile},
                            inputs(profile, corpus, run_root))
         for source, failure, state in tqdm(work, "Notebooks", len(selected), unit="notebook", disable=None):
             page = next(page for page in pages if page.name == source.stem)
             page.failure = failure
             if not failure or failure.cell:
-                export_page(output / "notebooks" / source.name, page, site, output, source.parent)
+                write(output / f"{page.name}.html",
+                      notebook_page(output / "notebooks" / source.name, exporter, page, site))
             tqdm.write(f"  {source.stem:24s} {state}")
     walls = {"features and training": trained - start, "notebooks": time.perf_counter() - trained}
     failures = [failure for failure in (*failures, *(page.failure for page in pages)) if failure]
-    write_page(output / "index.html", "front.html.j2", site=site, failures=failures,
-               provenance=provenance(corpus, profile, walls), published=accuracies(RESULTS), own=accuracies(run_root))
+    write(output / "index.html", template("front.html.j2").render(
+        site=site, failures=failures, provenance=provenance(corpus, profile, walls), published=accuracies(RESULTS),
+        own=accuracies(run_root)))
     print(f"Report: {output / 'index.html'}")
     return failures
 
 
-def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Path = NOTEBOOKS) -> list[Failure]:
+def keep(notebooks: Sequence[str] | None = None, force: bool = False) -> list[Failure]:
     """Execute notebooks on RAVDESS, profile quick, and write them back with their outputs; what failed stays as it was.
 
     Those whose code and results are unchanged are left out, unless ``force``.
@@ -314,28 +280,27 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False, folder: Pa
     if corpus.banner or altered(corpus):
         raise ValueError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
     failures = []
-    with tempfile.TemporaryDirectory(prefix="ser-") as scratch:
-        with own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess"):
-            failures += filter(None, [train_missing("quick", corpus)])
-            for source in select(sorted(folder.glob("[0-9][0-9]_*.ipynb")), notebooks):
-                if not force and is_current(nbformat.read(source, as_version=4)):
-                    print(f"  {source.stem:24s} is current")
-                    continue
-                executed = Path(scratch) / source.name
-                failure = execute(source, executed)
-                for colours in (256, 64):  # as many as there is room for
-                    made = nbformat.read(executed, as_version=4)
-                    text = nbformat.writes(committed(made, colours))
-                    if len(text) <= MOST_BYTES:
-                        break
-                if not failure and len(text) > MOST_BYTES:
-                    failure = Failure(source.stem, None, f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
-                if failure:
-                    failures.append(failure)
-                    continue
-                with atomic_write(source) as temporary:
-                    temporary.write_text(text + "\n", encoding="utf-8")
-                print(f"  {source.stem:24s} {len(text):,} bytes")
+    with (tempfile.TemporaryDirectory(prefix="ser-") as scratch,
+          own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess")):
+        failures += filter(None, [train_missing("quick", corpus)])
+        for source in select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), notebooks):
+            if not force and is_current(nbformat.read(source, as_version=4)):
+                print(f"  {source.stem:24s} is current")
+                continue
+            executed = Path(scratch) / source.name
+            failure = execute(source, executed)
+            for colours in (256, 64):  # as many as there is room for
+                text = nbformat.writes(committed(nbformat.read(executed, as_version=4), colours))
+                if len(text) <= MOST_BYTES:
+                    break
+            else:
+                failure = failure or Failure(source.stem, None,
+                                             f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
+            if failure:
+                failures.append(failure)
+                continue
+            write(source, text + "\n")
+            print(f"  {source.stem:24s} {len(text):,} bytes")
     return failures
 
 

@@ -28,12 +28,6 @@ from ser_utils.training.processes import Processes
 MOST_AT_A_TIME = 4  # notebooks; each takes up to 2 GB of memory
 MOST_BYTES = 1_200_000  # of a committed notebook
 PLAYER = "<i>(Audio player: run the notebook to listen.)</i>"
-NOISE = (  # what differs from one execution to the next
-    (r"\x1b\[[\d;]*m|\x08", ""),                                   # colours, backspaces
-    (r" at 0x[0-9a-f]+", ""),                                      # addresses in memory
-    (r"(\d+/\d+) (?:━+ |- )\d+m?s(?: \d+m?s/(?:step|epoch))?", r"\1"),  # Keras's bar and times
-    (r" - \d+m?s/(?:step|epoch)", ""),
-)
 # Runs a kernel. What compiled libraries print goes to a log, and the files it reads in results/ to SER_READS.
 KERNEL = """
 import os, sys
@@ -67,21 +61,19 @@ def own_settings(log: Path, **environment: str) -> Iterator[None]:
     """While inside, this process's children run on the report's settings and not on the user's.
 
     Keras, matplotlib, IPython and Jupyter read no configuration of the user, caches lie in ``data/cache``, and the
-    kernel named ``python3`` is this very interpreter. What compiled libraries print in it, TensorFlow's start-up
-    messages above all, goes to the file ``log`` and not into the notebooks; what Python prints is there as ever.
-    ``environment`` is added.
+    kernel named ``python3`` is this very interpreter. What compiled libraries print in it goes to the file ``log`` and
+    not into the notebooks. ``environment`` is added.
     """
     cache = DATA / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ser-") as name:
         folder = Path(name)
         (folder / "matplotlibrc").touch()
-        spec = get_kernel_dict()
-        spec["argv"] = [sys.executable, "-c", KERNEL, str(log), str(RESULTS), *spec["argv"][-2:],
-                        "--IPKernelApp.capture_fd_output=False"]
+        command = [sys.executable, "-c", KERNEL, str(log), str(RESULTS), "-f", "{connection_file}",
+                   "--IPKernelApp.capture_fd_output=False"]
         kernel = folder / "kernels" / "python3" / "kernel.json"
         kernel.parent.mkdir(parents=True)
-        kernel.write_text(json.dumps(spec), encoding="utf-8")
+        kernel.write_text(json.dumps(get_kernel_dict() | {"argv": command}), encoding="utf-8")
         values = {
             "KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib",
             "MATPLOTLIBRC": folder / "matplotlibrc", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -151,7 +143,7 @@ def mark_failed(notebook: nbformat.NotebookNode, error: str) -> int:
     """
     added = {"injected-parameters", "papermill-error-cell-tag"}
     cells = [cell for cell in notebook.cells if not added & set(cell.metadata.get("tags", []))]
-    number = max((n for n, cell in enumerate(cells, 1) if cell.metadata.papermill.get("start_time")), default=1)
+    number = sum(bool(cell.metadata.papermill.get("start_time")) for cell in cells) or 1
     cell = cells[number - 1]
     if cell.cell_type == "code" and not cell.metadata.papermill.get("exception"):
         cell.outputs.append(nbformat.v4.new_output("error", ename="Stopped", evalue=error, traceback=[error]))
@@ -168,29 +160,27 @@ def code_digest(notebook: nbformat.NotebookNode) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:12]
 
 
-def results_digest(folders: list[str], root: Path = RESULTS) -> str:
+def results_digest(folders: list[str]) -> str:
     """Twelve hexadecimal digits of all files below some folders (or of some files) of ``results/``."""
-    found = hashlib.sha256()
-    for path in sorted({p for name in folders for p in ((root / name), *(root / name).rglob("*")) if p.is_file()}):
-        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    found, places = hashlib.sha256(), [RESULTS / name for name in folders]
+    for path in sorted({path for place in places for path in (place, *place.rglob("*")) if path.is_file()}):
+        found.update(f"{path.relative_to(RESULTS).as_posix()}\0".encode() + path.read_bytes())
     return found.hexdigest()[:12]
 
 
-def is_current(notebook: nbformat.NotebookNode, results: Path = RESULTS) -> bool:
+def is_current(notebook: nbformat.NotebookNode) -> bool:
     """Whether a notebook's outputs were made by its code, from the results as they are now."""
     made = notebook.metadata.get("made_from", {})
-    return (made.get("code") == code_digest(notebook)
-            and made.get("results") == results_digest(made.get("folders", []), results))
+    return made.get("code") == code_digest(notebook) and made.get("results") == results_digest(made.get("folders", []))
 
 
 def committed(notebook: nbformat.NotebookNode, colours: int = 256) -> nbformat.NotebookNode:
-    """An executed notebook as it is committed: figures small, no players, bars, times or paths of the machine."""
+    """An executed notebook as it is committed: figures small, no players, no paths of the machine."""
     notebook, _ = CoalesceStreamsPreprocessor(enabled=True).preprocess(notebook, {})
-    made_from = {key: notebook.metadata.made_from[key] for key in ("code", "folders", "results")}
     notebook.metadata = nbformat.from_dict({
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
-        "made_from": made_from})
+        "made_from": {key: notebook.metadata.made_from[key] for key in ("code", "folders", "results")}})
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in ("tags",) if cell.metadata.get(key)})
         if cell.cell_type == "code":
@@ -209,24 +199,22 @@ def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode
         return output
     for kind in data:
         if kind == "image/png":
-            width = output.get("metadata", {}).get(kind, {}).get("width")
-            data[kind] = _palette(base64.b64decode(data[kind]), width, colours)
+            data[kind] = _palette(data[kind], output.metadata.get(kind, {}).get("width"), colours)
         elif kind.startswith("text/"):
             data[kind] = _clean(data[kind])
     return output
 
 
 def _clean(text: str) -> str:
-    for pattern, replacement in NOISE:
-        text = re.sub(pattern, replacement, text)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses in memory
     for place, name in ((os.environ.get("RAVDESS_DIR"), "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
         text = text.replace(place, name) if place and place != "/" else text
     return text
 
 
-def _palette(png: bytes, width: int | None, colours: int) -> str:
-    """A PNG in so many colours, at most ``width`` pixels wide (100 dpi), base64."""
-    image = Image.open(io.BytesIO(png)).convert("RGB")
+def _palette(png: str, width: int | None, colours: int) -> str:
+    """A PNG, base64, in so many colours, at most ``width`` pixels wide (100 dpi)."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     if width and image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

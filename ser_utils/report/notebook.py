@@ -1,6 +1,5 @@
 """What every notebook of the report shares: the setup, tables, figures, players, a run of one's own, published runs."""
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -19,7 +18,7 @@ from pandas.io.formats.style import Styler  # noqa: E402
 from sklearn.metrics import ConfusionMatrixDisplay  # noqa: E402
 from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: E402
 
-from ser_utils import EMOTIONS, PROTOCOLS, config, explain, paper  # noqa: E402
+from ser_utils import EMOTIONS, PROTOCOLS, config, explain, machine, paper  # noqa: E402
 from ser_utils.data import corpus as corpora  # noqa: E402
 from ser_utils.evaluation import metrics, statistics, tables  # noqa: E402
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, PROTOCOL_TITLES  # noqa: E402
@@ -61,26 +60,17 @@ class Session:
         return {c.protocol: fit.run(c, self.store, RUNS) for c in configs if c.fold == configs[0].fold}
 
     def show(self, figure, figure_id: str) -> None:
-        """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``.
-
-        What is shown is that very file: Jupyter's own drawing would crop the banner of a synthetic corpus.
-        """
+        """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``."""
         path = style.save_fig(figure, figure_id, REPORT / "figures" / f"{self.corpus.kind}-{self.profile}")
         display(Image(path, width=round(100 * figure.get_figwidth()), alt=figure_id.replace("_", " ")))
 
     def table(self, table: pd.DataFrame, caption: str, **formats: str) -> None:
-        """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``.
-
-        Columns of words are aligned to the left, figures (and texts made of them) to the right.
-        """
+        """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``."""
         show_table(table, f"{caption} — {self.corpus.banner}" if self.corpus.banner else caption, formats)
 
     def play(self, clip: str, title: str = "") -> None:
         """An audio player for a clip, by its name; raises ValueError if the corpus has none of that name."""
-        row = self.index[self.index["clip"] == clip]
-        if row.empty:
-            raise ValueError(f"No clip {clip!r} in this corpus; names look like {self.index['clip'].iloc[0]}.")
-        row = row.iloc[0]
+        row = self.index.set_index("clip").loc[self.clip_where(clip=clip)]
         wave, rate = audio.load(row.path)
         label = title or f"{row.emotion}, {row.intensity}, actor {row.actor} ({row.gender})"
         display(HTML(f"<b>{label}</b>"),
@@ -88,11 +78,9 @@ class Session:
 
     def clip_where(self, **wanted) -> str:
         """The first clip with the given values, such as ``emotion="angry", intensity="strong", actor=2``."""
-        chosen = self.index
-        for column, value in wanted.items():
-            chosen = chosen[chosen[column] == value]
+        chosen = self.index[(self.index[list(wanted)] == list(wanted.values())).all(axis=1)]
         if chosen.empty:
-            raise ValueError(f"No clip with {wanted} in this corpus.")
+            raise ValueError(f"No clip with {wanted} in this corpus; names look like {self.index['clip'].iloc[0]}.")
         return chosen["clip"].iloc[0]
 
     def test_clips(self, run: Run, right: bool | None = True) -> pd.DataFrame:
@@ -203,7 +191,7 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=ConvergenceWarning)  # page 12: a variance of 0, the least it can be
     if networks:
-        with _quiet():
+        with machine.quiet():
             import keras
 
             keras.ops.zeros(1)
@@ -218,16 +206,3 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     display(Markdown(f"Corpus: **{name}**, {len(found.index):,} clips of {found.index.actor.nunique()} actors. "
                      f"Profile: **{profile}**."))
     return Session(profile, found)
-
-
-@contextlib.contextmanager
-def _quiet():
-    """While inside, what compiled libraries write to the error stream is dropped."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -1,7 +1,6 @@
 """Finished full runs become the published results; the tables and the figure of README are made anew."""
 
 import sys
-from pathlib import Path
 
 from ser_utils import FOLD_COUNT, config
 from ser_utils.evaluation import reference, tables
@@ -11,17 +10,6 @@ from ser_utils.plots import style
 from ser_utils.training import grid, runs
 
 SEEDS = 3  # of each network, at most
-
-
-def draw(results: Path, folder: Path) -> None:
-    """Write ``results/README.md``, and ``table2.png`` for the project's README, from the published runs."""
-    with atomic_write(results / "README.md") as temporary:
-        temporary.write_text(tables.results_readme(results), encoding="utf-8")
-    table = tables.table2(results)
-    style.use_style()
-    with style.corpus_shown("ravdess"):
-        figure = figures.table2_bars(table[table.groupby("protocol").folds.transform("sum") > 0])
-    style.save_fig(figure, "table2", folder)
 
 
 def recipes() -> list:
@@ -34,11 +22,17 @@ def recipes() -> list:
 
 @grid.command
 def main() -> int:
-    """``python -m ser_utils.report.publish``: finished full runs, networks and references, to ``results/``."""
+    """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
     new = runs.publish(recipes(), RUNS, RESULTS)
     new += runs.publish(config.run_configs("robust", "ravdess"), RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
-    draw(RESULTS, FIGURES)
+    with atomic_write(RESULTS / "README.md") as temporary:
+        temporary.write_text(tables.results_readme(RESULTS), encoding="utf-8")
+    table = tables.table2(RESULTS)
+    style.use_style()
+    with style.corpus_shown("ravdess"):
+        figure = figures.table2_bars(table[table.groupby("protocol").folds.transform("sum") > 0])
+    style.save_fig(figure, "table2", FIGURES)
     return 0
 
 
