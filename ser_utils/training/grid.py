@@ -230,7 +230,7 @@ def command(main: Callable) -> Callable[..., int]:
     def guarded(*arguments) -> int:
         with interruptible():
             try:
-                return main(*arguments)
+                return main(*arguments) or 0
             except (GridError, TaskError, ValueError, OSError) as error:
                 print(error, file=sys.stderr)
                 return 1
