@@ -169,17 +169,15 @@ def table(name: str) -> pd.DataFrame:
             scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("place")])
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
-            rows.append(row if variant == BASELINE else row | _against(base, part, protocol))
+            if variant != BASELINE:
+                both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
+                right, right_base = both.prediction == both.label, both.prediction_base == both.label
+                voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
+                low, high = statistics.bootstrap_difference(right, right_base, voices)
+                row |= {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
+                        "p": statistics.mcnemar(right, right_base)["p"]}
+            rows.append(row)
     return pd.DataFrame(rows, columns=columns)
-
-
-def _against(base: pd.DataFrame, part: pd.DataFrame, protocol: str) -> dict[str, float]:
-    both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
-    right, right_base = both.prediction == both.label, both.prediction_base == both.label
-    voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
-    low, high = statistics.bootstrap_difference(right, right_base, voices)
-    return {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
-            "p": statistics.mcnemar(right, right_base)["p"]}
 
 
 def growth() -> pd.DataFrame:

@@ -241,18 +241,15 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
         for metric, columns in (("accuracy", ("accuracy", "low", "high")), ("recall", ("uar", "uar_low", "uar_high"))):
             ends = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
             row |= dict(zip(columns, 100 * np.array([found[metric], *ends]), strict=True))
-        base = parts.get((model, "random" if plan.honest else plan.protocol))
-        compared = base is not None and name != "random" and not plan.permuted
-        rows.append(row | (_against(base, part) if compared else {"gain": np.nan, "p": np.nan}))
+        base, gain, p = parts.get((model, "random" if plan.honest else plan.protocol)), np.nan, np.nan
+        if base is not None and name != "random" and not plan.permuted:
+            a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, base))
+            gain = 100 * float(a.mean() - b.mean())
+            p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
+                 else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
+        rows.append(row | {"gain": gain, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p=table.p.dropna().groupby(table.model).transform(statistics.holm))
-
-
-def _against(plain: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
-    a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, plain))
-    p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
-         else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
-    return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
 
 
 def publish(configs: Iterable[LeakConfig], root: Path) -> list[str]:
