@@ -101,13 +101,12 @@ def check_order(stream: Modality) -> None:
                                  "not in the order of their names.")
 
 
-def faces(path: Path | None = None) -> Modality:
+def faces() -> Modality:
     """Facial action units, square roots of intensities and shares of frames; RAVDESS_FACES or data/ravdess_faces/.
 
     Raises FileNotFoundError where there is no table, AlignmentError where it is shuffled or foreign.
     """
-    path = path or Path(os.environ.get("RAVDESS_FACES", "").strip() or DATA / "ravdess_faces")
-    path = path if path.suffix == ".csv" else path / FACES
+    path = Path(os.environ.get("RAVDESS_FACES", "").strip() or DATA / "ravdess_faces") / FACES
     if not path.is_file():
         raise FileNotFoundError(f"No table of faces: put {FACES} into data/ravdess_faces/, or set RAVDESS_FACES to its "
                                 f"folder. It holds the {SOURCE}.")
@@ -116,9 +115,9 @@ def faces(path: Path | None = None) -> Modality:
     return Modality("face", np.sqrt(read.table.clip(lower=0)))
 
 
-def voices(fold: int, root: Path = RESULTS, models: Sequence[str] = tuple(MODEL_NAMES)) -> Modality:
+def voices(fold: int, models: Sequence[str] = tuple(MODEL_NAMES)) -> Modality:
     """The mean probabilities of published networks on the val and test clips of a fold of unseen actors."""
-    found = runs.predictions(root, "actors", subset=None)
+    found = runs.predictions(RESULTS, "actors", subset=None)
     return modality("voice", ensemble(found[(found.fold == fold) & found.model.isin(models)])[["clip", *PROBABILITIES]])
 
 
@@ -127,8 +126,7 @@ class LateFusion:
     """Joins streams of class probabilities; fitted on clips that none of them was trained on (validation clips).
 
     A temperature a stream (Guo et al. 2017), then the sum of log-probabilities less the emotions' shares: Bayes' rule
-    for streams independent given the emotion. A missing stream adds nothing. With ``stacking`` a logistic regression
-    replaces the sum for clips that have all streams.
+    for streams independent given the emotion. With ``stacking`` a logistic regression takes clips that have them all.
     """
 
     streams: Sequence[Modality]
@@ -253,9 +251,9 @@ def digest(stream: Modality) -> str:
     return hashlib.sha256(stream.table.sort_index().to_csv(float_format="%.5f").encode()).hexdigest()[:12]
 
 
-def run_configs(face: Modality, results: Path = RESULTS) -> list[FusionConfig]:
+def run_configs(face: Modality) -> list[FusionConfig]:
     """The runs of the three models on the six folds of unseen actors; `face` of a fold before the fusions."""
-    heard = [digest(voices(fold, results)) for fold in range(FOLDS)]
+    heard = [digest(voices(fold)) for fold in range(FOLDS)]
     return [FusionConfig("full", "ravdess", "actors", model, fold, faces=digest(face),
                          voices="" if model == "face" else heard[fold]) for fold in range(FOLDS) for model in MODELS]
 
@@ -265,13 +263,12 @@ def answers(run: runs.Run) -> Modality:
     return modality(run.info["model"], run.predictions[["clip", *PROBABILITIES]])
 
 
-def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path = RESULTS) -> runs.Run:
+def run(config: FusionConfig, face: Modality, root: Path = RUNS) -> runs.Run:
     """Fit one model and write its run.
 
     `face` learns from training clips; `fusion_late` fits temperatures for the answers of `face` and of the networks on
     validation clips; `fusion_feature` learns from training clips, for which the networks' answers are missing, and from
-    validation clips. The two answer validation clips by fits without the actors in question. ``missing`` in
-    ``run.json``: test metrics without a stream.
+    validation clips. The two answer validation clips by fits without the actors in question.
     """
     directory = config.run_directory(root)
     if runs.holds(directory, config):
@@ -282,7 +279,7 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
     streams, taught, left_out = [face], train, []  # actors of validation clips, by fits without them
     if config.model != "face":
         seen = answers(run(dataclasses.replace(config, model="face", voices=""), face, root)) if late else face
-        streams = [seen, voices(config.fold, results)]
+        streams = [seen, voices(config.fold)]
         taught = val if late else pd.concat([train, val])
         left_out = np.array_split(np.unique(val.actor), 2)
 
@@ -299,24 +296,21 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS, results: Path =
 
     tables = {part: runs.prediction_table(clips["clip"].to_numpy(), clips.label.to_numpy(), judged[part], part)
               for part, clips in (("val", val), ("test", test))}
-    missing = {name: metrics(test.label, model.predict(test["clip"], [stream.name]))
-               for name, stream in zip(("face", "voice"), streams, strict=False) if len(streams) > 1}
-    parameters = len(streams) if late else model.model.count_params()
-    return record(config, directory, tables, seconds, len(taught), parameters=parameters, missing=missing)
+    missing = {stream.name: metrics(test.label, model.predict(test["clip"], [stream.name]))
+               for stream in streams if len(streams) > 1}
+    return record(config, directory, tables, seconds, len(taught), missing=missing,
+                  parameters=len(streams) if late else model.model.count_params())
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.fusion``: fit face and fusions to the published networks' answers, into results/."""
     argparse.ArgumentParser(prog="ser_utils.fusion", description=main.__doc__).parse_args(arguments)
     face = faces()
     configs = run_configs(face)
-    done = [run(config, face) for config in tqdm(configs, desc="Fusion", unit="run")]
-    new = runs.publish(configs, RUNS, RESULTS)
-    table = pd.DataFrame([runs.read(one.dir) for one in done])
-    means = 100 * table.groupby("model", sort=False)[["val_accuracy", "test_accuracy", "test_recall"]].mean()
-    print(f"{len(new)} runs are new in results/. Means over the folds in per cent:\n{means.round(1).to_string()}")
-    return 0
+    for config in tqdm(configs, desc="Fusion", unit="run"):
+        run(config, face)
+    print(f"{len(runs.publish(configs, RUNS, RESULTS))} runs are new in results/: make table2 prints what they reach.")
 
 
 if __name__ == "__main__":

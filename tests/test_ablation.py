@@ -29,16 +29,16 @@ def put(configs, root, accuracies):
 
 
 @pytest.fixture
-def trained(tmp_path):
-    """Made-up runs of AlexNet: the baseline and two variants of the study ``recipe``."""
-    return put(alexnet(), tmp_path / "runs", dict(zip(VARIANTS, (0.6, 0.3, 0.65), strict=True)))
+def results(tmp_path, monkeypatch):
+    """An empty folder of results."""
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
 
 
 @pytest.fixture
-def results(trained, tmp_path):
-    """The same, published."""
-    ablation.publish("recipe", alexnet(), trained, tmp_path / "results")
-    return tmp_path / "results"
+def trained(tmp_path):
+    """Made-up runs of AlexNet: the baseline and two variants of the study ``recipe``."""
+    return put(alexnet(), tmp_path / "runs", dict(zip(VARIANTS, (0.6, 0.3, 0.65), strict=True)))
 
 
 @pytest.mark.parametrize("model, named", [  # the settings that the study's texts name
@@ -103,11 +103,12 @@ def validation(folder):
 
 
 def test_the_table_compares_validation_clips_and_reads_no_test_clip(results, trained):
+    ablation.publish("recipe", alexnet(), trained)
     configs = alexnet(folds=[1])["baseline"]  # a fold of the baseline alone is left out
     runs.copy(fake_finished(trained, configs[0]), results / ablation.place("recipe", configs[0]))
-    found = ablation.table("recipe", results).set_index("variant")
+    found = ablation.table("recipe").set_index("variant")
     assert found.index.tolist() == list(VARIANTS) and (found.folds == 1).all() and (found.clips == 240).all()
-    places = ablation.published("recipe", results)
+    places = ablation.published("recipe")
     base, mels = (validation(places[variant][PLACE]) for variant in VARIANTS[:2])
     row = found.loc["mels"]
     assert row.accuracy == pytest.approx(100 * mels.mean())
@@ -118,41 +119,38 @@ def test_the_table_compares_validation_clips_and_reads_no_test_clip(results, tra
         table = pd.read_csv(path)
         table.loc[table.subset == "test", metrics.PROBABILITIES] = 0.125
         table.to_csv(path, index=False)
-    pd.testing.assert_frame_equal(ablation.table("recipe", results).set_index("variant"), found)
+    pd.testing.assert_frame_equal(ablation.table("recipe").set_index("variant"), found)
 
 
-def test_growth_puts_the_numbers_of_clips_in_order(tmp_path):
-    assert ablation.growth(tmp_path).empty
-    accuracies, results = {"baseline": 0.8, "half": 0.6, "quarter": 0.3}, tmp_path / "results"
+def test_growth_puts_the_numbers_of_clips_in_order(results, tmp_path):
+    assert ablation.growth().empty
     configs = alexnet(study="clips", folds=(0, 1))
-    ablation.publish("clips", configs, put(configs, tmp_path / "runs", accuracies), results)
-    grown, accuracy = ablation.growth(results), ablation.table("clips", results).set_index("variant").accuracy
+    ablation.publish("clips", configs, put(configs, tmp_path, {"baseline": 0.8, "half": 0.6, "quarter": 0.3}))
+    grown, accuracy = ablation.growth(), ablation.table("clips").set_index("variant").accuracy
     assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
     assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
     assert np.isnan(grown.gain[0]) and grown.gain[1:].tolist() == pytest.approx(
         [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
     assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
     (results / ablation.place("clips", configs["quarter"][1]) / "run.json").unlink()
-    assert ablation.growth(results).clips.tolist() == [480, 960]  # the same folds alone
+    assert ablation.growth().clips.tolist() == [480, 960]  # the same folds alone
 
 
 # Publishing
 
-def test_published_studies_stay_apart_from_the_main_results(trained, tmp_path):
-    results = fake_results(tmp_path / "results", ("actors",), ("alexnet", "lstm"), (0,))
-    before = runs.find(results)
-    new = ablation.publish("recipe", alexnet(), trained, results)
-    assert new == [f"studies/recipe/{variant}/{PLACE}" for variant in ("baseline", "mels", "batch")]
+def test_published_studies_stay_apart_from_the_main_results(trained, results):
+    before = runs.find(fake_results(results, ("actors",), ("alexnet", "lstm"), (0,)))
+    new = ablation.publish("recipe", alexnet(), trained)
+    assert new == [f"studies/recipe/{variant}/{PLACE}" for variant in VARIANTS]
     assert {path.name for path in (results / "studies/recipe/mels" / PLACE).iterdir()} == set(runs.FILES)
     assert runs.find(results) == before
-    assert ablation.publish("recipe", alexnet(), trained, results) == []
+    assert ablation.publish("recipe", alexnet(), trained) == []
 
 
-def test_a_published_run_of_the_profile_serves_as_baseline(tmp_path):
-    configs, results = alexnet(), tmp_path / "results"
-    (base,) = configs["baseline"]
+def test_a_published_run_of_the_profile_serves_as_baseline(results, tmp_path):
+    (base,) = alexnet()["baseline"]
     runs.copy(fake_finished(tmp_path, base), results / base.place)
-    ablation.publish("recipe", configs, tmp_path / "nowhere", results)
+    ablation.publish("recipe", alexnet(), tmp_path / "nowhere")
     assert runs.holds(results / "studies/recipe/baseline" / PLACE, base)
 
 
@@ -167,15 +165,11 @@ def test_published_studies_are_whole(name):
             runs.check(path)
 
 
-def test_the_command_trains_what_is_not_published_publishes_and_says_what_is_wrong(trained, tmp_path, monkeypatch,
+def test_the_command_trains_what_is_not_published_publishes_and_says_what_is_wrong(trained, results, monkeypatch,
                                                                                     capsys):
-    asked, results = [], tmp_path / "results"
-    monkeypatch.setattr(grid, "features_of", lambda *a: ("ravdess", tmp_path / "none.npz"))
+    asked = []
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("ravdess", None))
     monkeypatch.setattr(grid, "train", lambda configs, *a, **k: asked.extend(c.name for c in configs))
-    monkeypatch.setattr(ablation, "RESULTS", results)
-    for function, defaults in ((ablation.published, (results,)), (ablation.table, (results,)),
-                               (ablation.publish, (trained, results))):
-        monkeypatch.setattr(function, "__defaults__", defaults)
     words = ["recipe", "--models", "alexnet", "--protocols", "random", "--runs", str(trained), "--variants"]
     assert ablation.main([*words, "batch", "mixup"]) == 0 and asked == [f"studies/recipe/mixup/{PLACE}"]
     out = capsys.readouterr().out

@@ -54,8 +54,6 @@ def test_a_clip_is_laid_against_its_own_sentence_at_whatever_speed():
     cost, states = aligned.align(slow, own)
     assert cost < 1e-6 and (states == np.repeat(np.arange(aligned.STATES), 2)).all()
     assert aligned.align(slow, other)[0] > 1
-    cost, states = aligned.align(own[::4], own)  # too short for steps of two states
-    assert np.isinf(cost) and states[0] == 0 and states[-1] == aligned.STATES - 1
 
 
 def test_a_segment_holds_what_was_said_in_it():

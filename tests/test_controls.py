@@ -4,14 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from tiny import tiny_network
 
-from ser_utils.config import FeatureConfig, RunConfig
 from ser_utils.data import folds
 from ser_utils.data.corpus import Corpus
 from ser_utils.evaluation import metrics
 from ser_utils.studies import controls
-from ser_utils.training import fit, frontend
 
 
 def test_the_surface_of_a_recording(tmp_path):
@@ -46,18 +43,3 @@ def test_the_probe_finds_a_voice_and_nothing_in_noise(made_up):
     voices = rng.normal(size=(25, 12))[actors] + rng.normal(0, 0.3, (1440, 12))
     assert controls.actor_probe(voices, actors, rows).mean() > 0.9
     assert controls.actor_probe(rng.normal(size=(1440, 12)), actors, rows).mean() < 0.12
-
-
-def test_controls_of_a_finished_run(made_up, tmp_path, monkeypatch):
-    config = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
-                       frames=40, augment=None, epochs=1, share=0.25)
-    monkeypatch.setattr(frontend, "assemble", tiny_network)
-    run = fit.run(config, made_up, tmp_path, progress=False)
-    made = pd.DataFrame(np.random.default_rng(1).normal(size=(1440, 7)), columns=controls.SURFACE)
-    monkeypatch.setattr(controls, "surface", lambda corpus: made)
-    found = controls.table(Corpus(None, "synthetic", made_up.index), made_up, [run])
-    assert found.kind.value_counts().to_dict() == {"emotion": 6, "actor": 2}
-    assert (found.low <= found.score).all() and (found.score <= found.high).all()
-    assert set(found.chance.round(3)) == {12.5, 4.167}
-    values = controls.penultimate(run, made_up.logmel[:3])
-    assert values.shape == (3, 160)

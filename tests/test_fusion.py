@@ -28,7 +28,9 @@ def table():
 
 
 @pytest.fixture
-def file(table, tmp_path):
+def file(table, tmp_path, monkeypatch):
+    """They are what RAVDESS_FACES names."""
+    monkeypatch.setenv("RAVDESS_FACES", str(tmp_path))
     table.to_csv(tmp_path / fusion.FACES, index=False)
     return tmp_path / fusion.FACES
 
@@ -46,28 +48,28 @@ def share_right(probabilities, labels=LABELS):
     return (probabilities.argmax(axis=1) == labels).mean()
 
 
-def test_videos_name_the_performance_of_the_audio_clip_and_order_does_not_matter(table, file, monkeypatch):
-    monkeypatch.setenv("RAVDESS_FACES", str(file.parent))
+def test_videos_name_the_performance_of_the_audio_clip_and_order_does_not_matter(table, file):
     face = fusion.faces()
     mixed = fusion.modality("face", table.sample(frac=1, random_state=1))
     np.testing.assert_allclose(face.values(CLIPS) ** 2, mixed.values(CLIPS).clip(0))
     fusion.check_order(mixed)
 
 
-def test_a_shuffled_or_foreign_table_fails_loudly(table, tmp_path):
+def test_a_shuffled_or_foreign_table_fails_loudly(table, file):
     for rows in (np.random.default_rng(0).permutation(len(table)),
                  INDEX.groupby("actor")["clip"].transform(lambda c: c.sample(frac=1, random_state=0).index)):
-        table.assign(clip=table["clip"].to_numpy()[rows]).to_csv(tmp_path / "faces.csv", index=False)
+        table.assign(clip=table["clip"].to_numpy()[rows]).to_csv(file, index=False)
         with pytest.raises(fusion.AlignmentError, match="order of their names"):
-            fusion.faces(tmp_path / "faces.csv")
+            fusion.faces()
     with pytest.raises(fusion.AlignmentError, match="emotion of .* contradicts"):
         fusion.modality("face", table.assign(emotion=np.roll(INDEX.emotion, 100)))
     assert "actor" not in fusion.modality("face", table.assign(actor=INDEX.actor)).table
     for clip in ("01-01-09-01-01-01-01", "a.wav", "01-02-02-01-01-01-01", table["clip"][1]):
         with pytest.raises(fusion.AlignmentError):
             fusion.modality("face", table.assign(clip=[clip, *table["clip"][1:]]))
+    file.unlink()
     with pytest.raises(FileNotFoundError, match="MMEmotionRecognition"):
-        fusion.faces(tmp_path / "elsewhere")
+        fusion.faces()
 
 
 def test_two_streams_know_more_than_one_and_a_missing_one_leaves_the_other():
@@ -119,13 +121,12 @@ def test_nothing_is_fitted_to_test_clips_and_each_model_has_its_own_clips(table,
     for model in ("vgg16", "alexnet"):
         for fold in range(FOLDS):
             fake_run(tmp_path / "results", "actors", model, fold)
-    voices = fusion.voices
-    monkeypatch.setattr(fusion, "voices", lambda fold, root: voices(fold, root, ["vgg16", "alexnet"]))
+    monkeypatch.setattr(fusion, "RESULTS", tmp_path / "results")
     face = fusion.modality("face", table)
     parts = {part: set(CLIPS[rows]) for part, rows in folds.split(INDEX, "actors", 0).items()}
-    for config in [c for c in fusion.run_configs(face, tmp_path / "results") if c.fold == 0]:
+    for config in [c for c in fusion.run_configs(face) if c.fold == 0]:
         met.clear()
-        run = fusion.run(config, face, tmp_path / "runs", tmp_path / "results")
+        run = fusion.run(config, face, tmp_path / "runs")
         assert met and not any(parts["test"] & set(clips) for _, clips in met)
         allowed = {"face": parts["train"], "fusion_late": parts["val"], "fusion_feature": parts["train"] | parts["val"]}
         kind = "late" if config.model == "fusion_late" else "network"

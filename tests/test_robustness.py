@@ -61,12 +61,9 @@ def test_noise_is_that_of_the_clip_and_has_the_ratio_to_the_speech_that_its_leve
     assert np.array_equal(made[0], again) and not np.allclose(made[0], other, atol=1e-4)
 
 
-def test_music_holds_few_tones():
+def test_music_holds_few_tones_and_babble_so_many_voices_alike_in_power():
     power = scipy.signal.welch(robustness.music(2 * RATE, RATE, np.random.default_rng(0)), RATE)[1][1:-1]
     assert np.exp(np.log(power).mean()) < 0.2 * power.mean()  # white noise: equal
-
-
-def test_babble_holds_so_many_voices_alike_in_power():
     told = [np.sin(2 * np.pi * f * np.arange(RATE) / RATE) * f for f in range(200, 1000, 100)]
     power = np.abs(np.fft.rfft(robustness.babble(RATE, np.random.default_rng(0), told))) ** 2
     heard = power[200:1000:100] / power.max()
@@ -133,7 +130,8 @@ def test_what_is_cut_off_ends_so_long_after_the_speech_began():
         assert seconds_of(made) == pytest.approx(seconds, abs=0.021) and np.array_equal(made, wave[: len(made)])
 
 
-def test_the_published_answers_are_whole_and_small():
+def test_the_published_answers_are_whole_and_small(monkeypatch):
+    monkeypatch.setattr(robustness, "RESULTS", RESULTS)  # whichever test came before
     table = robustness.load()
     for (_, model, condition, _), part in table.groupby(["training", "model", "condition", "subset"]):
         runs.check_predictions(part, f"{model}, {condition}", rows=240)
@@ -148,11 +146,12 @@ def test_the_published_answers_are_whole_and_small():
 
 @pytest.fixture(scope="module")
 def judged(tiny_corpus, tiny_store, tmp_path_factory):
-    """What the command made of six runs of one network: a function that calls it, and the folder of its results."""
+    """The folder of runs/, six of one network, and of what the command made of them, robustness/."""
     root, store = tmp_path_factory.mktemp("robustness"), spectral.read(tiny_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frontend, "assemble", tiny_network)
         patch.setattr(robustness.corpora, "find", lambda: tiny_corpus)
+        patch.setattr(robustness, "RESULTS", root)
         patch.setattr(robustness, "LEVELS", {"white": (20, 0), "level": (-20,), "cut": (1,)})
         patch.setattr(robustness, "TRAININGS", {"usual": "synthetic-quick", "quiet": "quiet/synthetic-quick"})
         patch.setattr(robustness, "stores", functools.partial(robustness.stores, folder=tiny_store.parent / "cache"))
@@ -162,16 +161,12 @@ def judged(tiny_corpus, tiny_store, tmp_path_factory):
         for fold in range(1, 6):
             copy = shutil.copytree(trained.dir, trained.dir.with_name(f"fold{fold}"))
             edit(copy / "run.json", fold=fold, config=trained.info["config"] | {"fold": fold})
-
-        def command():
-            return robustness.main(["--runs", str(root / "runs"), "--results", str(root)])
-
-        assert command() == 0
-        yield command, root / "robustness"
+        assert robustness.main(["--runs", str(root / "runs")]) == 0
+        yield root
 
 
 def test_answers_by_clip_and_condition_and_facts_of_every_voice_are_published(judged, tiny_store):
-    table, index = robustness.load(judged[1].parent), spectral.read(tiny_store).index
+    table, index = robustness.load(), spectral.read(tiny_store).index
     rows = folds.split(index, "actors", 0)
     counts = table.groupby(["condition", "subset"]).size()
     assert counts.to_dict() == {("clean", "val"): len(rows["val"])} | {
@@ -179,14 +174,14 @@ def test_answers_by_clip_and_condition_and_facts_of_every_voice_are_published(ju
     for _, part in table.groupby("condition"):
         runs.check_predictions(part, "answers")
     assert set(table[table.subset == "test"]["clip"]) == set(index["clip"].iloc[rows["test"]])
-    voices, heard = (pd.read_csv(judged[1] / name) for name in ("actors.csv", "seconds.csv"))
+    voices, heard = (pd.read_csv(judged / "robustness" / name) for name in ("actors.csv", "seconds.csv"))
     assert heard.set_index("condition").seconds["white 0"] > heard.seconds[0] and heard.seconds.iloc[-1] <= 1.02
     assert list(voices.actor) == list(range(1, 25)) and voices.distance.gt(0).all() and voices.notna().all(axis=None)
 
 
 def test_clean_answers_are_those_of_the_run_and_features_of_quiet_clips_lie_lower(judged, tiny_store):
-    published = runs.Run(judged[1].parent / "runs/synthetic-quick/actors/alexnet/fold0").predictions.set_index("clip")
-    clean = robustness.load(judged[1].parent).query("condition == 'clean'").set_index("clip").loc[published.index]
+    published = runs.Run(judged / "runs/synthetic-quick/actors/alexnet/fold0").predictions.set_index("clip")
+    clean = robustness.load().query("condition == 'clean'").set_index("clip").loc[published.index]
     assert np.abs(clean[metrics.PROBABILITIES] - published[metrics.PROBABILITIES]).to_numpy().max() < 1e-4
     store, quiet = spectral.read(tiny_store), spectral.read(next((tiny_store.parent / "cache").rglob("level--20.npz")))
     rows = folds.split(store.index, "actors", 0)["test"]
@@ -195,14 +190,14 @@ def test_clean_answers_are_those_of_the_run_and_features_of_quiet_clips_lie_lowe
 
 
 def test_a_second_call_judges_only_what_is_new(judged, monkeypatch, tmp_path):
-    command, folder = judged
-    with pytest.raises(FileNotFoundError, match="make robustness"):
-        robustness.load(tmp_path)
     monkeypatch.setattr(robustness, "judge", lambda *_: pytest.fail("judged again"))
-    assert command() == 0
-    told = json.loads((note := folder / "usual" / "alexnet" / "run.json").read_text())
+    assert robustness.main(["--runs", str(judged / "runs")]) == 0
+    told = json.loads((note := judged / "robustness/usual/alexnet/run.json").read_text())
     assert told["variants"] == 1 and told["conditions"] == ["clean", "white 20", "white 0", "level -20", "cut 1"]
     edit(note, config_hash="of another training")
     with pytest.raises(pytest.fail.Exception, match="judged again"):
-        command()
+        robustness.main(["--runs", str(judged / "runs")])
     edit(note, **told)
+    monkeypatch.setattr(robustness, "RESULTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="make robustness"):
+        robustness.load()

@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ser_utils import PROTOCOLS
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
 from ser_utils.data import corpus as corpora
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import spectral
 from ser_utils.paper import MODEL_NAMES, TABLE1
-from ser_utils.paths import RESULTS, RUNS
+from ser_utils.paths import RESULTS
 from ser_utils.training import grid, runs
 
 BASELINE, PROFILE = "baseline", "full"
@@ -106,8 +105,7 @@ def changed(config: RunConfig, settings: dict) -> RunConfig:
     return dataclasses.replace(config, **{name: new(getattr(config, name), value) for name, value in settings.items()})
 
 
-def run_configs(name: str, models=None, variants=None, protocols=("actors",),
-                folds=(0,)) -> dict[str, list[RunConfig]]:
+def run_configs(name: str, models=None, variants=None, protocols=("actors",), folds=(0,)) -> dict[str, list[RunConfig]]:
     """The runs of a study on RAVDESS: variant -> configurations, the baseline first; lists narrow it down.
 
     The baseline is the profile's own run where the study starts from its settings (see ``START``). An unknown variant,
@@ -129,24 +127,24 @@ def place(name: str, config: RunConfig) -> str:
     return f"{config.variant or f'studies/{name}/{BASELINE}'}/{config.place}"
 
 
-def published(name: str, results: Path = RESULTS) -> dict[str, dict[str, Path]]:
+def published(name: str) -> dict[str, dict[str, Path]]:
     """The published runs of a study: variant -> ``<protocol>/<model>/fold<k>`` -> folder."""
     return {variant: {"/".join(path.parts[-3:]): path for path in found} for variant in variants_of(name)
-            if (found := runs.find(results / "studies" / name / variant))}
+            if (found := runs.find(RESULTS / "studies" / name / variant))}
 
 
-def publish(name: str, configs: dict[str, list[RunConfig]], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
+def publish(name: str, configs: dict[str, list[RunConfig]], root: Path) -> list[str]:
     """Copy a study's finished runs to their :func:`place` in the results; returns the places of new ones.
 
     A baseline that is a published run of the profile is copied from there. Raises as ``runs.publish``.
     """
     for c in configs[BASELINE]:
-        if not c.variant and runs.holds(results / c.place, c):
-            runs.copy(results / c.place, results / place(name, c))
-    return runs.publish(itertools.chain(*configs.values()), root, results, lambda c: place(name, c))
+        if not c.variant and runs.holds(RESULTS / c.place, c):
+            runs.copy(RESULTS / c.place, RESULTS / place(name, c))
+    return runs.publish(itertools.chain(*configs.values()), root, RESULTS, lambda c: place(name, c))
 
 
-def table(name: str, results: Path = RESULTS) -> pd.DataFrame:
+def table(name: str) -> pd.DataFrame:
     """What the published variants of a study reach on validation clips, beside the baseline on the same clips.
 
     A row a protocol, network and variant, the baseline first, on the folds that some variant has finished (all its own
@@ -156,40 +154,39 @@ def table(name: str, results: Path = RESULTS) -> pd.DataFrame:
     """
     rows, columns = [], ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
                          "high", "p"]
-    parts = [runs.read_predictions(path).query("subset == 'val'").assign(variant=variant, place=place)
-             for variant, found in published(name, results).items() for place, path in found.items()]
-    answers = pd.concat(parts) if parts else pd.DataFrame({"place": []}, dtype=str)
-    for protocol, model in itertools.product(PROTOCOLS, STUDIES[name]):
-        mine = answers[answers.place.str.startswith(f"{protocol}/{model}/")]
-        if mine.empty or BASELINE not in set(mine.variant):
-            continue
+    parts = [runs.read_predictions(path).query("subset == 'val'").assign(
+        protocol=path.parts[-3], model=path.parts[-2], variant=variant, place=place)
+        for variant, found in published(name).items() for place, path in found.items()]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    answers = pd.concat(parts)
+    answers = answers[answers.place.isin(answers.place[answers.variant == BASELINE])]
+    for (protocol, model), mine in answers.groupby(["protocol", "model"], sort=False):
+        tried = mine.place[mine.variant != BASELINE]
+        mine = mine[mine.place.isin(tried) | tried.empty]
         base = mine[mine.variant == BASELINE]
-        others = mine[(mine.variant != BASELINE) & mine.place.isin(base.place)]
-        shown = pd.concat([base[base.place.isin(others.place)] if len(others) else base, others])
-        for variant, part in shown.groupby("variant", sort=False):
+        for variant, part in mine.groupby("variant", sort=False):
             scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("place")])
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
-            rows.append(row if variant == BASELINE else row | _against(base, part, protocol))
+            if variant != BASELINE:
+                both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
+                right, right_base = both.prediction == both.label, both.prediction_base == both.label
+                voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
+                low, high = statistics.bootstrap_difference(right, right_base, voices)
+                row |= {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
+                        "p": statistics.mcnemar(right, right_base)["p"]}
+            rows.append(row)
     return pd.DataFrame(rows, columns=columns)
 
 
-def _against(base: pd.DataFrame, part: pd.DataFrame, protocol: str) -> dict[str, float]:
-    both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
-    right, right_base = both.prediction == both.label, both.prediction_base == both.label
-    voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
-    low, high = statistics.bootstrap_difference(right, right_base, voices)
-    return {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
-            "p": statistics.mcnemar(right, right_base)["p"]}
-
-
-def growth(results: Path = RESULTS) -> pd.DataFrame:
+def growth() -> pd.DataFrame:
     """What more recordings bring, by the study ``clips``.
 
     Columns: protocol, model, clips (in training), folds, accuracy (on validation clips, per cent), low and high (the
     95 % interval of the difference from all clips, put around the accuracy), gain (points over half as many clips).
     """
-    found = table("clips", results)
+    found = table("clips")
     found["clips"] = (TABLE1["train"] * found.variant.map({BASELINE: 1.0} | SHARES)).astype(int)
     same = found.folds == found.groupby(["protocol", "model"]).folds.transform("max")  # the folds of all clips
     found = found[same].sort_values("clips", kind="stable")
@@ -202,7 +199,7 @@ def growth(results: Path = RESULTS) -> pd.DataFrame:
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.ablation STUDY``: train what is not published of a study, publish and print it."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.ablation", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
@@ -213,18 +210,14 @@ def main(arguments: list[str] | None = None) -> int:
     configs = run_configs(options.study, options.models, options.variants, options.protocols, options.folds)
     publish(options.study, configs, options.runs)
     missing = [c for own in configs.values() for c in own if not runs.holds(RESULTS / place(options.study, c), c)]
-    corpus, path = grid.features_of(PROFILE, options.features)
-    if corpus != "ravdess":
-        raise ValueError("A study is trained on RAVDESS: make data")
-    stores = {configuration.PROFILES[PROFILE].features: path}
+    stores = {configuration.PROFILES[PROFILE].features: grid.features_of(PROFILE, options.features)[1]}
     for settings in {c.features for c in missing} - set(stores):
-        recordings = corpora.find(corpus)
+        recordings = corpora.find("ravdess")
         spectral.extract(recordings, settings)
         stores[settings] = spectral.store_path(recordings, settings)
     grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
     print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
     print(table(options.study).round(3).to_string(index=False))
-    return 0
 
 
 if __name__ == "__main__":

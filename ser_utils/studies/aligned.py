@@ -14,8 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
+import librosa
 import numpy as np
 import pandas as pd
+from keras import layers
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
@@ -25,7 +28,6 @@ from ser_utils.data import corpus
 from ser_utils.data.folds import ENROLLED, check_split, enrolled
 from ser_utils.evaluation import reference
 from ser_utils.features import audio, prosody, spectral
-from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RESULTS, RUNS
 from ser_utils.training import grid, runs
 from ser_utils.training.augment import interpolation
@@ -40,8 +42,6 @@ SHRINK = 2   # clips: a mean view of n clips is taken off n / (n + SHRINK) times
 
 def shape(logmel: np.ndarray) -> np.ndarray:
     """13 cepstra (frames, 13) of a log-mel (frames, bands), each normalised over the clip: what is aligned."""
-    import librosa
-
     cepstra = librosa.feature.mfcc(S=logmel.T, n_mfcc=13).T
     return (cepstra - cepstra.mean(axis=0)) / (cepstra.std(axis=0) + 1e-6)
 
@@ -49,21 +49,16 @@ def shape(logmel: np.ndarray) -> np.ndarray:
 def align(clip: np.ndarray, template: np.ndarray) -> tuple[float, np.ndarray]:
     """Lay a clip (frames, 13) against a template (states, 13): cost per frame, and the state of each frame (frames,).
 
-    Dynamic time warping (Sakoe and Chiba 1978), none to two states on a frame. A clip too short for that is laid
-    against it evenly, at infinite cost.
+    Dynamic time warping (Sakoe and Chiba 1978), none to two states on a frame: a clip of the corpus has many more.
     """
-    import librosa
-
-    if 2 * len(clip) < len(template):
-        return np.inf, np.linspace(0, len(template) - 1, len(clip)).round().astype(int)
     cost, path = librosa.sequence.dtw(clip.T, template.T, step_sizes_sigma=STEPS)
     return cost[-1, -1] / len(clip), path[::-1, 1]
 
 
-def template(clips: Sequence[np.ndarray], rounds: int = 3) -> np.ndarray:
-    """The mean course (``STATES``, 13) of clips of one sentence: cut evenly at first, then aligned anew each round."""
+def template(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean course (``STATES``, 13) of clips of one sentence: cut evenly at first, then aligned anew thrice."""
     found = np.mean([clip[np.linspace(0, len(clip) - 1, STATES).round().astype(int)] for clip in clips], axis=0)
-    for _ in range(rounds):
+    for _ in range(3):
         states = np.concatenate([align(clip, found)[1] for clip in clips])
         means = pd.DataFrame(np.concatenate(clips)).groupby(states).mean()
         found[means.index] = means
@@ -74,36 +69,32 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
     """What the segments of one clip are like, (``SEGMENTS`` * 23,).
 
     For each: the mean of 20 cepstra, the log of its frames, the mean log pitch and the share of voiced frames.
-    ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a frame has its
-    neighbour's cepstra, one without a pitch the clip's. ``warp`` stretches frequencies and pitch.
+    ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a pitch has the
+    clip's. ``warp`` stretches frequencies and pitch.
     """
-    import librosa
-
     bands = np.arange(logmel.shape[1], dtype=np.float32)
     warped = logmel @ np.asarray(interpolation(np.clip(bands * (1 + warp), 0, bands[-1]), len(bands))).T
     frames = pd.DataFrame(librosa.feature.mfcc(S=warped.T, n_mfcc=20).T)
     pitch = pd.Series(np.log(f0 * (1 + warp)))
-    segment = states * SEGMENTS // STATES
-    every = pd.RangeIndex(SEGMENTS)
-    cepstra = frames.groupby(segment).mean().reindex(every).ffill().bfill()
-    count = np.bincount(segment, minlength=SEGMENTS)
-    melody = pitch.groupby(segment).mean().reindex(every).fillna(pitch.median()).fillna(np.log(200.0))
-    voiced = pitch.notna().groupby(segment).mean().reindex(every).fillna(0.0)
-    return np.concatenate([cepstra.to_numpy().ravel(), np.log(count + 0.5), melody, voiced])
+    segment = states * SEGMENTS // STATES  # each has frames: a path skips no two states
+    melody = pitch.groupby(segment).mean().fillna(pitch.median()).fillna(np.log(200.0))
+    return np.concatenate([frames.groupby(segment).mean().to_numpy().ravel(), np.log(np.bincount(segment) + 0.5),
+                           melody, pitch.notna().groupby(segment).mean()])
 
 
-def views(store: FeatureStore, f0: Sequence[np.ndarray], train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def views(store: spectral.FeatureStore, f0: Sequence[np.ndarray], train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The views of all clips (N, warps, values) less their sentence's mean, and the sentence heard in each, 1 or 2.
 
-    Templates and means are made of the rows ``train``.
+    Templates and means are those of the rows ``train``.
     """
     logmels = [values[:length] for values, length in zip(store.logmel, store.lengths, strict=True)]
     shapes, said = [shape(logmel) for logmel in logmels], store.index.statement.to_numpy()
     templates = {sentence: template([shapes[row] for row in train if said[row] == sentence]) for sentence in (1, 2)}
     heard, found = np.zeros(len(shapes), int), []
     for row, (logmel, pitch) in enumerate(zip(logmels, f0, strict=True)):
-        (_, states), heard[row] = min(((align(shapes[row], templates[s]), s) for s in templates),
-                                      key=lambda one: one[0][0])
+        laid = {sentence: align(shapes[row], course) for sentence, course in templates.items()}
+        heard[row] = min(laid, key=lambda sentence: laid[sentence][0])
+        states = laid[heard[row]][1]
         found.append([view(logmel, pitch, states, warp) for warp in WARPS])
     found = np.array(found)
     for sentence in templates:
@@ -146,9 +137,6 @@ def run_configs() -> list[AlignedConfig]:
 
 def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
     """Fitted networks abreast, which share no weight: views (N, values) in, probabilities (N, members, 8) out."""
-    import keras
-    from keras import layers
-
     def units(count: int, activation: str):  # one layer of each member
         return layers.EinsumDense("nmi,mio->nmo", (config.members, count), activation, bias_axes="mo")
 
@@ -165,12 +153,12 @@ def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
     return model
 
 
-def answers(config: AlignedConfig, store: FeatureStore, found: np.ndarray, rows: dict[str, np.ndarray]
+def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarray, rows: dict[str, np.ndarray]
             ) -> tuple[dict[str, np.ndarray], int]:
     """Probabilities (N, 8) of the validation and test rows by a model fitted on the training rows; its parameters.
 
-    ``found`` are the views of :func:`views`; means and deviations are those of training clips. An enrolled voice is
-    known by the clips of ``folds.enrolled``, a training voice by as many drawn at random, ``copies`` times.
+    ``found``: see :func:`views`. An enrolled voice is known by the clips of ``folds.enrolled``, a training voice by as
+    many drawn at random, ``copies`` times.
     """
     voices, train = store.index.actor.to_numpy(), rows["train"]
     taught, judged = [found[train]], found
@@ -192,8 +180,7 @@ def answers(config: AlignedConfig, store: FeatureStore, found: np.ndarray, rows:
     network = dense(config, scaler.transform(taught.reshape(-1, size)), np.repeat(truth, len(WARPS)))
     told = {}
     for part in ("val", "test"):  # the mean over warps and members
-        values = scaler.transform(judged[rows[part]].reshape(-1, size))
-        values = network.predict(values, batch_size=2048, verbose=0)
+        values = network.predict(scaler.transform(judged[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
         told[part] = values.reshape(-1, len(WARPS) * config.members, len(EMOTIONS)).mean(axis=1)
     return told, network.count_params()
 
@@ -207,8 +194,8 @@ def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
     return rows
 
 
-def fit(configs: Sequence[AlignedConfig], store: FeatureStore, f0: Sequence[np.ndarray], root: Path = RUNS) -> None:
-    """Fit some configurations and write their runs, but for those that are finished in ``root``."""
+def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequence[np.ndarray], root: Path) -> None:
+    """Fit some configurations and write their runs, but for those that are finished in ``root``; ``f0``: see `view`."""
     waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: c.split)
     index, made = store.index, None
     for config in tqdm(waiting, desc="Aligned view", unit="run"):
@@ -225,28 +212,20 @@ def fit(configs: Sequence[AlignedConfig], store: FeatureStore, f0: Sequence[np.n
                          parameters=parameters, sentences_right=float((heard == index.statement).mean()))
 
 
-def pitches(paths: Sequence[str], config: FeatureConfig) -> list[np.ndarray]:
-    """The pitch of recordings, (frames,) each in Hz, a value for every frame of their log-mel; NaN where unvoiced."""
-    def pitch(path: str) -> np.ndarray:
-        wave = audio.load_speech(path, config.sample_rate, config.top_db)
-        return prosody.pitch(np.pad(wave, prosody.WINDOW // 2))
-
-    return audio.each(pitch, paths, "Pitch")
-
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view, publish it, print its means."""
+def main(arguments: list[str] | None = None) -> None:
+    """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view and publish it."""
     argparse.ArgumentParser(prog="ser_utils.studies.aligned", description=main.__doc__).parse_args(arguments)
     found, configs = corpus.for_profile("full"), run_configs()
     store = spectral.extract(found, FeatureConfig())
-    fit(configs, store, pitches(found.index["path"], store.config))
-    new = runs.publish(configs, RUNS, RESULTS)
-    table = pd.DataFrame([runs.read(config.run_directory(RUNS)) for config in configs])
-    scores = ["val_recall", "test_accuracy", "test_recall"]
-    means = 100 * table.groupby(["protocol", "model"], sort=False)[scores].mean()
-    print(f"{len(new)} runs are new in results/. Means over the folds in per cent:\n{means.round(1).to_string()}")
-    return 0
+
+    def pitch(path: str) -> np.ndarray:  # a value for every frame of the log-mel
+        wave = audio.load_speech(path, store.config.sample_rate, store.config.top_db)
+        return prosody.pitch(np.pad(wave, prosody.WINDOW // 2))
+
+    fit(configs, store, audio.each(pitch, found.index["path"], "Pitch"), RUNS)
+    print(f"{len(runs.publish(configs, RUNS, RESULTS))} runs are new in results/: make table2 prints what they reach.")
 
 
 if __name__ == "__main__":

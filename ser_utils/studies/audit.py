@@ -31,10 +31,7 @@ def numerators(printed: float, denominator: int) -> list[int]:
 
 
 def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, int]], int]:
-    """Every pair (hits, recall) that a classifier can reach on classes of these sizes, and recall's denominator.
-
-    Macro recall is the mean over classes of k / size with whole k; hits is the sum of the same k.
-    """
+    """Every pair (hits, recall) that a classifier can reach on classes of these sizes, and recall's denominator."""
     common = math.lcm(*sizes)
     pairs = {(0, 0)}
     for size in sizes:
@@ -62,10 +59,10 @@ def grim() -> pd.DataFrame:
 
 
 def averaging(most: int = 6) -> pd.DataFrame:
-    """What a mean over several tests of 240 clips each (folds, repetitions) would make possible.
+    """What a mean over ``runs`` tests of 240 clips each (folds, repetitions) would make possible.
 
-    Columns: runs (1 to ``most``); step (between neighbouring mean accuracies, points); accuracies and recalls (how
-    many of the seven are attainable).
+    Columns: runs; step (between neighbouring mean accuracies, points); accuracies and recalls (how many of the seven
+    are attainable).
     """
     recall = math.lcm(*TEST_SIZES) * len(TEST_SIZES)
     return pd.DataFrame([{"runs": runs, "step": 100 / (runs * CLIPS)} | {
@@ -117,8 +114,8 @@ def pairs() -> pd.DataFrame:
     holm_least (Holm's correction). Clearest difference first.
     """
     rows = []
-    for a, b in itertools.combinations(MODEL_NAMES, 2):
-        better, worse = sorted((a, b), key=lambda model: -TABLE2[model][0])
+    for pair in itertools.combinations(MODEL_NAMES, 2):
+        better, worse = sorted(pair, key=lambda model: -TABLE2[model][0])
         counts = [HITS[better], HITS[worse]]
         rows.append((better, worse, TABLE2[better][0] - TABLE2[worse][0], *mcnemar_bounds(*counts, CLIPS),
                      proportions_ztest(counts, [CLIPS, CLIPS])[1]))

@@ -1,7 +1,5 @@
 """Checks by which a leak in this project's data and runs is caught; each raises LeakError."""
 
-import warnings
-
 import keras
 import numpy as np
 import pandas as pd
@@ -10,13 +8,11 @@ from ser_utils import config as configuration
 from ser_utils.data.folds import LeakError, check_split
 from ser_utils.evaluation.metrics import ResultsError
 from ser_utils.features import spectral
-from ser_utils.features.spectral import FeatureStore
 from ser_utils.training import fit, frontend, runs
-from ser_utils.training.fit import Data
-from ser_utils.training.runs import Run
+from ser_utils.training.augment import Augment, SpecAugment
 
 
-def check_data(data: Data, store: FeatureStore, protocol: str) -> None:
+def check_data(data: fit.Data, store: spectral.FeatureStore, protocol: str) -> None:
     """Raise LeakError unless every clip is the recording of its name, with its label, in one part of the split.
 
     Catches clips, twins or actors in two parts, copies made before the split, altered clips, and wrong labels.
@@ -34,11 +30,10 @@ def check_data(data: Data, store: FeatureStore, protocol: str) -> None:
                 raise LeakError(f"{wrong.sum():,} {part} clips {what}, among them {data.clips[rows][wrong][0]}.")
 
 
-def check_model(model: keras.Model, data: Data) -> None:
+def check_model(model: keras.Model, data: fit.Data) -> None:
     """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test.
 
-    ``data`` is what :func:`ser_utils.training.fit.prepare` gives for the run. Inference must not vary and must equal
-    that of the same weights without the augmentation layers.
+    Inference must not vary, and must equal that of the same weights without the augmentation layers.
     """
     layer = model.get_layer("normalise")
     for what, found, true in zip(("mean", "deviation"), layer.statistics.numpy(),
@@ -47,19 +42,16 @@ def check_model(model: keras.Model, data: Data) -> None:
         if worst > 1e-3:
             raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
                             f"{worst:.3f} dB.")
-    plain = x = keras.Input(model.input_shape[1:])  # the same layers without those that augment
-    for part in model.layers:
-        if not isinstance(part, (keras.layers.InputLayer, frontend.Augment, frontend.SpecAugment)):
-            x = part(x)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The structure of `inputs`")  # one array, not a list of one
-        first, *others = (keras.ops.convert_to_numpy(made(data.logmel[data.rows["val"][:32]], training=False))
-                          for made in (model, model, keras.Model(plain, x)))
-    if not all(np.allclose(first, other, atol=1e-6) for other in others):
+    clips = plain = data.logmel[data.rows["val"][:32]]
+    for part in model.layers[1:]:
+        if not isinstance(part, (Augment, SpecAugment)):
+            plain = part(plain)
+    first, again = frontend.outputs(model, clips), frontend.outputs(model, clips)
+    if not (np.allclose(first, again, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
         raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
 
 
-def check_run(run: Run, store: FeatureStore) -> None:
+def check_run(run: runs.Run, store: spectral.FeatureStore) -> None:
     """Raise LeakError if a finished run's files (``runs.check``) or its model (:func:`check_model`) betray a leak."""
     try:
         runs.check(run.dir)

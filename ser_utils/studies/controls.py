@@ -1,12 +1,12 @@
 """Negative controls: what the accuracies should not rest on, and what the networks know that is no emotion."""
 
-import itertools
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from statsmodels.stats.proportion import proportion_confint
@@ -16,50 +16,45 @@ from ser_utils import config as configuration
 from ser_utils.data.corpus import Corpus
 from ser_utils.data.folds import check_split
 from ser_utils.evaluation import metrics, statistics
-from ser_utils.features import audio
-from ser_utils.features.spectral import FeatureStore
+from ser_utils.features import audio, spectral
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.training import fit, frontend
 from ser_utils.training.runs import Run
 
-SURFACE = ("before", "speech", "after", "level_before", "level", "level_after", "peak")
+SURFACE = ("before", "speech", "after", "level_before", "level", "level_after", "peak")  # seconds; mean power and peak
 CUES = {"duration of the speech": ["speech"], "loudness of the speech": ["level", "peak"],  # columns of `surface`
         "silence around the speech": ["before", "after", "level_before", "level_after"]}
 
 
 def surface(corpus: Corpus) -> pd.DataFrame:
-    """What a recording shows before anybody listens to it; an AudioError names a damaged recording.
+    """What a recording shows before anybody listens to it: clip and ``SURFACE``, seconds and dB re full scale.
 
-    Columns: clip; before, speech, after (seconds); level_before, level, level_after (mean power, dB re full
-    scale) and peak (dB). The speech is cut out as for the networks; no silence at all has 0 s and -100 dB.
+    The speech is cut out as for the networks; no silence at all has 0 s and -100 dB. An AudioError names a damaged
+    recording.
     """
-    rows = audio.each(_surface_of, corpus.index.path, "Surface")
+    def measured(path: str) -> list[float]:
+        wave, rate = audio.load(path)
+        bounds = audio.speech_bounds(wave, rate, configuration.FeatureConfig().top_db)
+        parts = np.split(wave.astype(np.float64), bounds)
+        levels = [10 * np.log10(max(np.mean(part**2), 1e-10)) if len(part) else -100.0 for part in parts]
+        return [*(len(part) / rate for part in parts), *levels, 20 * np.log10(np.abs(wave).max())]
+
+    rows = audio.each(measured, corpus.index.path, "Surface")
     return pd.DataFrame(rows, columns=SURFACE, index=corpus.index["clip"]).reset_index()
 
 
-def _surface_of(path: str) -> list[float]:
-    wave, rate = audio.load(path)
-    start, stop = audio.speech_bounds(wave, rate, configuration.FeatureConfig().top_db)
-    parts = np.split(wave.astype(np.float64), [start, stop])
-    levels = [10 * np.log10(max(np.mean(part**2), 1e-10)) if len(part) else -100.0 for part in parts]
-    return [*(len(part) / rate for part in parts), *levels, 20 * np.log10(np.abs(wave).max())]
-
-
 def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Emotions as logistic regressions guess them from each of ``CUES`` alone, all six folds.
+    """Emotions as logistic regressions guess them from each of ``CUES`` alone, all folds: clip, label, cue, prediction.
 
-    ``measured`` is what :func:`surface` returns for the clips of ``index``. The cues enter with their squares and
-    products, standardised on the training clips; emotions count alike. Columns: cue, clip, label, prediction.
+    ``measured``: of :func:`surface`, for the clips of ``index``. The cues enter with their squares and products,
+    standardised on the training clips; emotions count alike.
     """
-    parts = []
-    for fold, (cue, columns) in itertools.product(range(FOLDS), CUES.items()):
-        train, test = (check_split(index, protocol, fold)[part] for part in ("train", "test"))
-        model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(),
-                              LogisticRegression(class_weight="balanced", max_iter=2000))
-        model.fit(measured.loc[train, columns], index.label.iloc[train])
-        parts.append(index.iloc[test][["clip", "label"]].assign(cue=cue, prediction=model.predict(
-            measured.loc[test, columns])))
-    return pd.concat(parts, ignore_index=True)
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(),
+                          LogisticRegression(class_weight="balanced", max_iter=2000))
+    splits = [check_split(index, protocol, fold) for fold in range(FOLDS)]
+    folds = [(rows["train"], rows["test"]) for rows in splits]
+    return pd.concat([index[["clip", "label"]].assign(cue=cue, prediction=cross_val_predict(
+        model, measured[columns], index.label, cv=folds)) for cue, columns in CUES.items()], ignore_index=True)
 
 
 def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
@@ -70,16 +65,13 @@ def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
 
 
 def actor_probe(values: np.ndarray, actors: np.ndarray, rows: dict[str, np.ndarray]) -> np.ndarray:
-    """Which test clips' actors a logistic regression names from ``values`` (N, features): bool (test clips,).
-
-    Fitted on the training clips; every actor must have clips in both parts.
-    """
+    """Which test clips' actors a logistic regression of training clips names from ``values`` (N, features): bool."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     model.fit(values[rows["train"]], actors[rows["train"]])
     return model.predict(values[rows["test"]]) == actors[rows["test"]]
 
 
-def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd.DataFrame:
+def table(corpus: Corpus, store: spectral.FeatureStore, probed: Sequence[Run] = ()) -> pd.DataFrame:
     """Emotions from cues alone, and who is speaking.
 
     ``probed`` are honest runs on the ``random`` protocol, with their weights. Columns: kind ("emotion": UAR with
@@ -101,8 +93,8 @@ def table(corpus: Corpus, store: FeatureStore, probed: Sequence[Run] = ()) -> pd
         for what, values in ((f"last features of {MODEL_NAMES[run.info['model']]}", penultimate(run, data.logmel)),
                              ("mean log-mel spectrum", means)):
             named.setdefault(what, {})[run.info["fold"]] = actor_probe(values, actors, data.rows)
-    for what, folds in named.items():
-        right = np.concatenate(list(folds.values()))
+    for what, by_fold in named.items():
+        right = np.concatenate(list(by_fold.values()))
         rows.append(("actor", what, "random", len(right), right.mean(),
                      *proportion_confint(right.sum(), len(right), method="wilson"), 1 / len(np.unique(actors))))
     return pd.DataFrame([(*row[:4], *(100 * value for value in row[4:])) for row in rows], columns=columns)

@@ -27,14 +27,10 @@ from ser_utils.config import PAD_DB, AugmentConfig, RunConfig
 from ser_utils.data import corpus as corpora
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import spectral
-from ser_utils.features.spectral import FeatureStore
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, RUNS
 from ser_utils.studies import controls
-from ser_utils.training import fit, grid, runs
-from ser_utils.training.augment import Augment
-from ser_utils.training.fit import Data
-from ser_utils.training.runs import Run
+from ser_utils.training import augment, fit, grid, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +103,7 @@ class LeakConfig(RunConfig):
 
     @property
     def place(self) -> str:
-        """``<shortcut>/<model>/fold<k>``: that of an ordinary run if it is honest."""
-        return f"{self.shortcut}/{self.model}/fold{self.fold}"
+        return f"{self.shortcut}/{self.model}/fold{self.fold}"  # of an ordinary run, too, if it is honest
 
     def run_directory(self, root: Path) -> Path:
         return self.ordinary.run_directory(root).parents[2] / ("" if self.plan.honest else "validity") / self.place
@@ -123,60 +118,53 @@ def run_configs(profile: str, corpus: str, models: Sequence[str] | None = None, 
                                                folds or all_folds)]
 
 
-def leaky_data(config: LeakConfig, store: FeatureStore) -> Data:
+def leaky_data(config: LeakConfig, store: spectral.FeatureStore) -> fit.Data:
     """The data of a run, (N, frames, bands), with its leak planted in it."""
     plan, rng = config.plan, np.random.default_rng([config.seed, config.fold])
     data, actors = fit.prepare(config.ordinary, store), store.index.actor.to_numpy()
     if plan.by_speaker:
         data = dataclasses.replace(data, logmel=normalised_by_speaker(data.logmel, actors))
-    if plan.permuted:
-        data = dataclasses.replace(data, labels=permuted_within(data.labels, actors, rng))
+    if plan.permuted:  # among the clips of each actor: all counts stay, all meaning goes
+        labels = pd.Series(data.labels).groupby(actors).transform(lambda own: rng.permutation(own.to_numpy()))
+        data = dataclasses.replace(data, labels=labels.to_numpy())
     if plan.copies > 1:
-        data = augmented_before_split(data, config, plan.copies, rng)
+        data = augmented_before_split(data, config, rng)
     return data
 
 
 def normalised_by_speaker(logmel: np.ndarray, actors: np.ndarray) -> np.ndarray:
     """Log-mels (N, frames, bands) in dB, each actor's bands brought to the mean and deviation of all; padding stays."""
     mean, deviation = spectral.statistics(logmel)
-    out = np.empty_like(logmel)
+    moved = np.empty_like(logmel)
     for actor in np.unique(actors):
-        own = logmel[actors == actor]
-        own_mean, own_deviation = spectral.statistics(own)
-        moved = (own - own_mean) / own_deviation * deviation + mean
-        speech = (own > PAD_DB).any(axis=2, keepdims=True)
-        out[actors == actor] = np.where(speech, np.maximum(moved, PAD_DB + 1e-3), PAD_DB)
-    return out
+        own_mean, own_deviation = spectral.statistics(logmel[actors == actor])
+        moved[actors == actor] = (logmel[actors == actor] - own_mean) / own_deviation * deviation + mean
+    speech = (logmel > PAD_DB).any(axis=2, keepdims=True)
+    return np.where(speech, np.maximum(moved, PAD_DB + 1e-3), PAD_DB)
 
 
-def permuted_within(labels: np.ndarray, actors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels (N,) shuffled among the clips of each actor: all counts stay, all meaning goes."""
-    return pd.Series(labels).groupby(actors).transform(lambda own: rng.permutation(own.to_numpy())).to_numpy()
-
-
-def augmented_before_split(data: Data, config: RunConfig, copies: int, rng: np.random.Generator) -> Data:
-    """Each clip ``copies`` times, itself and augmented versions, of which a random share goes to training.
+def augmented_before_split(data: fit.Data, config: LeakConfig, rng: np.random.Generator) -> fit.Data:
+    """Each clip so many times, itself and augmented versions, of which a random share goes to training.
 
     Validation and test keep their own clips alone, so that all shortcuts are measured on the same recordings.
     """
-    layer = Augment(config.augment or AugmentConfig(), seed=config.seed + 2)
-    clips = len(data.clips)
+    layer = augment.Augment(config.augment or AugmentConfig(), seed=config.seed + 2)
+    clips, copies = len(data.clips), config.plan.copies
     versions = [np.concatenate([keras.ops.convert_to_numpy(layer(data.logmel[start:start + 120], training=True))
                                 for start in range(0, clips, 120)]) for _ in range(copies - 1)]
     extra = clips * (copies - 1)
     chosen = rng.permutation(extra)[: round(extra * len(data.rows["train"]) / clips)]
     train = np.concatenate([data.rows["train"], clips + np.sort(chosen)])
-    return Data(np.tile(data.clips, copies), np.concatenate([data.logmel, *versions]), np.tile(data.labels, copies),
+    return fit.Data(np.tile(data.clips, copies), np.concatenate([data.logmel, *versions]), np.tile(data.labels, copies),
                 data.rows | {"train": train})
 
 
 class Watcher(fit.Checkpoint):
     """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them."""
 
-    def __init__(self, *arguments, plan: Shortcut, data: Data):
+    def __init__(self, *arguments, plan: Shortcut, data: fit.Data):
         super().__init__(*arguments)
         self.plan, self.data = plan, data
-        self.x_test, self.y_test = data.logmel[data.rows["test"]], data.labels[data.rows["test"]]
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -184,63 +172,59 @@ class Watcher(fit.Checkpoint):
             model.get_layer("normalise").assign(*spectral.statistics(self.data.logmel))
 
     def consider(self, epoch: int, accuracy: float, loss: float, last: bool) -> None:
-        predicted = fit.probabilities(self.model, self.x_test)
-        test_accuracy = float((predicted.argmax(axis=1) == self.y_test).mean())
-        test_loss = fit.cross_entropy(predicted, self.y_test)
+        test = self.data.rows["test"]
+        predicted, labels = fit.probabilities(self.model, self.data.logmel[test]), self.data.labels[test]
+        test_accuracy = float((predicted.argmax(axis=1) == labels).mean())
+        test_loss = fit.cross_entropy(predicted, labels)
         self.rows[-1] |= {"test_loss": round(test_loss, 6), "test_accuracy": round(test_accuracy, 6)}
         if self.plan.chosen_on == "test":
             accuracy, loss, last = test_accuracy, test_loss, False
         super().consider(epoch, accuracy, loss, last)
 
 
-def run(config: LeakConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
-    """Train one rung, or return it if it is finished; continue it where it was killed.
+def run(config: LeakConfig, store: spectral.FeatureStore, root: Path = RUNS, progress: bool = True,
+        on_epoch=None) -> runs.Run:
+    """As ``training.fit.run``, for one rung.
 
     With shuffled labels ``predictions.csv`` has a column ``target``: the label given to the clip, which the metrics are
-    of. With a leak ``history.csv`` has the test clips' loss and accuracy, too. Raises as ``training.fit.run``.
+    of. With a leak ``history.csv`` has the test clips' loss and accuracy, too.
     """
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
     with fit.locked(config, root) as directory:
         if directory is None:
-            return Run(config.run_directory(root))
+            return runs.Run(config.run_directory(root))
         data = leaky_data(config, store)
         watcher = functools.partial(Watcher, plan=config.plan, data=data)
         model, checkpoint = fit.fit(config.trained, data, directory, on_epoch=on_epoch, kind=watcher)
-        return _sign(config, fit.finish(config.trained, data, model, checkpoint, directory))
+        done = fit.finish(config.trained, data, model, checkpoint, directory)
+        table = pd.read_csv(directory / "predictions.csv")
+        if config.plan.permuted:
+            table = table.assign(target=table.label, label=table["clip"].str[6:8].astype(int) - 1)
+        # Only when its files say which shortcut it took does it count as finished.
+        info = {"protocol": config.shortcut, "shortcut": dataclasses.asdict(config.plan), "config_hash": config.hash}
+        return runs.write(directory, done.info | info, done.history, table)
 
 
-def _sign(config: LeakConfig, done: Run) -> Run:
-    """Write into a run's files which shortcut it took; only then does it count as finished."""
-    table = pd.read_csv(done.dir / "predictions.csv")
-    if config.plan.permuted:
-        table = table.assign(target=table.label, label=table["clip"].str[6:8].astype(int) - 1)
-    info = {"protocol": config.shortcut, "shortcut": dataclasses.asdict(config.plan), "config_hash": config.hash}
-    return runs.write(done.dir, done.info | info, done.history, table)
-
-
-def load_published(results: Path = RESULTS) -> dict[str, pd.DataFrame]:
+def load_published() -> dict[str, pd.DataFrame]:
     """profile -> :func:`load` of its published ladder, ``results/validity/<profile>``."""
-    found = {profile: runs.find(Path(results) / "validity" / profile) for profile in PLANS}
+    found = {profile: runs.find(RESULTS / "validity" / profile) for profile in PLANS}
     return {profile: load(directories) for profile, directories in found.items() if directories}
 
 
 def load(directories: Iterable[Path]) -> pd.DataFrame:
-    """Test predictions of finished runs of a ladder in one table; a ResultsError names a missing or damaged file.
-
-    Columns: shortcut, model, fold, clip, label, target and prediction.
-    """
+    """Test predictions of finished runs of a ladder in one table; a ResultsError names a missing or damaged file."""
     parts = []
     for directory in directories:
-        part = runs.read_predictions(directory).query("subset == 'test'")
-        part = part.assign(shortcut=directory.parts[-3], model=directory.parts[-2], fold=Run(directory).info["fold"])
-        parts.append(part.assign(target=part.get("target", part.label)))
+        info, part = runs.read_info(directory), runs.read_predictions(directory).query("subset == 'test'")
+        parts.append(part.assign(shortcut=info["protocol"], model=info["model"], fold=info["fold"],
+                                 target=part.get("target", part.label)))
     columns = ["shortcut", "model", "fold", "clip", "label", "target", "prediction"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 
 def scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy and UAR of every shortcut and network, and the difference from honest training.
+    """What every shortcut and network reaches, and the difference from honest training.
 
     Columns: shortcut, title, model, folds, clips; accuracy, low, high, uar, uar_low, uar_high (per cent; 95 %
     bootstrap intervals over clips, where speakers are new over actors); gain (points over the honest runs of its
@@ -249,9 +233,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     rows, parts = [], dict(list(predictions.groupby(["model", "shortcut"])))
     networks = metrics.in_order(predictions.model, tuple(MODEL_NAMES))
-    for model, name in itertools.product(networks, SHORTCUTS):
-        if (model, name) not in parts:
-            continue
+    for model, name in [pair for pair in itertools.product(networks, SHORTCUTS) if pair in parts]:
         part, plan = parts[model, name], SHORTCUTS[name]
         actors = metrics.clip_facts(part["clip"]).actor.to_numpy()
         groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
@@ -260,21 +242,18 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
         for metric, columns in (("accuracy", ("accuracy", "low", "high")), ("recall", ("uar", "uar_low", "uar_high"))):
             ends = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
             row |= dict(zip(columns, 100 * np.array([found[metric], *ends]), strict=True))
-        base = parts.get((model, "random" if plan.honest else plan.protocol))
-        compared = base is not None and name != "random" and not plan.permuted
-        rows.append(row | (_against(base, part) if compared else {"gain": np.nan, "p": np.nan}))
+        base, gain, p = parts.get((model, "random" if plan.honest else plan.protocol)), np.nan, np.nan
+        if base is not None and name != "random" and not plan.permuted:
+            a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, base))
+            gain = 100 * float(a.mean() - b.mean())
+            p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
+                 else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
+        rows.append(row | {"gain": gain, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p=table.p.dropna().groupby(table.model).transform(statistics.holm))
 
 
-def _against(plain: pd.DataFrame, part: pd.DataFrame) -> dict[str, float]:
-    a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, plain))
-    p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
-         else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
-    return {"gain": 100 * float(a.mean() - b.mean()), "p": p}
-
-
-def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RESULTS) -> list[str]:
+def publish(configs: Iterable[LeakConfig], root: Path) -> list[str]:
     """As :func:`ser_utils.training.runs.publish`, to ``results/validity/<profile>``; planted leaks are no error."""
     new = []
     for c in (c for c in configs if runs.is_finished(c, root)):
@@ -282,12 +261,12 @@ def publish(configs: Iterable[LeakConfig], root: Path = RUNS, results: Path = RE
         if c.corpus != "ravdess":
             raise runs.PublishError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
         (runs.check if c.plan.honest else runs.read_predictions)(directory)
-        new += [place] if runs.copy(directory, Path(results) / place) else []
+        new += [place] if runs.copy(directory, RESULTS / place) else []
     return new
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.leakage``: train what is missing of a profile's ladder, print what it is worth."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.leakage", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PLANS))
@@ -299,15 +278,13 @@ def main(arguments: list[str] | None = None) -> int:
     configs = [c for c in run_configs(options.profile, corpus, options.models, options.folds)
                if c.protocol in (options.protocols or c.protocol)]
     grid.train(configs, path, options.runs, options.jobs, options.budget, work=run, scheduler=options.scheduler)
+    done = {c.run_directory(options.runs): c for c in configs if runs.is_finished(c, options.runs)}
     if options.publish:
-        print(f"New: {', '.join(publish(configs, options.runs)) or 'none'}.")
-        probed = [Run(c.run_directory(options.runs)) for c in configs
-                  if c.shortcut == "random" and runs.is_finished(c, options.runs)]
+        print(f"New: {', '.join(publish(done.values(), options.runs)) or 'none'}.")
+        probed = [runs.Run(directory) for directory, c in done.items() if c.shortcut == "random"]
         table = controls.table(corpora.find(corpus), spectral.read(path), probed)
         runs.write_csv(table, RESULTS / "validity" / options.profile / "controls.csv")
-    done = [c.run_directory(options.runs) for c in configs if runs.is_finished(c, options.runs)]
     print(scores(load(done)).round(3).to_string(index=False) if done else "No run is finished.")
-    return 0
 
 
 if __name__ == "__main__":  # by its full name, by which other processes find what is pickled from here

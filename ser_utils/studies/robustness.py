@@ -21,14 +21,11 @@ import soundfile
 from scipy.spatial.distance import cdist
 
 from ser_utils import FOLDS
-from ser_utils import config as configuration
-from ser_utils.config import FeatureConfig
+from ser_utils.config import PROFILES, FeatureConfig, from_dict
 from ser_utils.data import corpus as corpora
-from ser_utils.data.corpus import Corpus
 from ser_utils.data.folds import split
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, prosody, spectral
-from ser_utils.features.spectral import FeatureStore
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import DATA, RESULTS, RUNS, atomic_write
 from ser_utils.studies import controls
@@ -66,11 +63,6 @@ def speech(wave: np.ndarray, rate: int) -> np.ndarray:
     """A waveform (samples,) without the silence around its speech, as the front end cuts it."""
     return wave[slice(*audio.speech_bounds(wave, rate, TOP_DB))]
 
-
-def with_noise(wave: np.ndarray, rate: int, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """A recording (samples,) with noise throughout; ``snr_db`` is the mean power of the speech over the noise's."""
-    scale = np.std(speech(wave, rate)) / np.std(noise) * 10 ** (-snr_db / 20)
-    return (wave + scale * noise).astype(np.float32)
 
 
 @functools.cache
@@ -144,24 +136,22 @@ NOISES = ("white", "babble", "music")
 CHANGES = {"room": room, "band": band, "mp3": functools.partial(coded, codec="mp3"),
            "opus": functools.partial(coded, codec="opus"), "level": level, "speed": speed, "cut": cut}
 LEVELS = {  # of each kind, mild to severe
-    **dict.fromkeys(NOISES, (30, 20, 10, 5, 0)),  # SNR, dB
+    **dict.fromkeys(NOISES, (30, 20, 10, 5, 0)),  # mean power of the speech over the noise's, dB
     "room": tuple(ROOMS), "band": (4000, 3400), "mp3": (64, 16), "opus": (16,),  # s, Hz, kbit/s
     "level": (-30, -20, -10, 6, 12), "speed": (0.8, 0.9, 1.1, 1.2), "cut": (2, 1.5, 1),  # dB, times, s
 }
 
 
 def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """A recording (samples,) at each of a kind's ``LEVELS``; a clip always gets the same noise."""
+    """A recording (samples,) at each of a kind's ``LEVELS``; a clip always gets the same noise, throughout."""
     if kind in CHANGES:
         return [CHANGES[kind](wave, rate, amount) for amount in LEVELS[kind]]
     rng = np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode()))
-    if kind == "babble":
-        noise = babble(len(wave), rng, voices)
-    elif kind == "music":
-        noise = music(len(wave), rate, rng)
-    else:
-        noise = rng.standard_normal(len(wave))
-    return [with_noise(wave, rate, noise, snr_db) for snr_db in LEVELS[kind]]
+    noises = {"white": lambda: rng.standard_normal(len(wave)), "babble": lambda: babble(len(wave), rng, voices),
+              "music": lambda: music(len(wave), rate, rng)}
+    noise = noises[kind]()
+    scale = np.std(speech(wave, rate)) / np.std(noise)
+    return [(wave + scale * 10 ** (-snr_db / 20) * noise).astype(np.float32) for snr_db in LEVELS[kind]]
 
 
 # Name -> folder below the runs': as published; without noise in its augmentation; with much more augmentation.
@@ -171,7 +161,8 @@ TOLD = ("model", "protocol", "fold", "seed", "corpus", "config", "config_hash", 
 COLUMNS = ["condition", "clip", "subset", "label", *PROBABILITIES]
 
 
-def stores(corpus: Corpus, features: FeatureConfig, folder: Path = DATA / "features") -> dict[str, FeatureStore]:
+def stores(corpus: corpora.Corpus, features: FeatureConfig,
+           folder: Path = DATA / "features") -> dict[str, spectral.FeatureStore]:
     """Features of the test clips of fold 0 of unseen actors under every condition; computed once, kept in ``folder``.
 
     "clean" holds all clips. Babble is speech of the validation actors, whom networks are neither trained nor tested on.
@@ -198,26 +189,24 @@ def stores(corpus: Corpus, features: FeatureConfig, folder: Path = DATA / "featu
     return found
 
 
-def judge(run: runs.Run, sound: dict[str, FeatureStore]) -> pd.DataFrame:
+def judge(run: runs.Run, sound: dict[str, spectral.FeatureStore]) -> pd.DataFrame:
     """A network's answers under every condition, each clip judged once as it is (no test-time augmentation).
 
     ``COLUMNS``: validation clips are there without degradation only; probabilities have four decimals.
     """
     model, frames, parts = frontend.load(run.dir), run.info["config"]["frames"], []
     for condition, store in sound.items():
-        rows = split(store.index, "actors", FOLD) if condition == CLEAN else {"test": np.arange(len(store.clips))}
-        for subset in sorted({"val", "test"} & set(rows)):
-            facts = store.index.iloc[rows[subset]]
-            x = spectral.fit_length(store.logmel[rows[subset]], store.lengths[rows[subset]], frames)
-            told = fit.predict(model, x)
-            part = runs.prediction_table(facts["clip"].to_numpy(), facts.label.to_numpy(), told, subset)
+        for subset in ("test", "val") if condition == CLEAN else ("test",):
+            rows = split(store.index, "actors", FOLD)[subset]
+            told = fit.predict(model, spectral.fit_length(store.logmel[rows], store.lengths[rows], frames))
+            part = runs.prediction_table(store.clips[rows], store.index.label.to_numpy()[rows], told, subset)
             parts.append(part.assign(condition=condition))
     return pd.concat(parts, ignore_index=True)[COLUMNS].round(4)
 
 
-def load(results: Path = RESULTS) -> pd.DataFrame:
+def load() -> pd.DataFrame:
     """All published answers: training, model, ``COLUMNS``, prediction (0-7). FileNotFoundError where there is none."""
-    folder = Path(results) / "robustness"
+    folder = RESULTS / "robustness"
     parts = [pd.read_csv(path).assign(training=training, model=model) for training in TRAININGS for model in MODEL_NAMES
              if (path := folder / training / model / "predictions.csv").exists()]
     if not parts:
@@ -226,7 +215,7 @@ def load(results: Path = RESULTS) -> pd.DataFrame:
     return table.assign(prediction=table[PROBABILITIES].to_numpy().argmax(axis=1))
 
 
-def voice_facts(corpus: Corpus, store: FeatureStore, found: Iterable[runs.Run]) -> pd.DataFrame:
+def voice_facts(corpus: corpora.Corpus, store: spectral.FeatureStore, found: Iterable[runs.Run]) -> pd.DataFrame:
     """What might make a voice hard, a row an actor, from a network's runs on all folds of unseen actors, with weights.
 
     Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of what the last layer
@@ -235,7 +224,7 @@ def voice_facts(corpus: Corpus, store: FeatureStore, found: Iterable[runs.Run]) 
     facts = prosody.measure(corpus)[["f0_median", "f0_spread", "level_db", "speech_seconds"]]
     table = facts.groupby(corpus.index.actor.to_numpy()).mean().rename_axis("actor")
     for run in found:
-        data, actors = fit.prepare(configuration.from_dict(run.info["config"]), store), store.index.actor.to_numpy()
+        data, actors = fit.prepare(from_dict(run.info["config"]), store), store.index.actor.to_numpy()
         means = pd.DataFrame(controls.penultimate(run, data.logmel)).groupby(actors).mean()
         known, new = (means.loc[np.unique(actors[data.rows[part]])] for part in ("train", "test"))
         apart = cdist(known, known) + np.diag(np.full(len(known), np.inf))
@@ -244,17 +233,16 @@ def voice_facts(corpus: Corpus, store: FeatureStore, found: Iterable[runs.Run]) 
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.robustness``: degraded sound, judged by every network that has not done so."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.robustness", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of trained runs, with weights (default: runs)")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    corpus, folder = corpora.find(), options.results / "robustness"
-    sound = stores(corpus, configuration.PROFILES["full"].features)
+    corpus, folder = corpora.find(), RESULTS / "robustness"
+    sound = stores(corpus, PROFILES["full"].features)
     for (training, place), model in itertools.product(TRAININGS.items(), MODEL_NAMES):
         run = runs.Run(options.runs / place / "actors" / model / f"fold{FOLD}")
-        if not ((run.dir / "run.json").exists() and (run.dir / runs.WEIGHTS).exists()):
+        if not (run.dir / "run.json").exists():
             continue
         told = {key: run.info.get(key) for key in TOLD} | {"conditions": list(sound), "variants": 1}
         note = folder / training / model / "run.json"
@@ -265,12 +253,11 @@ def main(arguments: list[str] | None = None) -> int:
     whole = [runs.Run(options.runs / TRAININGS["usual"] / "actors/alexnet" / f"fold{fold}") for fold in range(FOLDS)]
     if all((run.dir / "run.json").exists() for run in whole):
         runs.write_csv(voice_facts(corpus, sound[CLEAN], whole), folder / "actors.csv")
-    rows = {CLEAN: split(corpus.index, "actors", FOLD)["test"]}
-    heard = [(name, store.seconds()[rows.get(name, slice(None))].mean().round(3)) for name, store in sound.items()]
+    heard = [(name, store.seconds()[split(store.index, "actors", FOLD)["test"]].mean().round(3))
+             for name, store in sound.items()]
     runs.write_csv(pd.DataFrame(heard, columns=["condition", "seconds"]), folder / "seconds.csv")
-    answers = load(options.results).query("subset == 'test'").assign(right=lambda t: 100.0 * (t.label == t.prediction))
+    answers = load().query("subset == 'test'").assign(right=lambda table: 100.0 * (table.label == table.prediction))
     print(answers.pivot_table("right", "condition", ["training", "model"]).reindex(sound).round(1).to_string())
-    return 0
 
 
 if __name__ == "__main__":

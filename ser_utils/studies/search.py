@@ -6,6 +6,7 @@
 import argparse
 import dataclasses
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from ser_utils import config as configuration
-from ser_utils.config import RunConfig
 from ser_utils.features import spectral
 from ser_utils.paths import RESULTS, RUNS
 from ser_utils.training import fit, grid, runs
@@ -31,7 +31,7 @@ SPACE = {
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def recipe(config: RunConfig, parameters: dict) -> RunConfig:
+def recipe(config: configuration.RunConfig, parameters: dict) -> configuration.RunConfig:
     """A run's configuration with the parameters of a trial (names as in ``SPACE``) in place of its own."""
     augment, factor, masks = config.augment, parameters["variation"], parameters["masks"]
     augment = augment and dataclasses.replace(
@@ -43,7 +43,7 @@ def recipe(config: RunConfig, parameters: dict) -> RunConfig:
                                **{name: parameters[name] for name in plain})
 
 
-def objective(trial: optuna.Trial, configs: list[RunConfig], store: spectral.FeatureStore, folder: Path) -> float:
+def objective(trial: optuna.Trial, configs: list[configuration.RunConfig], store: spectral.FeatureStore) -> float:
     """Train each configuration with a trial's parameters: their mean accuracy on validation clips, 0-1.
 
     That of the last tenth of the epochs: the best of a hundred would reward noise. Raises TrialPruned where the trial
@@ -56,19 +56,14 @@ def objective(trial: optuna.Trial, configs: list[RunConfig], store: spectral.Fea
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        directory = config.run_directory(folder / config.hash)
-        directory.mkdir(parents=True, exist_ok=True)
-        _, checkpoint = fit.fit(config, fit.prepare(config, store), directory, on_epoch=on_epoch)
+        with tempfile.TemporaryDirectory() as directory:
+            _, checkpoint = fit.fit(config, fit.prepare(config, store), Path(directory), on_epoch=on_epoch)
         scores.append(pd.DataFrame(checkpoint.rows).val_accuracy.tail(max(config.epochs // 10, 1)).mean())
-        (directory / "state.npz").unlink(missing_ok=True)
     return sum(scores) / len(scores)
 
 
 def importances(trials: pd.DataFrame) -> pd.Series:
-    """How much of the variance of the value each parameter explains (fANOVA, Hutter et al. 2014), largest first.
-
-    ``trials``: what ``results/search/<study>.csv`` holds, four finished ones or more.
-    """
+    """How much of the variance of the value each parameter explains (fANOVA, Hutter et al. 2014), largest first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study in memory is no news
     study = optuna.create_study(direction="maximize")
     study.add_trials(optuna.create_trial(params={name: row[name] for name in SPACE}, distributions=SPACE,
@@ -79,7 +74,7 @@ def importances(trials: pd.DataFrame) -> pd.Series:
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.search``: search a network's recipe on validation folds, then write the trials."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.search", description=main.__doc__)
     parser.add_argument("--model", default="transformer", choices=configuration.MODEL_NAMES)
@@ -100,14 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
     while len(study.get_trials(states=ENDED)) < options.trials and time.monotonic() - began < options.budget:
         trial = study.ask(SPACE)
         try:
-            study.tell(trial, objective(trial, configs, store, folder))
+            study.tell(trial, objective(trial, configs, store))
         except (optuna.TrialPruned, FloatingPointError):
             study.tell(trial, state=TrialState.PRUNED)
     trials = study.trials_dataframe(attrs=("number", "state", "value", "params")).dropna(subset=["value"])
     trials = trials.assign(state=trials.state.str.lower()).rename(columns=lambda name: name.removeprefix("params_"))
     runs.write_csv(trials, RESULTS / "search" / f"{folder.name}.csv")
     print(f"{len(trials)} trials: results/search/{folder.name}.csv")
-    return 0
 
 
 if __name__ == "__main__":

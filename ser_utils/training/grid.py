@@ -186,7 +186,7 @@ def command(main: Callable) -> Callable[..., int]:
     @interruptible()
     def guarded(*arguments) -> int:
         try:
-            return main(*arguments)
+            return main(*arguments) or 0
         except (GridError, TaskError, ValueError, OSError) as error:
             print(error, file=sys.stderr)
             return 1
