@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import io
 import os
 import shutil
 import subprocess
@@ -90,7 +91,7 @@ def test_second_extraction_reads_the_store_and_another_configuration_or_other_da
     first = extract(corpus, tmp_path)
     monkeypatch.setattr(features, "log_mel", lambda *a, **k: pytest.fail("computed again"))
     second = extract(corpus, tmp_path)
-    for name in ("logmel", "clips", "lengths", "mfcc"):
+    for name in ("logmel", "clips", "lengths"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     assert (second.corpus, second.config) == ("synthetic", CONFIG)
     path = features.store_path(corpus, CONFIG, tmp_path)
@@ -100,23 +101,15 @@ def test_second_extraction_reads_the_store_and_another_configuration_or_other_da
     assert features.store_path(corpus, CONFIG, tmp_path) != path
 
 
-def old_format(path):
-    np.savez(path, clips=np.array(["a"]), lengths=np.array([3]), logmel=np.zeros((1, 3, 80)), mfcc=np.zeros((1, 3, 9)))
-
-
-def flipped(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
-
-
 def test_a_spoilt_or_old_store_is_computed_again(corpus, tmp_path, capsys):
     first = extract(corpus, tmp_path)
     path = features.store_path(corpus, CONFIG, tmp_path / "store")
-    whole = path.read_bytes()
-    for damage in (lambda path: path.write_bytes(whole[:1000]), flipped, old_format,
-                   lambda path: path.write_bytes(b"")):
-        damage(path)
+    whole, old = path.read_bytes(), io.BytesIO()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    np.savez(old, clips=np.array(["a"]), lengths=np.array([3]), logmel=np.zeros((1, 3, 80)), mfcc=np.zeros((1, 3, 9)))
+    for damaged in (b"", whole[:1000], flipped, old.getvalue()):
+        path.write_bytes(damaged)
         np.testing.assert_array_equal(first.mfcc, extract(corpus, tmp_path).mfcc)
         assert "Computing it again" in capsys.readouterr().out
 
