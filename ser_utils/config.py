@@ -20,7 +20,7 @@ _LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels":
 
 
 class Hashed:
-    """A configuration, a dataclass."""
+    """A configuration that can be told from others."""
 
     @property
     def hash(self) -> str:

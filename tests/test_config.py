@@ -63,9 +63,8 @@ def test_unknown_names_are_refused_with_what_there_is(arguments, said):
 
 def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
     one = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
-    assert not runs.is_finished(one, tmp_path)
     folder = one.run_directory(tmp_path)
-    assert folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
+    assert not runs.is_finished(one, tmp_path) and folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"config_hash": "' + one.hash + '"}')
     assert runs.is_finished(one, tmp_path)

@@ -32,8 +32,8 @@ class Corpus:
 def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
     """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one, with a warning.
 
-    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Audio
-    files of other names are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
+    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Other
+    audio files are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
 
     ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
@@ -87,14 +87,16 @@ def _ravdess(may_download: bool) -> Corpus:
             except download.DownloadError as error:
                 nothing = str(error)
     if nothing and not found.clips:
-        raise (FileNotFoundError if named else _NoCorpus)(f"{place}{nothing}")
+        fault = FileNotFoundError if named else _NoCorpus
+        raise fault(f"{place}{nothing}")
     if missing := sorted({*names.speech_names()} - {*found.clips}):
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise FileNotFoundError(f"{place}{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
                                 f"{found.say_unreadable()} The folds need them all: copy them there, or run "
                                 "`make data`.")
-    if strangers := [path for path in found.others if not names.is_name(path)]:
-        _say(f"Ignored in {root}: {len(strangers):,} audio file(s) of other names, such as {strangers[0].name}.")
+    if found.others:
+        _say(f"Ignored in {root}: {len(found.others):,} audio file(s) that are no speech clips of RAVDESS, such as "
+             f"{found.others[0].name}.")
     return Corpus(root, "ravdess", ravdess.index(root))
 
 

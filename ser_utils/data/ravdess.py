@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +48,7 @@ def default_root() -> Path:
     return root if os.path.lexists(root) else paths.ROOT / Path(named).expanduser()
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(NamedTuple):
     """The audio files of a folder: one a speech clip, by its name; others; and what can't be read."""
 
     clips: dict[str, Path]
