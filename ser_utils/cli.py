@@ -28,18 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Speech emotion recognition: what a recording sounds like, and everything the report is made of."""
     listed = "\n".join(f"  {name:9} {words}" for name, (_, _, words) in COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__, add_help=False,
+        prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"commands:\n{listed}\n\n"
         "ser-utils COMMAND --help tells more. Exit codes: 0 all well, 2 an input can't be used, 1 anything else.")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     given = sys.argv[1:] if arguments is None else arguments
-    if not given or given[0] in ("-h", "--help", "help"):
-        parser.print_help()
-        return 0 if given else 2
-    if given[0] not in COMMANDS:
-        print(f"There is no command {given[0]!r}; choose from {', '.join(COMMANDS)}.", file=sys.stderr)
-        return 2
+    place, first, _ = COMMANDS[parser.parse_args(given[:1]).command]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    place, first, _ = COMMANDS[given[0]]
     module, function = place.split(":")
     try:
         return getattr(importlib.import_module(module), function)([*first, *given[1:]]) or 0

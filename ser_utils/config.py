@@ -13,29 +13,32 @@ PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the fl
 WEIGHTS = "ser-small"  # what ships for recordings from anywhere, in ser_utils/weights/
 POWER_FLOOR = 10 ** (PAD_DB / 10)
 
-
 # Defaults of settings that older runs know nothing of.
 _LATER = {"mixup": 0.0, "keep": "best", "versions": 1, "share": 1.0, "channels": ("static",),
           "noise_around": False, "room_probability": 0.0, "room_frames": (10.0, 40.0), "band_probability": 0.0,
           "band_width": 28, "learns": "train", "teachers": 0}
 
 
-def _hash(config) -> str:
-    """Twelve hexadecimal digits that change when any setting of a configuration changes.
+class Hashed:
+    """A configuration that can be told from others."""
 
-    ``variant`` says where a run lies and not how it is trained, so it doesn't count; the settings of ``_LATER``
-    count if they depart from their defaults.
-    """
-    def counted(items: list[tuple]) -> dict:
-        return {name: value for name, value in items
-                if name != "variant" and (name not in _LATER or value != _LATER[name])}
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change when any setting changes.
 
-    text = json.dumps(dataclasses.asdict(config, dict_factory=counted), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+        ``variant`` says where a run lies and not how it is trained, so it doesn't count; the settings of ``_LATER``
+        count if they depart from their defaults.
+        """
+        def counted(items: list[tuple]) -> dict:
+            return {name: value for name, value in items
+                    if name != "variant" and (name not in _LATER or value != _LATER[name])}
+
+        text = json.dumps(dataclasses.asdict(self, dict_factory=counted), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureConfig:
+class FeatureConfig(Hashed):
     """How a recording becomes a log-mel spectrogram and MFCCs."""
 
     sample_rate: int = 16_000  # Hz
@@ -46,10 +49,6 @@ class FeatureConfig:
     fmax: float = 8_000.0      # Hz, upper edge of the highest band
     n_mfcc: int = 40           # cepstral coefficients, to which deltas and delta-deltas are added
     top_db: float = 30.0       # silence around the speech: this far below the loudest 20 ms
-
-    @property
-    def hash(self) -> str:
-        return _hash(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +74,7 @@ class AugmentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class BaseConfig:
+class BaseConfig(Hashed):
     """What every run has, of a network or of a reference: which data it is trained and tested on."""
 
     profile: str
@@ -91,10 +90,6 @@ class BaseConfig:
     def row(self) -> str:
         """The row of Table 2 that it belongs to."""
         return self.model
-
-    @property
-    def hash(self) -> str:
-        return _hash(self)
 
     @property
     def place(self) -> str:
@@ -149,13 +144,11 @@ class RunConfig(BaseConfig):
 
 def from_dict(values: dict) -> RunConfig:
     """The configuration that ``dataclasses.asdict`` took apart (``run.json`` holds it so)."""
-    augment = values["augment"]
-    if augment:
-        augment = AugmentConfig(**{name: tuple(value) if isinstance(value, list) else value
-                                   for name, value in augment.items()})
-    channels = tuple(values.get("channels", _LATER["channels"]))
-    return RunConfig(**values | {"features": FeatureConfig(**values["features"]), "augment": augment,
-                                 "channels": channels})
+    def tuples(settings: dict) -> dict:  # JSON knows lists only
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+    augment = AugmentConfig(**tuples(values["augment"])) if values["augment"] else None
+    return RunConfig(**tuples(values) | {"features": FeatureConfig(**values["features"]), "augment": augment})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,13 +36,14 @@ def environment(threads: int | None = None) -> dict[str, str]:
 @contextlib.contextmanager
 def environ(values: dict[str, str]) -> Iterator[None]:
     """Environment variables of this process and those that it begins while inside; restored afterwards."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -63,24 +65,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _cpuinfo() -> str:
+    """What Linux says of the processor; nothing on other systems."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
 def processor() -> str:
     """A readable name of the processor with the number of its cores that may be used."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
+    found = re.search(r"model name\s*: (.+)", _cpuinfo())
+    name = found[1] if found else platform.processor() or platform.machine()
     return f"{name}, {cores()} cores"
 
 
 def precision() -> str:
     """``mixed_bfloat16`` where the processor has instructions for bfloat16 products, else ``float32``."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return "float32"
-    return "mixed_bfloat16" if {"amx_bf16", "avx512_bf16"} & set(flags) else "float32"
+    return "mixed_bfloat16" if re.search("amx_bf16|avx512_bf16", _cpuinfo()) else "float32"
 
 
 def versions() -> dict[str, str]:

@@ -85,7 +85,7 @@ def tiny_corpus(tmp_path_factory):
     from ser_utils.data.corpus import Corpus
 
     names = [name for name in ravdess.speech_names() if name[8:17] == "-01-01-01"]
-    root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names[:8], progress=False)
+    root = synthetic.make_corpus(tmp_path_factory.mktemp("tiny") / "audio", names=names[:8])
     made = sorted(root.rglob("*.wav"))
     for number, name in enumerate(names[8:]):
         (root / f"Actor_{name[-2:]}").mkdir(exist_ok=True)

@@ -17,10 +17,6 @@ def speech(seconds=1.0, rate=48_000, lead=0.5):
     return np.concatenate([silence, tone.astype(np.float32), silence])
 
 
-def trim(wave, rate, top_db):
-    return wave[slice(*audio.speech_bounds(wave, rate, top_db))]
-
-
 def write(path, wave, rate=48_000, **options):
     soundfile.write(path, wave, rate, **options)
     return path
@@ -51,11 +47,9 @@ def test_trim_agrees_with_librosa_within_two_blocks_and_keeps_pauses_inside():
     wave = speech() + 1e-4 * rng.normal(size=len(speech())).astype(np.float32)
     block = 48_000 // 50
     _, (first, last) = librosa.effects.trim(wave, top_db=30, frame_length=block, hop_length=block)
-    got = trim(wave, 48_000, 30)
-    start = np.flatnonzero(wave == got[0])[0]
-    assert abs(start - first) <= 2 * block and abs(start + len(got) - last) <= 2 * block
+    assert np.abs(np.subtract(audio.speech_bounds(wave, 48_000, 30), (first, last))).max() <= 2 * block
     wave = np.concatenate([speech(lead=0), np.zeros(24_000, np.float32), speech(lead=0)])
-    assert len(trim(wave, 48_000, 30)) == len(wave)
+    assert audio.speech_bounds(wave, 48_000, 30) == (0, len(wave))
 
 
 # WAV headers: what recorders, editors and pipes write

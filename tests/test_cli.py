@@ -136,9 +136,11 @@ def test_answers_as_table_json_csv_timeline_and_picture(answer, tmp_path):
 
 
 def test_help_unknown_commands_and_missing_weights(capfd):
-    assert cli.main(["--help"]) == 0
-    assert {"predict", "data", "train", "table2", "score"} <= set(capfd.readouterr().out.split())
-    assert cli.main(["sing"]) == 2 and cli.main([]) == 2
+    for arguments, code in ((["--help"], 0), (["sing"], 2), ([], 2)):
+        with pytest.raises(SystemExit, match=str(code)):
+            cli.main(arguments)
+    said = capfd.readouterr()
+    assert set(cli.COMMANDS) <= set(said.out.split()) and "'sing' (choose from" in said.err
     assert cli.main(["predict", "a.wav", "--model", "nobody"]) == 1
     assert "There are no weights" in capfd.readouterr().err
 
@@ -170,11 +172,9 @@ def test_score_finds_what_differs_and_refuses_what_is_no_whole_fold(results, tmp
     mine.to_csv(tmp_path / "mine.csv", index=False)
     table = score.compare(score.read(tmp_path / "mine.csv", "actors"), results)
     assert list(table.Significant) == ["–", "yes", "yes"]
-    for change, said in (({"clip": "me"}, "no speech"), ({"p_calm": 2.0}, "sum to"), ({"label": 3}, "contradicts")):
-        mine.assign(**change).to_csv(tmp_path / "bad.csv", index=False)
-        assert cli.main(["score", str(tmp_path / "bad.csv")]) == 2 and said in capsys.readouterr().err
-    for text, said in (("", "no table"), ("a,b\n1,2\n", "no table"), ("clip\n", "columns missing")):
+    bad = [(mine.assign(clip="me"), "no speech"), (mine.assign(p_calm=2.0), "sum to"),
+           (mine.assign(label=3), "contradicts"), (mine[:300], "whole folds")]
+    texts = [(table.to_csv(index=False), said) for table, said in bad]
+    for text, said in [*texts, ("", "no table"), ("a,b\n1,2\n", "no table"), ("clip\n", "columns missing")]:
         (tmp_path / "bad.csv").write_text(text)
         assert cli.main(["score", str(tmp_path / "bad.csv")]) == 2 and said in capsys.readouterr().err
-    mine[:300].to_csv(tmp_path / "bad.csv", index=False)
-    assert cli.main(["score", str(tmp_path / "bad.csv")]) == 2 and "whole folds" in capsys.readouterr().err

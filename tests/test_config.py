@@ -9,12 +9,10 @@ from ser_utils.training import runs
 
 def test_the_hash_changes_with_every_setting_and_survives_json():
     base = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
-    assert base.hash == config.RunConfig("quick", "ravdess", "random", "lstm", 0).hash
     changed = [dataclasses.replace(base, fold=1), dataclasses.replace(base, learning_rate=2e-3),
                dataclasses.replace(base, options={"width": 0.5}), dataclasses.replace(base, augment=None),
-               dataclasses.replace(base, features=config.FeatureConfig(n_mels=64))]
-    changed += [dataclasses.replace(base, **{name: value}) for name, value in
-                {"mixup": 0.2, "keep": "last", "versions": 3}.items()]
+               dataclasses.replace(base, features=config.FeatureConfig(n_mels=64)),
+               *(dataclasses.replace(base, **later) for later in ({"mixup": 0.2}, {"keep": "last"}, {"versions": 3}))]
     assert len({c.hash for c in [base, *changed]}) == 9
     older = {name: value for name, value in dataclasses.asdict(base).items() if name not in config._LATER}
     assert config.from_dict(older).hash == base.hash  # as written by a version that lacked these settings
@@ -65,9 +63,8 @@ def test_unknown_names_are_refused_with_what_there_is(arguments, said):
 
 def test_only_a_run_of_this_very_configuration_counts_as_finished(tmp_path):
     one = config.RunConfig("quick", "ravdess", "random", "lstm", 0)
-    assert not runs.is_finished(one, tmp_path)
     folder = one.run_directory(tmp_path)
-    assert folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
+    assert not runs.is_finished(one, tmp_path) and folder == tmp_path / "ravdess-quick" / "random" / "lstm" / "fold0"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text('{"config_hash": "' + one.hash + '"}')
     assert runs.is_finished(one, tmp_path)

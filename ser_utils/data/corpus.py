@@ -29,15 +29,15 @@ class Corpus:
         return BANNER if self.kind == "synthetic" else None
 
 
-def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -> Corpus:
+def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
     """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one, with a warning.
 
-    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Audio
-    files of other names are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
+    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Other
+    audio files are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
 
     ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
-    SER_OFFLINE=1 forbids it too. ``small``: of the synthetic corpus only a part, for smoke tests.
+    SER_OFFLINE=1 forbids it too.
 
     Raises FileNotFoundError when the folder of RAVDESS_DIR is missing or empty, when clips are missing (the folds need
     all 1,440), or when kind is "ravdess" and there is none; PermissionError when the folder can't be read; ValueError
@@ -48,22 +48,20 @@ def find(kind: str = "auto", allow_download: bool = True, small: bool = False) -
     if kind not in KINDS:
         raise ValueError(f"Unknown corpus {kind!r} (argument or SER_CORPUS): choose from {', '.join(KINDS)}.")
     if kind == "synthetic":
-        return _synthetic(small)
+        return _synthetic()
     try:
         return _ravdess(allow_download and os.environ.get("SER_OFFLINE", "") in ("", "0"))
     except _NoCorpus as error:
         if kind == "ravdess":
             raise
         print(f"{error}\nWARNING: working on made-up speech instead. {BANNER}", file=sys.stderr)
-        return _synthetic(small)
+        return _synthetic()
 
 
 def for_profile(profile: str) -> Corpus:
-    """The corpus of a profile: smoke takes the small synthetic one, full only RAVDESS, quick what there is.
-
-    Raises as `find`.
+    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is. Raises as `find`.
     """
-    return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"), small=profile == "smoke")
+    return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"))
 
 
 class _NoCorpus(FileNotFoundError):
@@ -73,43 +71,33 @@ class _NoCorpus(FileNotFoundError):
 def _ravdess(may_download: bool) -> Corpus:
     """RAVDESS, complete; raises _NoCorpus if there is none at all, FileNotFoundError if it is at fault."""
     root, named = ravdess.default_root(), bool(os.environ.get("RAVDESS_DIR", "").strip())
-    nothing = None
+    place = f"RAVDESS_DIR is set to {root}, which cannot be used. " if named else ""
     try:
-        found = ravdess.files(root).clips
+        found, nothing = ravdess.files(root), ""
     except FileNotFoundError as error:
-        found, nothing = {}, error
-    if len(found) < len(names.speech_names()):
+        found, nothing = ravdess.Files({}, [], []), str(error)
+    if len(found.clips) < len(names.speech_names()):
         # A download killed half-way may have left some of the clips: it is begun anew.
-        wanted = may_download and not named and (not found or (root / ravdess.PARTIAL).exists())
+        wanted = may_download and not named and (not found.clips or (root / ravdess.PARTIAL).exists())
         if wanted or (root.is_dir() and download.by_hand(root, ravdess.ARCHIVE_MD5)):
             print(f"No complete RAVDESS in {root}: unpacking its archive, or downloading it (208 MB).", file=sys.stderr)
             try:
-                ravdess.download(root, url=ravdess.ARCHIVE_URL, md5=ravdess.ARCHIVE_MD5)
+                ravdess.download(root, ravdess.ARCHIVE_URL, ravdess.ARCHIVE_MD5)
+                found = ravdess.files(root)
             except download.DownloadError as error:
-                if not found:
-                    raise _NoCorpus(str(error)) from error
-        elif nothing and not named:
-            raise _NoCorpus(str(nothing))
-    return _complete(root, named)
-
-
-def _complete(root: Path, named: bool) -> Corpus:
-    """The corpus in ``root``; raises FileNotFoundError unless all 1,440 clips are there."""
-    try:
-        found = ravdess.files(root)
-        table = ravdess.index(found)
-        if missing := sorted({*names.speech_names()} - {*found.clips}):
-            few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise FileNotFoundError(
-                f"{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
-                f"{found.say_unreadable()} The folds need them all: copy them there, or run `make data`.")
-    except FileNotFoundError as error:
-        if not named:
-            raise
-        raise FileNotFoundError(f"RAVDESS_DIR is set to {root}, which cannot be used. {error}") from error
-    if strangers := [path for path in found.others if not names.is_name(path)]:
-        _say(f"Ignored in {root}: {len(strangers):,} audio file(s) of other names, such as {strangers[0].name}.")
-    return Corpus(root, "ravdess", table)
+                nothing = str(error)
+    if nothing and not found.clips:
+        fault = FileNotFoundError if named else _NoCorpus
+        raise fault(f"{place}{nothing}")
+    if missing := sorted({*names.speech_names()} - {*found.clips}):
+        few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise FileNotFoundError(f"{place}{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
+                                f"{found.say_unreadable()} The folds need them all: copy them there, or run "
+                                "`make data`.")
+    if found.others:
+        _say(f"Ignored in {root}: {len(found.others):,} audio file(s) that are no speech clips of RAVDESS, such as "
+             f"{found.others[0].name}.")
+    return Corpus(root, "ravdess", ravdess.index(root))
 
 
 @functools.cache  # once a process
@@ -117,7 +105,6 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr)
 
 
-def _synthetic(small: bool) -> Corpus:
-    root = paths.DATA / ("synthetic-small" if small else "synthetic")
-    synthetic.make_corpus(root, names=synthetic.small_names() if small else None)
+def _synthetic() -> Corpus:
+    root = synthetic.make_corpus(paths.DATA / "synthetic")
     return Corpus(root, "synthetic", ravdess.index(root))

@@ -25,21 +25,21 @@ def by_hand(folder: Path, md5: str) -> Path | None:
     return next((path for path in folder.glob("*.zip") if pooch.file_hash(str(path), alg="md5") == md5), None)
 
 
-def fetch(url: str, md5: str, folder: Path, attempts: int = 3, progress: bool = True) -> Path:
+def fetch(url: str, md5: str, folder: Path) -> Path:
     """Transfer the archive into ``folder`` and check its md5; partial and wrong files are removed.
 
-    Raises DownloadError: where no server can be reached at once, after ``attempts`` where a transfer breaks off.
+    Raises DownloadError: where no server can be reached at once, where a transfer breaks off the third time.
     """
     import pooch
     import requests
 
     pooch.get_logger().setLevel("WARNING")
     seconds = 5.0, 60.0  # to be connected; until the next bytes
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=seconds)
+    downloader = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=seconds)
     try:
         requests.head(url, timeout=seconds, allow_redirects=True)
         return Path(pooch.create(folder, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url},
-                                 retry_if_failed=attempts - 1).fetch(ARCHIVE, downloader=downloader))
+                                 retry_if_failed=2).fetch(ARCHIVE, downloader=downloader))
     except requests.exceptions.RequestException as error:
         why = "no connection" if isinstance(error, requests.exceptions.ConnectionError) else error
         raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "

@@ -18,7 +18,6 @@ of a hash of their names; ``tests/test_folds.py`` makes the table again.
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +42,9 @@ def twin_key(clip: str) -> str:
     return clip[:15] + clip[18:]
 
 
-@cache
-def _committed() -> pd.DataFrame:
-    return pd.read_csv(TABLE_FILE)
-
-
 def table() -> pd.DataFrame:
     """The committed fold table: clip, random, twins, actors (each 0-5), random10 (0-9); 1,440 rows sorted by clip."""
-    return _committed().copy()
+    return pd.read_csv(TABLE_FILE)
 
 
 def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
@@ -63,7 +57,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     _known_protocol(protocol)
     if fold not in range(FOLD_COUNT[protocol]):
         raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLD_COUNT[protocol] - 1}.")
-    assigned = _committed().set_index("clip")[protocol].reindex(index["clip"])
+    assigned = table().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
         raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table of RAVDESS's 1,440 speech "
                          "clips.")

@@ -1,11 +1,10 @@
-"""RAVDESS's file names: the convention, the 7,356 names of the corpus, and what a name says of its clip.
+"""RAVDESS's file names: the convention, those of the speech clips, and what a name says of its clip.
 
 Livingstone and Russo (2018), doi 10.1371/journal.pone.0196391.
 """
 
 import os
 from collections.abc import Iterable
-from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -50,24 +49,11 @@ def parse_name(path: str | os.PathLike) -> dict:
             "repetition": repetition, "actor": actor, "gender": "male" if actor % 2 else "female"}
 
 
-def is_name(path: str | os.PathLike) -> bool:
-    """Whether :func:`parse_name` can read it."""
-    try:
-        return bool(parse_name(path))
-    except ValueError:
-        return False
-
-
-@cache
-def all_names() -> tuple[str, ...]:
-    """The stems of all 7,356 files of the corpus, sorted."""
-    stems = ("-".join(codes) for codes in product(*(CODES[:len(values)] for values in FIELDS.values())))
-    return tuple(stem for stem in stems if is_name(stem))
-
-
 def speech_names() -> list[str]:
     """The stems of the 1,440 audio-only speech clips, sorted."""
-    return [stem for stem in all_names() if stem.startswith("03-01-")]
+    spoken = product(*(CODES[:len(values)] for values in list(FIELDS.values())[2:]))
+    stems = ["-".join(("03", "01", *codes)) for codes in spoken]
+    return [stem for stem in stems if stem[6:11] != "01-02"]  # neutral has no strong intensity
 
 
 def index_of(clips: Iterable[str]) -> pd.DataFrame:

@@ -9,13 +9,13 @@ import hashlib
 import os
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from ser_utils import EMOTIONS, paths  # noqa: F401
 from ser_utils.data.download import ARCHIVE_MD5, ARCHIVE_URL, DownloadError, alone, by_hand, fetch, unpack  # noqa: F401
@@ -48,11 +48,9 @@ def default_root() -> Path:
     return root if os.path.lexists(root) else paths.ROOT / Path(named).expanduser()
 
 
-@dataclass(frozen=True)
-class Files:
+class Files(NamedTuple):
     """The audio files of a folder: one a speech clip, by its name; others; and what can't be read."""
 
-    root: Path
     clips: dict[str, Path]
     others: list[Path]
     unreadable: list[Path]
@@ -85,7 +83,7 @@ def files(root: str | os.PathLike) -> Files:
     audio.sort(key=lambda path: (len(path.parts), AUDIO_SUFFIXES.index(path.suffix.lower()), path))
     nearest = {path.stem: path for path in reversed(audio)}
     clips = {clip: nearest[clip] for clip in speech_names() if clip in nearest}
-    found = Files(root, clips, [path for path in audio if path.stem not in clips], unreadable)
+    found = Files(clips, [path for path in audio if path.stem not in clips], unreadable)
     if root in unreadable:
         raise PermissionError(f"{root} can't be read: no permission, or no folder. {WHAT_TO_DO}.")
     if not audio:
@@ -94,14 +92,14 @@ def files(root: str | os.PathLike) -> Files:
     return found
 
 
-def index(root: str | os.PathLike | Files) -> pd.DataFrame:
+def index(root: str | os.PathLike) -> pd.DataFrame:
     """The audio-only speech clips in ``root``, all 1,440 or fewer, one row a clip, sorted by clip.
 
     The columns of :func:`index_of` and path (str). Raises as :func:`files`, also where there is no speech clip.
     """
-    found = root if isinstance(root, Files) else files(root)
+    found = files(root)
     if not found.clips:
-        raise FileNotFoundError(f"No speech clips (03-01-...) in {found.root}.{found.say_unreadable()} {WHAT_TO_DO}.")
+        raise FileNotFoundError(f"No speech clips (03-01-...) in {root}.{found.say_unreadable()} {WHAT_TO_DO}.")
     table = index_of(found.clips)
     table.insert(1, "path", [str(path) for path in found.clips.values()])
     return table
@@ -140,28 +138,29 @@ def reference() -> pd.DataFrame:
     return pd.read_csv(INDEX_FILE)
 
 
-@dataclass(frozen=True)
-class Validation:
-    """What `validate` found: missing clips, corrupt ones as (clip, reason), and files that do not belong."""
+class Validation(NamedTuple):
+    """What :func:`validate` found: missing clips, corrupt ones as (clip, reason), and files that don't matter."""
 
     missing: list[str]
-    corrupt: list[tuple[str, str]] = ()
-    unexpected: list[str] = ()
-    unreadable: list[str] = ()
+    corrupt: list[tuple[str, str]]
+    unexpected: list[str]
+    unreadable: list[str]
 
     @property
     def ok(self) -> bool:
-        """True when all 1,440 clips are there and intact (files that do not belong do not matter)."""
+        """Whether all 1,440 clips are there and intact."""
         return not self.missing and not self.corrupt
 
     def __str__(self) -> str:
-        total = len(speech_names())
-        lines = [f"{total - len(self.missing) - len(self.corrupt):,} of {total:,} clips are there and intact."]
-        for title, items in (("missing", self.missing), ("corrupt", [": ".join(pair) for pair in self.corrupt]),
-                             ("not part of the speech corpus (ignored)", self.unexpected),
-                             ("not readable: no permission, or a link to nothing (ignored)", self.unreadable)):
-            more = [f"  ... and {len(items) - 10:,} more"] if len(items) > 10 else []
-            lines += [f"{len(items):,} {title}:", *(f"  {item}" for item in items[:10]), *more] if items else []
+        lines = [f"{1440 - len(self.missing) - len(self.corrupt):,} of 1,440 clips are there and intact."]
+        titles = ("missing", "corrupt", "not part of the speech corpus (ignored)",
+                  "not readable: no permission, or a link to nothing (ignored)")
+        for title, items in zip(titles, self, strict=True):
+            if items:
+                lines.append(f"{len(items):,} {title}:")
+            lines += [f"  {item if isinstance(item, str) else ': '.join(item)}" for item in items[:10]]
+            if len(items) > 10:
+                lines.append(f"  ... and {len(items) - 10:,} more")
         return "\n".join(lines)
 
 
@@ -169,7 +168,7 @@ def _fault(path: Path, expected: dict) -> str | None:
     """What is wrong with one file, if anything."""
     try:
         found = describe(path)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         return str(error)
     for key in ("rate", "channels", "samples"):
         if found[key] != expected[key]:
@@ -181,16 +180,14 @@ def validate(root: str | os.PathLike) -> Validation:
     """Check every clip in ``root`` against the versioned checksums, as mirdata does; raises as :func:`files`."""
     found, expected = files(root), reference().set_index("clip").to_dict("index")
     present = [clip for clip in found.clips if clip in expected]
-    with ThreadPoolExecutor() as pool:
-        work = pool.map(lambda clip: _fault(found.clips[clip], expected[clip]), present)
-        faults = list(tqdm(work, total=len(present), desc="validate", unit="clip"))
+    faults = thread_map(lambda clip: _fault(found.clips[clip], expected[clip]), present, tqdm_class=tqdm,
+                        desc="validate", unit="clip")
     return Validation([clip for clip in expected if clip not in found.clips],
                       [(clip, reason) for clip, reason in zip(present, faults, strict=True) if reason],
                       [str(path) for path in found.others], [str(path) for path in found.unreadable])
 
 
-def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5, attempts: int = 3,
-             progress: bool = True) -> Path:
+def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5) -> Path:
     """Fetch the speech archive (208 MB) and unpack its Actor_XX folders into ``dest``, unless all clips are there.
 
     The archive is checked by its md5 and unpacked in ``dest/.partial``; only then are the files moved into place, so
@@ -210,7 +207,7 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
             for other in () if archive else dest.glob("*.zip"):
                 print(f"{other} is not the published archive (its md5 differs): not used, left as it is.",
                       file=sys.stderr)
-            unpack(archive or fetch(url, md5, partial, attempts, progress), partial / "unpacked", dest)
+            unpack(archive or fetch(url, md5, partial), partial / "unpacked", dest)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise OSError(errno.ENOSPC, f"The disk is full: RAVDESS needs 1 GB in {dest} while it is unpacked. "

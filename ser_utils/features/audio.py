@@ -5,13 +5,13 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from ser_utils import machine
 
@@ -198,8 +198,7 @@ def speech(wave: np.ndarray, rate: int, name: str, sample_rate: int, top_db: flo
 
 def load_speech(source: Source, sample_rate: int, top_db: float) -> np.ndarray:
     """The speech of one recording, decoded by :func:`load`, mono, trimmed, resampled: :func:`speech`."""
-    wave, rate = load(source)
-    return speech(wave, rate, named(source), sample_rate, top_db)
+    return speech(*load(source), named(source), sample_rate, top_db)
 
 
 def powers(source: Source, seconds: float = 10.0) -> tuple[np.ndarray, int]:
@@ -241,11 +240,10 @@ def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: fl
     return found
 
 
-def each(function: Callable, paths: Iterable[str], title: str, progress: bool = True) -> list:
+def each(function: Callable, paths: Collection[str], title: str, progress: bool = True) -> list:
     """``function(path)`` of many recordings in order, in one thread a core (decoding leaves Python's lock)."""
     from threadpoolctl import threadpool_limits
 
-    paths = list(paths)
-    with threadpool_limits(1), ThreadPoolExecutor(machine.cores()) as pool:
-        return list(tqdm(pool.map(function, paths), total=len(paths), desc=title, unit="clip", disable=not progress,
-                         file=sys.stdout, mininterval=0.5))
+    with threadpool_limits(1):
+        return thread_map(function, paths, max_workers=machine.cores(), tqdm_class=tqdm, desc=title, unit="clip",
+                          disable=not progress, file=sys.stdout, mininterval=0.5)

@@ -1,7 +1,6 @@
-"""Duration, peak, level and pitch of every clip of a corpus, measured once and kept in one file."""
+"""Duration, peak, level and pitch of every clip of a corpus."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,6 @@ import scipy.fft
 
 from ser_utils.data.corpus import Corpus
 from ser_utils.features import audio
-from ser_utils.features.spectral import store_path
-from ser_utils.paths import DATA, atomic_write
 
 COLUMNS = ("clip", "seconds", "speech_seconds", "peak", "level_db", "f0_median", "f0_spread", "voiced")
 FEWEST_VOICED = 3  # frames; with fewer a clip has no pitch
@@ -20,7 +17,6 @@ FMIN, FMAX = 60.0, 700.0  # Hz, pitch looked for: up to an actress's scream
 FIRST_PEAK = 0.85  # the first peak this close to the highest one is the period
 CLARITY = 0.7      # of 1; a frame below it is unvoiced
 TOP_DB = 30.0      # a frame this far below the loudest one is unvoiced; also of the silence around the speech
-VERSION = 2        # of this module: another one measures the corpus anew
 
 
 def similarity(frames: np.ndarray, longest: int) -> np.ndarray:
@@ -67,23 +63,12 @@ def describe(path: str | os.PathLike) -> dict:
             "f0_spread": float(12 * np.log2(high / low)), "voiced": len(voices) / len(f0)}
 
 
-def measure(corpus: Corpus, folder: Path = DATA / "features", progress: bool = True) -> pd.DataFrame:
-    """Prosody of a corpus, one row a clip in the order of its index: read from the store, else measured.
+def measure(corpus: Corpus) -> pd.DataFrame:
+    """Prosody of a corpus, one row a clip in the order of its index.
 
     Columns: clip; seconds of the recording and of the speech in it; peak (of full scale, mono); level_db (mean power of
     the speech, dB re full scale); f0_median (Hz) and f0_spread (interquartile range, semitones), NaN with fewer than
     ``FEWEST_VOICED`` voiced frames; voiced (share of the frames). Raises as ``spectral.extract``.
     """
-    path = store_path(corpus, f"prosody {VERSION}", folder).with_suffix(".csv")
-    if path.exists():
-        try:
-            stored = pd.read_csv(path)
-            if tuple(stored.columns) == COLUMNS and list(stored["clip"]) == list(corpus.index["clip"]):
-                return stored
-        except (OSError, ValueError) as error:
-            print(f"The prosody store {path.name} can't be read ({error}); measuring again.")
-    rows = audio.each(describe, corpus.index["path"], "Prosody", progress)
-    table = pd.DataFrame(rows, columns=COLUMNS).assign(clip=list(corpus.index["clip"]))
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    return table
+    rows = audio.each(describe, corpus.index["path"], "Prosody")
+    return pd.DataFrame(rows, columns=COLUMNS).assign(clip=list(corpus.index["clip"]))

@@ -89,7 +89,7 @@ def _levels(speech: np.ndarray) -> np.ndarray:
     return np.maximum(np.round((speech - PAD_DB) / STEP_DB), speech > PAD_DB).astype(np.uint16)
 
 
-def store_path(corpus: Corpus, config: FeatureConfig | str, folder: Path = DATA / "features") -> Path:
+def store_path(corpus: Corpus, config: FeatureConfig, folder: Path = DATA / "features") -> Path:
     """The store's file; its name changes with the configuration and with the clips' names, sizes and dates."""
     digest = hashlib.sha256(str(config).encode())
     for path in corpus.index["path"]:
