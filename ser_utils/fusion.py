@@ -298,8 +298,8 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS) -> runs.Run:
               for part, clips in (("val", val), ("test", test))}
     missing = {stream.name: metrics(test.label, model.predict(test["clip"], [stream.name]))
                for stream in streams if len(streams) > 1}
-    return record(config, directory, tables, seconds, len(taught), missing=missing,
-                  parameters=len(streams) if late else model.model.count_params())
+    return record(config, directory, tables, seconds, len(taught),
+                  parameters=len(streams) if late else model.model.count_params(), missing=missing)
 
 
 @grid.command

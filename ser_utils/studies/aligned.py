@@ -56,7 +56,7 @@ def align(clip: np.ndarray, template: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def template(clips: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean course (``STATES``, 13) of clips of one sentence: cut evenly at first, then aligned anew thrice."""
+    """The mean course (``STATES``, 13) of clips of one sentence: cut evenly at first, then aligned anew three times."""
     found = np.mean([clip[np.linspace(0, len(clip) - 1, STATES).round().astype(int)] for clip in clips], axis=0)
     for _ in range(3):
         states = np.concatenate([align(clip, found)[1] for clip in clips])

@@ -42,11 +42,12 @@ def check_model(model: keras.Model, data: fit.Data) -> None:
         if worst > 1e-3:
             raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
                             f"{worst:.3f} dB.")
-    clips = plain = data.logmel[data.rows["val"][:32]]
+    whole, clips = frontend.part(model, model.outputs[0]), data.logmel[data.rows["val"][:32]]
+    plain = clips
     for part in model.layers[1:]:
         if not isinstance(part, (Augment, SpecAugment)):
             plain = part(plain)
-    first, again = frontend.outputs(model, clips), frontend.outputs(model, clips)
+    first, again = frontend.outputs(whole, clips), frontend.outputs(whole, clips)
     if not (np.allclose(first, again, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
         raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
 
