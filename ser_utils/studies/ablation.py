@@ -1,8 +1,4 @@
-"""Named studies: what one change of the settings is worth, measured on validation clips.
-
-A study takes the runs of its profile as its baseline and changes one thing at a time; its runs lie apart from the main
-results. No table of a study reads a test clip, so that a choice made from it leaves the test untouched.
-"""
+"""Named studies: what one change of the settings is worth, measured on validation clips; no test clip is read."""
 
 import argparse
 import dataclasses
@@ -15,9 +11,7 @@ import pandas as pd
 
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
-from ser_utils.data import corpus as corpora
 from ser_utils.evaluation import metrics, statistics
-from ser_utils.features import spectral
 from ser_utils.paper import MODEL_NAMES, TABLE1
 from ser_utils.paths import RESULTS
 from ser_utils.training import grid, runs
@@ -108,8 +102,7 @@ def changed(config: RunConfig, settings: dict) -> RunConfig:
 def run_configs(name: str, models=None, variants=None, protocols=("actors",), folds=(0,)) -> dict[str, list[RunConfig]]:
     """The runs of a study on RAVDESS: variant -> configurations, the baseline first; lists narrow it down.
 
-    The baseline is the profile's own run where the study starts from its settings (see ``START``). An unknown variant,
-    network, protocol or fold is a ValueError.
+    The baseline is the profile's own run unless ``START`` says otherwise. Raises ValueError for what is unknown.
     """
     changes, (_, *known), base = STUDIES[name], variants_of(name), []
     if unknown := set(variants or ()).difference(known):
@@ -152,32 +145,26 @@ def table(name: str) -> pd.DataFrame:
     over folds, per cent), difference (from the baseline's accuracy, points) with low and high (95 %, paired bootstrap
     over clips, under ``actors`` over voices) and p (exact McNemar test). A ResultsError names a damaged run.
     """
-    rows, columns = [], ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
-                         "high", "p"]
-    parts = [runs.read_predictions(path).query("subset == 'val'").assign(
-        protocol=path.parts[-3], model=path.parts[-2], variant=variant, place=place)
-        for variant, found in published(name).items() for place, path in found.items()]
-    if not parts:
-        return pd.DataFrame(columns=columns)
-    answers = pd.concat(parts)
-    answers = answers[answers.place.isin(answers.place[answers.variant == BASELINE])]
+    rows, key = [], ["protocol", "model", "fold", "clip"]
+    answers = pd.concat([runs.predictions(RESULTS / "studies" / name / variant, subset="val").assign(variant=variant)
+                         for variant in variants_of(name)]).infer_objects()
+    answers["right"] = answers.prediction == answers.label
+    base = answers[answers.variant == BASELINE].set_index(key).right.rename("base")
+    answers = answers.join(base, on=key, how="inner", validate="many_to_one")
     for (protocol, model), mine in answers.groupby(["protocol", "model"], sort=False):
-        tried = mine.place[mine.variant != BASELINE]
-        mine = mine[mine.place.isin(tried) | tried.empty]
-        base = mine[mine.variant == BASELINE]
-        for variant, part in mine.groupby("variant", sort=False):
-            scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("place")])
+        tried = mine.fold[mine.variant != BASELINE]
+        for variant, part in mine[mine.fold.isin(tried) | tried.empty].groupby("variant", sort=False):
+            scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("fold")])
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
             if variant != BASELINE:
-                both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
-                right, right_base = both.prediction == both.label, both.prediction_base == both.label
-                voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
-                low, high = statistics.bootstrap_difference(right, right_base, voices)
-                row |= {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
-                        "p": statistics.mcnemar(right, right_base)["p"]}
+                voices = metrics.clip_facts(part["clip"]).actor if protocol == "actors" else None
+                low, high = statistics.bootstrap_difference(part.right, part.base, voices)
+                row |= {"difference": 100 * (part.right.mean() - part.base.mean()), "low": 100 * low,
+                        "high": 100 * high, "p": statistics.mcnemar(part.right, part.base)["p"]}
             rows.append(row)
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*key[:2], "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
+                                       "high", "p"])
 
 
 def growth() -> pd.DataFrame:
@@ -212,9 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     missing = [c for own in configs.values() for c in own if not runs.holds(RESULTS / place(options.study, c), c)]
     stores = {configuration.PROFILES[PROFILE].features: grid.features_of(PROFILE, options.features)[1]}
     for settings in {c.features for c in missing} - set(stores):
-        recordings = corpora.find("ravdess")
-        spectral.extract(recordings, settings)
-        stores[settings] = spectral.store_path(recordings, settings)
+        stores[settings] = grid.features_of(PROFILE, settings=settings)[1]
     grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
     print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
     print(table(options.study).round(3).to_string(index=False))
