@@ -11,7 +11,9 @@ import pandas as pd
 
 from ser_utils import config as configuration
 from ser_utils.config import RunConfig
+from ser_utils.data import corpus as corpora
 from ser_utils.evaluation import metrics, statistics
+from ser_utils.features import spectral
 from ser_utils.paper import MODEL_NAMES, TABLE1
 from ser_utils.paths import RESULTS
 from ser_utils.training import grid, runs
@@ -199,7 +201,9 @@ def main(arguments: list[str] | None = None) -> None:
     missing = [c for own in configs.values() for c in own if not runs.holds(RESULTS / place(options.study, c), c)]
     stores = {configuration.PROFILES[PROFILE].features: grid.features_of(PROFILE, options.features)[1]}
     for settings in {c.features for c in missing} - set(stores):
-        stores[settings] = grid.features_of(PROFILE, settings=settings)[1]
+        recordings = corpora.find("ravdess")
+        spectral.extract(recordings, settings)
+        stores[settings] = spectral.store_path(recordings, settings)
     grid.train(missing, stores, options.runs, options.jobs, options.budget, scheduler=options.scheduler)
     print(f"New: {', '.join(publish(options.study, configs, options.runs)) or 'none'}.")
     print(table(options.study).round(3).to_string(index=False))

@@ -162,18 +162,20 @@ def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarr
                                           for voice, mine in of.items()})[train] for _ in range(config.copies)]
         known = enrolled(config.enrolled, store.index)
         judged = centred(found, voices, {voice: mine[known[mine]] for voice, mine in of.items()})
-    truth, size = np.tile(store.index.label.to_numpy()[train], len(taught)), found.shape[2]
-    taught, judged = np.concatenate(taught), {part: judged[rows[part]] for part in ("val", "test")}
+    truth = np.tile(store.index.label.to_numpy()[train], len(taught))
+    taught, size = np.concatenate(taught), found.shape[2]
+    scaler = StandardScaler().fit(taught.reshape(-1, size))
     if config.model == "aligned_svm":
         middle = WARPS.index(0.0)
-        svm = reference.classifier("svm", config.strength).fit(taught[:, middle], truth)
-        return {part: svm.predict_proba(x[:, middle]) for part, x in judged.items()}, reference.parameters(svm)
-    scaler = StandardScaler().fit(taught.reshape(-1, size))
+        svm = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
+        return ({part: svm.predict_proba(scaler.transform(judged[rows[part], middle])) for part in ("val", "test")},
+                reference.parameters(svm))
     network = dense(config, scaler.transform(taught.reshape(-1, size)), np.repeat(truth, len(WARPS)))
-    told = {part: network.predict(scaler.transform(x.reshape(-1, size)), batch_size=2048, verbose=0)
-            for part, x in judged.items()}
-    return {part: values.reshape(len(judged[part]), -1, len(EMOTIONS)).mean(axis=1)  # over warps and members
-            for part, values in told.items()}, network.count_params()
+    told = {}
+    for part in ("val", "test"):  # the mean over warps and members
+        values = network.predict(scaler.transform(judged[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
+        told[part] = values.reshape(len(rows[part]), -1, len(EMOTIONS)).mean(axis=1)
+    return told, network.count_params()
 
 
 def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -150,8 +150,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs lie (default: runs/)")
 
 
-def features_of(profile: str, features: Path | None = None, settings: FeatureConfig | None = None) -> tuple[str, Path]:
-    """The corpus ("ravdess" or "synthetic") and the file of features, of a profile's own or of other settings.
+def features_of(profile: str, features: Path | None = None) -> tuple[str, Path]:
+    """The corpus ("ravdess" or "synthetic") and the file of features to train a profile from.
 
     The file, ``features`` or the corpus's own, is made from the recordings if it is not there. Raises as
     ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
@@ -159,7 +159,7 @@ def features_of(profile: str, features: Path | None = None, settings: FeatureCon
     if features and features.exists():
         return spectral.read(features).corpus, features
     found = corpora.for_profile(profile)
-    settings = settings or configuration.PROFILES[profile].features
+    settings = configuration.PROFILES[profile].features
     store = spectral.extract(found, settings)
     if features:
         spectral.write(store, features)
