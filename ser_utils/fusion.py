@@ -1,7 +1,4 @@
-"""Voice, face and whatever stream a user adds: modalities aligned by clip, late fusion, and one network for several.
-
-``python -m ser_utils.fusion`` fits and publishes `face`, `fusion_late` and `fusion_feature` on unseen actors.
-"""
+"""Voice, face and whatever stream a user adds: modalities aligned by clip, late fusion, and one network for several."""
 
 import argparse
 import dataclasses
@@ -30,11 +27,10 @@ from ser_utils.paths import DATA, RESULTS, RUNS
 from ser_utils.training import grid, runs
 
 FACES = "openface_action_units.csv"
-SOURCE = ("per-trial OpenFace averages of Luna-Jiménez et al. (2022), doi 10.3390/app12010327, "
-          "github.com/cristinalunaj/MMEmotionRecognition")
-MODELS = ("face", "fusion_late", "fusion_feature")  # a fold's `face` is fitted before its fusions
+MODELS = ("face", "fusion_late", "fusion_feature")
 FLOOR = 1e-4  # a probability taken for 0 would decide alone
 PRIOR = np.array([1, *[2] * 7]) / 15  # each emotion's share of the clips: neutral has half as many
+MEMBERS, DROP = 5, 0.3  # networks of a feature fusion; share of the clips met without one of their streams
 
 
 class AlignmentError(ValueError):
@@ -56,10 +52,10 @@ class Modality:
         """Whether its columns are class probabilities."""
         return list(self.table.columns) == PROBABILITIES
 
-    def values(self, clips: Sequence[str]) -> np.ndarray:
-        """Its rows for some clips (N, columns), of probabilities their logs; all NaN where it is missing."""
+    def values(self, clips: Sequence[str], without: Sequence[str] = ()) -> np.ndarray:
+        """Its rows for some clips (N, columns), their logs for probabilities; NaN if missing or in ``without``."""
         found = self.table.reindex(clips).to_numpy(np.float64, copy=True)
-        found[np.isnan(found).any(axis=1)] = np.nan
+        found[np.isnan(found).any(axis=1) | (self.name in without)] = np.nan
         return np.log(np.maximum(found, FLOOR)) if self.classifies else found
 
 
@@ -86,8 +82,8 @@ def modality(name: str, table: pd.DataFrame) -> Modality:
 def check_order(stream: Modality) -> None:
     """Raise AlignmentError unless features lie beside their own names.
 
-    Twice as many as by chance of the clips nearest to each (standardised features) must be of its actor, and of the
-    nearest of its actor 1.5 times as many of its emotion. Whole actors exchanged would not be noticed.
+    Of the clips nearest to each (standardised features) twice as many as by chance must be of its actor; of its actor's
+    nearest, 1.5 times as many of its emotion. Whole actors exchanged would not be noticed.
     """
     facts = names.index_of(stream.table.index)
     values = ((stream.table - stream.table.mean()) / (stream.table.std() + 1e-9)).fillna(0).to_numpy()
@@ -109,7 +105,8 @@ def faces() -> Modality:
     path = Path(os.environ.get("RAVDESS_FACES", "").strip() or DATA / "ravdess_faces") / FACES
     if not path.is_file():
         raise FileNotFoundError(f"No table of faces: put {FACES} into data/ravdess_faces/, or set RAVDESS_FACES to its "
-                                f"folder. It holds the {SOURCE}.")
+                                "folder. It holds the per-trial OpenFace averages of Luna-Jiménez et al. (2022), doi "
+                                "10.3390/app12010327, github.com/cristinalunaj/MMEmotionRecognition.")
     read = modality("face", pd.read_csv(path))
     check_order(read)
     return Modality("face", np.sqrt(read.table.clip(lower=0)))
@@ -153,32 +150,31 @@ class LateFusion:
 
     def _evidence(self, clips, without=()) -> np.ndarray:
         """What each stream says beyond the emotions' shares (N, 8 a stream), NaN where it is missing."""
-        return np.hstack([log_softmax(scale * stream.values(clips), axis=1) - np.log(PRIOR)
-                          + (np.nan if stream.name in without else 0)
+        return np.hstack([log_softmax(scale * stream.values(clips, without), axis=1) - np.log(PRIOR)
                           for scale, stream in zip(self.scales, self.streams, strict=True)])
 
 
-def network(streams: Sequence[Modality], members: int = 5, width: int = 64, dropout: float = 0.5):
-    """An encoder a stream, their sum, eight probabilities; ``members`` of these abreast, which share no weight.
+def network(streams: Sequence[Modality]):
+    """An encoder a stream, their sum, eight probabilities; ``MEMBERS`` of these abreast, which share no weight.
 
-    Inputs: for each stream its columns (N, size) and ``<name>_there`` (N, 1), 1 or 0: what is missing adds nothing. The
-    logs of class probabilities are also added to the last layer's logits as they are. Output (N, members, 8).
+    Inputs: for each stream its columns (N, size); a row of NaN, a missing stream, adds nothing. The logs of class
+    probabilities are also added to the last layer's logits as they are. Output (N, MEMBERS, 8).
     """
-    from keras import Input, Model, initializers, layers
+    from keras import Input, Model, initializers, layers, ops
 
     def dense(x, units, activation=None):  # one layer of each member
         start = initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
-        return layers.EinsumDense("nmi,mio->nmo", (members, units), activation, bias_axes="mo",
+        return layers.EinsumDense("nmi,mio->nmo", (MEMBERS, units), activation, bias_axes="mo",
                                   kernel_initializer=start)(x)
 
     inputs, encoded, logits = {}, [], []
     for stream in streams:
-        x = inputs[stream.name] = Input((stream.table.shape[1],), name=stream.name)
-        there = inputs[f"{stream.name}_there"] = Input((1,), name=f"{stream.name}_there")
-        x, there = layers.RepeatVector(members)(x), layers.RepeatVector(members)(there)
-        logits += [x * there] if stream.classifies else []
-        encoded.append(dense(layers.Dropout(dropout / 2)(x), width, "gelu") * there)
-    logits.append(dense(layers.Dropout(dropout)(sum(encoded)), len(EMOTIONS)))
+        given = inputs[stream.name] = Input((stream.table.shape[1],), name=stream.name)
+        x = layers.RepeatVector(MEMBERS)(ops.nan_to_num(given))
+        there = layers.RepeatVector(MEMBERS)(ops.cast(ops.isfinite(given[:, :1]), "float32"))
+        logits += [x] if stream.classifies else []
+        encoded.append(dense(layers.Dropout(0.25)(x), 64, "gelu") * there)
+    logits.append(dense(layers.Dropout(0.5)(sum(encoded)), len(EMOTIONS)))
     return Model(inputs, layers.Softmax()(sum(logits)))
 
 
@@ -187,13 +183,12 @@ class FeatureFusion:
     """Small networks over several streams, averaged. A clip that lacks a stream teaches the encoders of the others.
 
     Each clip is met ``copies`` times: as it is, then with its actor's mean features exchanged for mixtures of the other
-    actors' (actor swapping; class probabilities stay). Of ``drop`` of them one stream is left out (modality dropout).
+    actors' (actor swapping; class probabilities stay). Of ``DROP`` of them one stream is left out (modality dropout).
     """
 
     streams: Sequence[Modality]
     copies: int = 8
     epochs: int = 12
-    drop: float = 0.3
     seed: int = 0
 
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "FeatureFusion":
@@ -212,30 +207,26 @@ class FeatureFusion:
         for copy in range(self.copies):
             mixture = rng.dirichlet(np.full(len(actors), 0.3), size=len(whose)) if copy else own
             dropped = streams[rng.integers(len(values), size=len(whose))]
-            dropped &= (rng.random((len(whose), 1)) < self.drop) & (len(values) > 1)
-            met.append(self._inputs([v + (mixture - own) @ m for v, m in zip(values, means, strict=True)], dropped))
+            dropped &= (rng.random((len(whose), 1)) < DROP) & (len(values) > 1)
+            met.append([np.where(out[:, None], np.nan, v + (mixture - own) @ m)
+                        for v, m, out in zip(values, means, dropped.T, strict=True)])
         keras.utils.set_random_seed(self.seed)
         self.model = network(self.streams)
         self.model.compile(keras.optimizers.AdamW(4e-3, weight_decay=0.02), "sparse_categorical_crossentropy",
                            jit_compile=False, steps_per_execution=10)
-        truth = np.tile(labels, self.copies)[:, None].repeat(self.model.output_shape[1], axis=1)
-        self.model.fit({name: np.concatenate([x[name] for x in met]) for name in met[0]}, truth,
+        truth = np.tile(labels, self.copies)[:, None].repeat(MEMBERS, axis=1)
+        self.model.fit(self._inputs([np.concatenate(copies) for copies in zip(*met, strict=True)]), truth,
                        batch_size=512, epochs=self.epochs, verbose=0)
         return self
 
     def predict(self, clips: Sequence[str], without: Sequence[str] = ()) -> np.ndarray:
         """Probabilities (N, 8); a stream that a clip lacks, or that is named in ``without``, adds nothing."""
-        dropped = np.tile([stream.name in without for stream in self.streams], (len(clips), 1))
-        answers = self.model(self._inputs([stream.values(clips) for stream in self.streams], dropped))
+        answers = self.model(self._inputs([stream.values(clips, without) for stream in self.streams]))
         return np.asarray(answers).mean(axis=1)
 
-    def _inputs(self, values: Sequence[np.ndarray], dropped: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
-        for stream, v, (mean, deviation), out in zip(self.streams, values, self.scaling, dropped.T, strict=True):
-            there = ~np.isnan(v[:, :1]) & ~out[:, None]
-            found |= {stream.name: np.where(there, (v - mean) / deviation, 0).astype(np.float32),
-                      f"{stream.name}_there": there.astype(np.float32)}
-        return found
+    def _inputs(self, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        return {stream.name: ((v - mean) / deviation).astype(np.float32)
+                for stream, v, (mean, deviation) in zip(self.streams, values, self.scaling, strict=True)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +243,7 @@ def digest(stream: Modality) -> str:
 
 
 def run_configs(face: Modality) -> list[FusionConfig]:
-    """The runs of the three models on the six folds of unseen actors; `face` of a fold before the fusions."""
+    """The runs of ``MODELS`` on the six folds of unseen actors."""
     heard = [digest(voices(fold)) for fold in range(FOLDS)]
     return [FusionConfig("full", "ravdess", "actors", model, fold, faces=digest(face),
                          voices="" if model == "face" else heard[fold]) for fold in range(FOLDS) for model in MODELS]

@@ -1,8 +1,4 @@
-"""Named studies: what one change of the settings is worth, measured on validation clips.
-
-A study takes the runs of its profile as its baseline and changes one thing at a time; its runs lie apart from the main
-results. No table of a study reads a test clip, so that a choice made from it leaves the test untouched.
-"""
+"""Named studies: what one change of the settings is worth, measured on validation clips; no test clip is read."""
 
 import argparse
 import dataclasses
@@ -108,8 +104,7 @@ def changed(config: RunConfig, settings: dict) -> RunConfig:
 def run_configs(name: str, models=None, variants=None, protocols=("actors",), folds=(0,)) -> dict[str, list[RunConfig]]:
     """The runs of a study on RAVDESS: variant -> configurations, the baseline first; lists narrow it down.
 
-    The baseline is the profile's own run where the study starts from its settings (see ``START``). An unknown variant,
-    network, protocol or fold is a ValueError.
+    The baseline is the profile's own run unless ``START`` says otherwise. Raises ValueError for what is unknown.
     """
     changes, (_, *known), base = STUDIES[name], variants_of(name), []
     if unknown := set(variants or ()).difference(known):
@@ -152,32 +147,26 @@ def table(name: str) -> pd.DataFrame:
     over folds, per cent), difference (from the baseline's accuracy, points) with low and high (95 %, paired bootstrap
     over clips, under ``actors`` over voices) and p (exact McNemar test). A ResultsError names a damaged run.
     """
-    rows, columns = [], ["protocol", "model", "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
-                         "high", "p"]
-    parts = [runs.read_predictions(path).query("subset == 'val'").assign(
-        protocol=path.parts[-3], model=path.parts[-2], variant=variant, place=place)
-        for variant, found in published(name).items() for place, path in found.items()]
-    if not parts:
-        return pd.DataFrame(columns=columns)
-    answers = pd.concat(parts)
-    answers = answers[answers.place.isin(answers.place[answers.variant == BASELINE])]
+    rows, key = [], ["protocol", "model", "fold", "clip"]
+    answers = pd.concat([runs.predictions(RESULTS / "studies" / name / variant, subset="val").assign(variant=variant)
+                         for variant in variants_of(name)]).infer_objects()
+    answers["right"] = answers.prediction == answers.label
+    base = answers[answers.variant == BASELINE].set_index(key).right.rename("base")
+    answers = answers.join(base, on=key, how="inner", validate="many_to_one")
     for (protocol, model), mine in answers.groupby(["protocol", "model"], sort=False):
-        tried = mine.place[mine.variant != BASELINE]
-        mine = mine[mine.place.isin(tried) | tried.empty]
-        base = mine[mine.variant == BASELINE]
-        for variant, part in mine.groupby("variant", sort=False):
-            scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("place")])
+        tried = mine.fold[mine.variant != BASELINE]
+        for variant, part in mine[mine.fold.isin(tried) | tried.empty].groupby("variant", sort=False):
+            scores = pd.DataFrame([metrics.metrics(of.label, of.prediction) for _, of in part.groupby("fold")])
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
             if variant != BASELINE:
-                both = part.merge(base, on=["place", "clip"], suffixes=("", "_base"), validate="one_to_one")
-                right, right_base = both.prediction == both.label, both.prediction_base == both.label
-                voices = metrics.clip_facts(both["clip"]).actor if protocol == "actors" else None
-                low, high = statistics.bootstrap_difference(right, right_base, voices)
-                row |= {"difference": 100 * (right.mean() - right_base.mean()), "low": 100 * low, "high": 100 * high,
-                        "p": statistics.mcnemar(right, right_base)["p"]}
+                voices = metrics.clip_facts(part["clip"]).actor if protocol == "actors" else None
+                low, high = statistics.bootstrap_difference(part.right, part.base, voices)
+                row |= {"difference": 100 * (part.right.mean() - part.base.mean()), "low": 100 * low,
+                        "high": 100 * high, "p": statistics.mcnemar(part.right, part.base)["p"]}
             rows.append(row)
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*key[:2], "variant", "folds", "clips", "accuracy", "uar", "difference", "low",
+                                       "high", "p"])
 
 
 def growth() -> pd.DataFrame:

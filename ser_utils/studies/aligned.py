@@ -1,10 +1,9 @@
 """The aligned view: what a network can know of a clip once its sentence is known.
 
-Every clip says one of two sentences. Dynamic time warping lays it against a template of both; the cheaper one names the
-sentence, and cuts the clip into the same ten segments whoever speaks. Cepstra, duration and pitch of the segments then
-go to a support vector machine and to small dense networks. No label of a test clip is used, nor the sentence in its
-name; but the view is of these two sentences and no others. An *enrolled* voice is known by some unlabelled clips of its
-own, whose mean view is taken off.
+Dynamic time warping lays a clip against a template of each of the two sentences; the cheaper one names the sentence and
+cuts the clip into ten segments. Their cepstra, duration and pitch go to a support vector machine and to small dense
+networks. Neither the label of a test clip nor the sentence in its name is used. An *enrolled* voice is known by some
+unlabelled clips of its own, whose mean view is taken off.
 """
 
 import argparse
@@ -94,8 +93,7 @@ def views(store: spectral.FeatureStore, f0: Sequence[np.ndarray], train: np.ndar
     for row, (logmel, pitch) in enumerate(zip(logmels, f0, strict=True)):
         laid = {sentence: align(shapes[row], course) for sentence, course in templates.items()}
         heard[row] = min(laid, key=lambda sentence: laid[sentence][0])
-        states = laid[heard[row]][1]
-        found.append([view(logmel, pitch, states, warp) for warp in WARPS])
+        found.append([view(logmel, pitch, laid[heard[row]][1], warp) for warp in WARPS])
     found = np.array(found)
     for sentence in templates:
         found[heard == sentence] -= found[train[heard[train] == sentence]].mean(axis=(0, 1))
@@ -120,11 +118,6 @@ class AlignedConfig(BaseConfig):
     width: int = 256
     epochs: int = 40
     copies: int = 1
-
-    @property
-    def split(self) -> tuple[str, int]:
-        """The protocol and fold whose training clips make the views."""
-        return self.protocol.partition("_")[0], self.fold
 
 
 def run_configs() -> list[AlignedConfig]:
@@ -181,13 +174,13 @@ def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarr
     told = {}
     for part in ("val", "test"):  # the mean over warps and members
         values = network.predict(scaler.transform(judged[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
-        told[part] = values.reshape(-1, len(WARPS) * config.members, len(EMOTIONS)).mean(axis=1)
+        told[part] = values.reshape(len(rows[part]), -1, len(EMOTIONS)).mean(axis=1)
     return told, network.count_params()
 
 
 def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
     """The rows of a fit's fold; of an enrolled voice only clips that no protocol enrols, unless all are enrolled."""
-    rows = check_split(index, *config.split)
+    rows = check_split(index, config.protocol.partition("_")[0], config.fold)
     if 0 < config.enrolled < max(ENROLLED):
         known = enrolled(ENROLLED[-2], index)
         rows |= {part: rows[part][~known[rows[part]]] for part in ("val", "test")}
@@ -196,13 +189,13 @@ def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequence[np.ndarray], root: Path) -> None:
     """Fit some configurations and write their runs, but for those that are finished in ``root``; ``f0``: see `view`."""
-    waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: c.split)
-    index, made = store.index, None
+    waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: (c.fold, c.protocol))
+    index, train = store.index, None
     for config in tqdm(waiting, desc="Aligned view", unit="run"):
         rows = scored(config, index)
-        if made != config.split:  # many fits share the views
-            found, heard = views(store, f0, rows["train"])
-            made = config.split
+        if not np.array_equal(train, rows["train"]):  # enrolled or not, the views of a fold are the same
+            train = rows["train"]
+            found, heard = views(store, f0, train)
         began = time.perf_counter()
         judged, parameters = answers(config, store, found, rows)
         seconds = time.perf_counter() - began
@@ -210,7 +203,6 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
                   for part, told in judged.items()}
         reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
                          parameters=parameters, sentences_right=float((heard == index.statement).mean()))
-
 
 
 @grid.command

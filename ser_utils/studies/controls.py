@@ -29,8 +29,7 @@ CUES = {"duration of the speech": ["speech"], "loudness of the speech": ["level"
 def surface(corpus: Corpus) -> pd.DataFrame:
     """What a recording shows before anybody listens to it: clip and ``SURFACE``, seconds and dB re full scale.
 
-    The speech is cut out as for the networks; no silence at all has 0 s and -100 dB. An AudioError names a damaged
-    recording.
+    The speech is cut out as for the networks; no silence at all has 0 s and -100 dB. Raises as ``audio.load``.
     """
     def measured(path: str) -> list[float]:
         wave, rate = audio.load(path)
@@ -51,8 +50,7 @@ def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) 
     """
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(),
                           LogisticRegression(class_weight="balanced", max_iter=2000))
-    splits = [check_split(index, protocol, fold) for fold in range(FOLDS)]
-    folds = [(rows["train"], rows["test"]) for rows in splits]
+    folds = [(rows["train"], rows["test"]) for rows in (check_split(index, protocol, fold) for fold in range(FOLDS))]
     return pd.concat([index[["clip", "label"]].assign(cue=cue, prediction=cross_val_predict(
         model, measured[columns], index.label, cv=folds)) for cue, columns in CUES.items()], ignore_index=True)
 

@@ -1,8 +1,7 @@
 """What each shortcut is worth: a ladder of trainings, from honest to flattering.
 
-A shortcut departs in one point from honest training; network, recipe, number of steps and seed stay the same. Honest
-runs are trained by ``ser_utils.training.fit``, which has no switch for any of this: the leaks are planted here, around
-it. Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``.
+A shortcut departs in one point from honest training, which has no switch for any of this: the leaks are planted here.
+Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``.
 """
 
 import argparse
@@ -87,7 +86,7 @@ class LeakConfig(RunConfig):
 
     @property
     def trained(self) -> RunConfig:
-        """What is trained: with copies fewer epochs, so that the number of steps stays the same."""
+        """With copies fewer epochs are trained, so that the number of steps stays the same."""
         copies = self.plan.copies
         return dataclasses.replace(self.ordinary, epochs=max(self.epochs // copies, 1),
                                    patience=max(self.patience // copies, 1),
@@ -106,7 +105,7 @@ class LeakConfig(RunConfig):
         return f"{self.shortcut}/{self.model}/fold{self.fold}"  # of an ordinary run, too, if it is honest
 
     def run_directory(self, root: Path) -> Path:
-        return self.ordinary.run_directory(root).parents[2] / ("" if self.plan.honest else "validity") / self.place
+        return super().run_directory(root).parents[2] / ("" if self.plan.honest else "validity") / self.place
 
 
 def run_configs(profile: str, corpus: str, models: Sequence[str] | None = None, folds: Sequence[int] | None = None,
@@ -162,8 +161,8 @@ def augmented_before_split(data: fit.Data, config: LeakConfig, rng: np.random.Ge
 class Watcher(fit.Checkpoint):
     """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them."""
 
-    def __init__(self, *arguments, plan: Shortcut, data: fit.Data):
-        super().__init__(*arguments)
+    def __init__(self, plan: Shortcut, config: RunConfig, data: fit.Data, *others):
+        super().__init__(config, data, *others)
         self.plan, self.data = plan, data
 
     def set_model(self, model: keras.Model) -> None:
@@ -186,8 +185,8 @@ def run(config: LeakConfig, store: spectral.FeatureStore, root: Path = RUNS, pro
         on_epoch=None) -> runs.Run:
     """As ``training.fit.run``, for one rung.
 
-    With shuffled labels ``predictions.csv`` has a column ``target``: the label given to the clip, which the metrics are
-    of. With a leak ``history.csv`` has the test clips' loss and accuracy, too.
+    With a leak ``history.csv`` has the test clips' loss and accuracy, too; with shuffled labels ``predictions.csv`` has
+    the label given to a clip, which the metrics are of, as ``target``.
     """
     if config.plan.honest:
         return fit.run(config.ordinary, store, root, progress, on_epoch)
@@ -195,7 +194,7 @@ def run(config: LeakConfig, store: spectral.FeatureStore, root: Path = RUNS, pro
         if directory is None:
             return runs.Run(config.run_directory(root))
         data = leaky_data(config, store)
-        watcher = functools.partial(Watcher, plan=config.plan, data=data)
+        watcher = functools.partial(Watcher, config.plan)
         model, checkpoint = fit.fit(config.trained, data, directory, on_epoch=on_epoch, kind=watcher)
         done = fit.finish(config.trained, data, model, checkpoint, directory)
         table = pd.read_csv(directory / "predictions.csv")
@@ -214,13 +213,9 @@ def load_published() -> dict[str, pd.DataFrame]:
 
 def load(directories: Iterable[Path]) -> pd.DataFrame:
     """Test predictions of finished runs of a ladder in one table; a ResultsError names a missing or damaged file."""
-    parts = []
-    for directory in directories:
-        info, part = runs.read_info(directory), runs.read_predictions(directory).query("subset == 'test'")
-        parts.append(part.assign(shortcut=info["protocol"], model=info["model"], fold=info["fold"],
-                                 target=part.get("target", part.label)))
-    columns = ["shortcut", "model", "fold", "clip", "label", "target", "prediction"]
-    return pd.concat(parts, ignore_index=True)[columns]
+    table = pd.concat([runs.read_predictions(path).query("subset == 'test'").assign(
+        shortcut=path.parts[-3], model=path.parts[-2], fold=path.name) for path in directories], ignore_index=True)
+    return table.assign(target=table.get("target", table.label).fillna(table.label).astype(int))
 
 
 def scores(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -239,15 +234,15 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
         groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
         found = metrics.metrics(part.target, part.prediction)
         row = {"shortcut": name, "title": plan.title, "model": model, "folds": part.fold.nunique(), "clips": len(part)}
-        for metric, columns in (("accuracy", ("accuracy", "low", "high")), ("recall", ("uar", "uar_low", "uar_high"))):
-            ends = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
-            row |= dict(zip(columns, 100 * np.array([found[metric], *ends]), strict=True))
+        for metric, column, ends in (("accuracy", "accuracy", ""), ("recall", "uar", "uar_")):
+            low, high = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
+            row |= {column: 100 * found[metric], f"{ends}low": 100 * low, f"{ends}high": 100 * high}
         base, gain, p = parts.get((model, "random" if plan.honest else plan.protocol)), np.nan, np.nan
         if base is not None and name != "random" and not plan.permuted:
             a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, base))
-            gain = 100 * float(a.mean() - b.mean())
+            gain = 100 * (a.mean() - b.mean())
             p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
-                 else float(proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1]))
+                 else proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1])
         rows.append(row | {"gain": gain, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p=table.p.dropna().groupby(table.model).transform(statistics.holm))

@@ -1,7 +1,6 @@
 """Degraded sound: what trained networks make of test clips with noise, echo, narrow bands, codecs and other levels.
 
-Nothing is trained here. A degraded recording goes through the very front end of a user's: the silence around the speech
-is cut 30 dB below the loudest moment, so that what degrades the sound also moves the cuts.
+The silence around the speech is cut as in a user's recording, so that what degrades the sound also moves the cuts.
 """
 
 import argparse
@@ -64,7 +63,6 @@ def speech(wave: np.ndarray, rate: int) -> np.ndarray:
     return wave[slice(*audio.speech_bounds(wave, rate, TOP_DB))]
 
 
-
 @functools.cache
 def room_response(seconds: float, rate: int) -> np.ndarray:
     """Impulse response of one of ``ROOMS`` by the image method of Allen and Berkley (1979), (samples,).
@@ -122,19 +120,16 @@ def level(wave: np.ndarray, rate: int, gain_db: float) -> np.ndarray:
     return (np.clip(np.rint(wave * 2.0**15 * 10 ** (gain_db / 20)), -(2**15), 2**15 - 1) / 2**15).astype(np.float32)
 
 
-def speed(wave: np.ndarray, rate: int, factor: float) -> np.ndarray:
-    """Played so many times as fast; pitch goes with it, as on a tape."""
-    return audio.resample(wave, round(rate * factor), rate)
-
-
 def cut(wave: np.ndarray, rate: int, seconds: float) -> np.ndarray:
     """Broken off so many seconds after the speech begins."""
     return wave[: audio.speech_bounds(wave, rate, TOP_DB)[0] + round(seconds * rate)]
 
 
 NOISES = ("white", "babble", "music")
-CHANGES = {"room": room, "band": band, "mp3": functools.partial(coded, codec="mp3"),
-           "opus": functools.partial(coded, codec="opus"), "level": level, "speed": speed, "cut": cut}
+CHANGES = {
+    "room": room, "band": band, "mp3": functools.partial(coded, codec="mp3"),
+    "opus": functools.partial(coded, codec="opus"), "level": level, "cut": cut,
+    "speed": lambda wave, rate, factor: audio.resample(wave, round(rate * factor), rate)}  # and pitch, as on a tape
 LEVELS = {  # of each kind, mild to severe
     **dict.fromkeys(NOISES, (30, 20, 10, 5, 0)),  # mean power of the speech over the noise's, dB
     "room": tuple(ROOMS), "band": (4000, 3400), "mp3": (64, 16), "opus": (16,),  # s, Hz, kbit/s
@@ -147,9 +142,8 @@ def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence
     if kind in CHANGES:
         return [CHANGES[kind](wave, rate, amount) for amount in LEVELS[kind]]
     rng = np.random.default_rng(zlib.crc32(f"{kind} {clip}".encode()))
-    noises = {"white": lambda: rng.standard_normal(len(wave)), "babble": lambda: babble(len(wave), rng, voices),
-              "music": lambda: music(len(wave), rate, rng)}
-    noise = noises[kind]()
+    noise = (babble(len(wave), rng, voices) if kind == "babble" else music(len(wave), rate, rng) if kind == "music"
+             else rng.standard_normal(len(wave)))
     scale = np.std(speech(wave, rate)) / np.std(noise)
     return [(wave + scale * 10 ** (-snr_db / 20) * noise).astype(np.float32) for snr_db in LEVELS[kind]]
 
@@ -179,13 +173,13 @@ def stores(corpus: corpora.Corpus, features: FeatureConfig,
                 for made in degraded(wave, rate, kind, test[path], voices)]
 
     for kind, amounts in LEVELS.items():
-        paths = [place / f"{kind}-{amount:g}.npz" for amount in amounts]
-        if not all(path.exists() for path in paths):
+        paths = {f"{kind} {amount:g}": place / f"{kind}-{amount:g}.npz" for amount in amounts}
+        if not all(path.exists() for path in paths.values()):
             made = audio.each(functools.partial(logmels, kind=kind), test.index, kind.capitalize())
-            for path, logmel in zip(paths, zip(*made, strict=True), strict=True):
+            for path, logmel in zip(paths.values(), zip(*made, strict=True), strict=True):
                 spectral.write(spectral.padded(features, corpus.kind, test.to_numpy(str),
                                                np.array([len(one) for one in logmel]), np.concatenate(logmel)), path)
-        found |= {f"{kind} {amount:g}": spectral.read(path) for amount, path in zip(amounts, paths, strict=True)}
+        found |= {condition: spectral.read(path) for condition, path in paths.items()}
     return found
 
 
@@ -201,7 +195,7 @@ def judge(run: runs.Run, sound: dict[str, spectral.FeatureStore]) -> pd.DataFram
             told = fit.predict(model, spectral.fit_length(store.logmel[rows], store.lengths[rows], frames))
             part = runs.prediction_table(store.clips[rows], store.index.label.to_numpy()[rows], told, subset)
             parts.append(part.assign(condition=condition))
-    return pd.concat(parts, ignore_index=True)[COLUMNS].round(4)
+    return pd.concat(parts)[COLUMNS].round(4)
 
 
 def load() -> pd.DataFrame:
@@ -218,8 +212,8 @@ def load() -> pd.DataFrame:
 def voice_facts(corpus: corpora.Corpus, store: spectral.FeatureStore, found: Iterable[runs.Run]) -> pd.DataFrame:
     """What might make a voice hard, a row an actor, from a network's runs on all folds of unseen actors, with weights.
 
-    Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of what the last layer
-    gets, on average, from the nearest training voice's; 1 is what training voices have, on average.
+    Means over clips: f0_median (Hz), f0_spread (semitones), level_db, speech_seconds. distance: of a mean input of the
+    last layer from the nearest training voice's; 1 is what training voices have, on average.
     """
     facts = prosody.measure(corpus)[["f0_median", "f0_spread", "level_db", "speech_seconds"]]
     table = facts.groupby(corpus.index.actor.to_numpy()).mean().rename_axis("actor")

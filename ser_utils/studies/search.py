@@ -1,7 +1,4 @@
-"""The search for a recipe: Optuna over the settings of training, judged on validation clips alone.
-
-``python -m ser_utils.studies.search`` goes on where it stopped, and writes ``results/search/<study>.csv``.
-"""
+"""The search for a recipe: Optuna over the settings of training, judged on validation clips alone."""
 
 import argparse
 import dataclasses
@@ -33,21 +30,20 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 def recipe(config: configuration.RunConfig, parameters: dict) -> configuration.RunConfig:
     """A run's configuration with the parameters of a trial (names as in ``SPACE``) in place of its own."""
-    augment, factor, masks = config.augment, parameters["variation"], parameters["masks"]
-    augment = augment and dataclasses.replace(
-        augment, frequency_masks=masks, time_masks=masks, shift=round(augment.shift * factor),
-        noise_probability=min(augment.noise_probability * factor, 1.0),
-        **{name: getattr(augment, name) * factor for name in ("stretch", "warp", "gain_db", "tilt_db")})
-    plain = ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "ema")
-    return dataclasses.replace(config, augment=augment, options=config.options | {"dropout": parameters["dropout"]},
-                               **{name: parameters[name] for name in plain})
+    usual, factor, masks = config.augment, parameters["variation"], parameters["masks"]
+    augment = dataclasses.replace(
+        usual, frequency_masks=masks, time_masks=masks, shift=round(usual.shift * factor),
+        noise_probability=min(usual.noise_probability * factor, 1.0),
+        **{name: getattr(usual, name) * factor for name in ("stretch", "warp", "gain_db", "tilt_db")})
+    return dataclasses.replace(
+        config, augment=augment, options=config.options | {"dropout": parameters["dropout"]},
+        **{name: value for name, value in parameters.items() if name in vars(config)})
 
 
 def objective(trial: optuna.Trial, configs: list[configuration.RunConfig], store: spectral.FeatureStore) -> float:
     """Train each configuration with a trial's parameters: their mean accuracy on validation clips, 0-1.
 
-    That of the last tenth of the epochs: the best of a hundred would reward noise. Raises TrialPruned where the trial
-    lags behind the others.
+    That of the last tenth of the epochs: the best of a hundred would reward noise. Raises TrialPruned if it lags.
     """
     scores = []
     for number, config in enumerate(recipe(config, trial.params) for config in configs):
@@ -75,7 +71,7 @@ def importances(trials: pd.DataFrame) -> pd.Series:
 
 @grid.command
 def main(arguments: list[str] | None = None) -> None:
-    """``python -m ser_utils.studies.search``: search a network's recipe on validation folds, then write the trials."""
+    """``python -m ser_utils.studies.search``: go on with the search for a network's recipe, then write its trials."""
     parser = argparse.ArgumentParser(prog="ser_utils.studies.search", description=main.__doc__)
     parser.add_argument("--model", default="transformer", choices=configuration.MODEL_NAMES)
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
