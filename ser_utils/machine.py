@@ -6,7 +6,6 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -31,19 +30,6 @@ def environment(threads: int | None = None) -> dict[str, str]:
     """
     found = KEEP_MEMORY | ONEDNN | {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}
-
-
-@contextlib.contextmanager
-def environ(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables of this process and those that it begins while inside; restored afterwards."""
-    before = {name: os.environ[name] for name in values if name in os.environ}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 @contextlib.contextmanager

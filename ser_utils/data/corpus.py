@@ -72,10 +72,7 @@ def _ravdess(may_download: bool) -> Corpus:
     """RAVDESS, complete; raises _NoCorpus if there is none at all, FileNotFoundError if it is at fault."""
     root, named = ravdess.default_root(), bool(os.environ.get("RAVDESS_DIR", "").strip())
     place = f"RAVDESS_DIR is set to {root}, which cannot be used. " if named else ""
-    try:
-        found, nothing = ravdess.files(root), ""
-    except FileNotFoundError as error:
-        found, nothing = ravdess.Files({}, [], []), str(error)
+    found, failed = ravdess.files(root), ""
     if len(found.clips) < len(names.speech_names()):
         # A download killed half-way may have left some of the clips: it is begun anew.
         wanted = may_download and not named and (not found.clips or (root / ravdess.PARTIAL).exists())
@@ -85,10 +82,12 @@ def _ravdess(may_download: bool) -> Corpus:
                 ravdess.download(root, ravdess.ARCHIVE_URL, ravdess.ARCHIVE_MD5)
                 found = ravdess.files(root)
             except download.DownloadError as error:
-                nothing = str(error)
-    if nothing and not found.clips:
+                failed = str(error)
+    try:
+        index = ravdess.index(root)
+    except FileNotFoundError as error:
         fault = FileNotFoundError if named else _NoCorpus
-        raise fault(f"{place}{nothing}")
+        raise fault(f"{place}{failed or error}") from error
     if missing := sorted({*names.speech_names()} - {*found.clips}):
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise FileNotFoundError(f"{place}{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
@@ -97,7 +96,7 @@ def _ravdess(may_download: bool) -> Corpus:
     if found.others:
         _say(f"Ignored in {root}: {len(found.others):,} audio file(s) that are no speech clips of RAVDESS, such as "
              f"{found.others[0].name}.")
-    return Corpus(root, "ravdess", ravdess.index(root))
+    return Corpus(root, "ravdess", index)
 
 
 @functools.cache  # once a process
