@@ -23,10 +23,8 @@ PACKAGES = ("keras", "tensorflow", "jax", "numpy", "librosa", "scikit-learn")
 def environment(threads: int | None = None) -> dict[str, str]:
     """The environment variables of a process that trains with ``threads`` threads, or with as many as are set.
 
-    Left to itself, glibc gives the memory of feature maps back to the system and is handed cleared pages in the
-    next step. Left to itself, TensorFlow convolves with Eigen where oneDNN is faster.
-    ``benchmarks/bench_training.py --against malloc`` and ``--against eigen`` measure what that costs. What the user
-    has set stays.
+    It keeps the memory of feature maps and convolves with oneDNN; ``benchmarks/bench_training.py --against`` measures
+    what that gives. What the user has set stays.
     """
     found = KEEP_MEMORY | ONEDNN | {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}

@@ -180,8 +180,7 @@ def validate(root: str | os.PathLike) -> Validation:
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5) -> Path:
     """Fetch the speech archive (208 MB) and unpack its Actor_XX folders into ``dest``, unless all clips are there.
 
-    The archive is checked by its md5 and unpacked in ``dest/.partial``; only then are the files moved into place, so
-    that a run killed at any point is simply run again, and of two runs at once the second waits for the first. An
+    It is checked by its md5 and unpacked beside: a killed run is simply run again, of two at once the second waits. An
     intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. Returns
     ``dest``. Raises DownloadError (see `fetch`; also of a corrupt archive), and OSError when the disk is full.
     """
