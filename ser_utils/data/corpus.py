@@ -57,8 +57,7 @@ def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
 
 
 def for_profile(profile: str) -> Corpus:
-    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is. Raises as `find`.
-    """
+    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is (see `find`)."""
     return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"))
 
 
