@@ -1,8 +1,7 @@
 """What several pages use to look inside a network.
 
-A "network" is the part of a run's model named after its architecture: (batch, frames, bins, channels) of
-normalised log-mel in, probabilities out. An "image" is one such input, (frames, bins, 1); its frames and bins
-are those of the log-mel spectrogram, averaged in groups where the profile pools its input.
+A "network" is the part of a run's model named after its architecture. An "image" is one input of it, (frames, bins, 1)
+of normalised log-mel; its frames and bins are averages of the spectrogram's where the profile pools its input.
 """
 
 import dataclasses
@@ -21,11 +20,7 @@ from ser_utils.training.frontend import outputs
 
 
 class Units(NamedTuple):
-    """What a frame and a bin of an image mean.
-
-    The bands are evenly spaced on Slaney's mel scale: linear in frequency below 1 kHz, logarithmic above. So a
-    bin is a fixed number of hertz below, and a fixed part of an octave above.
-    """
+    """What a frame and a bin of an image mean: Slaney's mel scale is linear below 1 kHz, logarithmic above."""
 
     seconds: float   # from frame to frame
     hertz: float     # from bin to bin, below 1 kHz
@@ -54,7 +49,7 @@ class Inside:
 
     @property
     def units(self) -> Units:
-        """What a frame and a bin of the images mean: each is the mean of ``pool`` frames and bands."""
+        """What a frame and a bin of the images mean."""
         features, pool = self.config.features, self.config.pool
         mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
         step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
@@ -98,15 +93,13 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
         importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
     inside = np.broadcast_to((images != 0).any(axis=(2, 3), keepdims=True)[..., 0], importance.shape)  # no padding
     count = share * inside.sum(axis=(1, 2))[:, None]
-    ways = {"nothing": None, "the most important": importance,
-            "as much, by another clip's map": np.roll(importance, 1, axis=0),
-            "the least important": -importance}
+    ways = {"nothing": (importance, 0), "the most important": (importance, count),
+            "as much, by another clip's map": (np.roll(importance, 1, axis=0), count),
+            "the least important": (-importance, count)}
     rows = []
-    for name, order in ways.items():
-        changed = images
-        if order is not None:
-            ranks = rankdata(np.where(inside, -order, np.inf).reshape(len(images), -1), "ordinal", axis=1)
-            changed = np.where((ranks < count + 1).reshape(images.shape), 0, images)
+    for name, (order, most) in ways.items():
+        ranks = rankdata(np.where(inside, -order, np.inf).reshape(len(images), -1), "ordinal", axis=1)  # from 1
+        changed = np.where((ranks < most + 1).reshape(images.shape), 0, images)
         predicted = outputs(network, changed.astype(np.float32))
         rows.append({"removed": name, "accuracy": 100 * (predicted.argmax(axis=1) == labels).mean(),
                      "true emotion": 100 * predicted[np.arange(len(labels)), labels].mean()})

@@ -6,7 +6,6 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -24,26 +23,11 @@ PACKAGES = ("keras", "tensorflow", "jax", "numpy", "librosa", "scikit-learn")
 def environment(threads: int | None = None) -> dict[str, str]:
     """The environment variables of a process that trains with ``threads`` threads, or with as many as are set.
 
-    Left to itself, glibc gives the memory of feature maps back to the system and is handed cleared pages in the
-    next step. Left to itself, TensorFlow convolves with Eigen where oneDNN is faster.
-    ``benchmarks/bench_training.py --against malloc`` and ``--against eigen`` measure what that costs. What the user
-    has set stays.
+    It keeps the memory of feature maps and convolves with oneDNN; ``benchmarks/bench_training.py --against`` measures
+    what that gives. What the user has set stays.
     """
     found = KEEP_MEMORY | ONEDNN | {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}
-
-
-@contextlib.contextmanager
-def environ(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables of this process and those that it begins while inside; restored afterwards."""
-    before = {name: os.environ[name] for name in values if name in os.environ}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name in values:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 @contextlib.contextmanager

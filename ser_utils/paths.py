@@ -20,11 +20,8 @@ NOTEBOOKS = ROOT / "notebooks"
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file so that it is either wholly there or not there at all.
 
-    Yields a temporary path in the folder of ``path`` (made if missing; same suffix). When the block ends
-    without an error the temporary file takes the place of ``path`` in one step (``os.replace``); otherwise
-    it is removed and ``path`` keeps what it held.
-
-    Raises OSError as raised inside the block; a full disk (``ENOSPC``) is raised again with the path and what to do.
+    Yields a temporary path in the folder of ``path`` (made if missing; same suffix), which takes the place of ``path``
+    in one step when the block ends without an error. Of a full disk the OSError says the path and what to do.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,10 +31,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC, f"The disk is full: could not write {path}. Free some space and run again; "
-                "everything finished so far is kept.",
-            ) from error
+            raise OSError(errno.ENOSPC, f"The disk is full: could not write {path}. Free some space and run again; "
+                                        "everything finished so far is kept.") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ windows of one length (2.56 s); shorter speech is padded, of longer speech windo
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -130,14 +131,14 @@ class EmotionRecognizer:
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
-                heard = audio.each(_or_error(self._hear), batch, "", progress=False)
+                heard = audio.each(functools.partial(_or_error, self._hear), batch, "", progress=False)
                 windows = [found["windows"] for found in heard if isinstance(found, dict)]
                 judged = iter(self.judge(np.concatenate(windows), versions) if windows else ())
                 for recording, found in zip(batch, heard, strict=True):
                     if isinstance(found, dict):
                         mean = np.mean([next(judged) for _ in found["windows"]], axis=0)
                         found = _answer(self.calibrated(mean), **found)
-                    rows.append(_row(audio.named(recording), found or _or_error(self._predict_long)(recording)))
+                    rows.append(_row(audio.named(recording), found or _or_error(self._predict_long, recording)))
                     bar.update()
         return pd.DataFrame(rows, columns=["file", "label", "confidence", "seconds", "speech", *PROBABILITIES, "notes",
                                            "error"])
@@ -145,9 +146,9 @@ class EmotionRecognizer:
     def timeline(self, recording: Source) -> pd.DataFrame:
         """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
 
-        Stretches of speech (``audio.utterances``) are taken apart into steps of a quarter window; each step has the
-        mean of all windows that reach over its middle, as they are. One row a step: start, end (seconds), label,
-        confidence, p_neutral ... p_surprised. ``attrs["seconds"]`` is the whole length. Raises as :meth:`predict`.
+        One row a step of a quarter window, in speech alone: start, end (seconds), label, confidence, p_neutral ...
+        p_surprised, the mean of all windows over its middle. ``attrs["seconds"]`` is the whole length. Raises as
+        :meth:`predict`.
         """
         power, rate = audio.powers(recording)
         stretches = audio.utterances(power, self.config.features.top_db)
@@ -170,7 +171,7 @@ class EmotionRecognizer:
 
     def timelines(self, recordings: Iterable[Source]) -> tuple[pd.DataFrame, list[str]]:
         """The rows of :meth:`timeline` of many recordings, with the column file first; the sentences of bad ones."""
-        found = {audio.named(recording): _or_error(self.timeline)(recording) for recording in recordings}
+        found = {audio.named(recording): _or_error(self.timeline, recording) for recording in recordings}
         tables = [table.assign(file=name)[["file", *table]] for name, table in found.items()
                   if not isinstance(table, str)]
         empty = pd.DataFrame(columns=["file", "start", "end", "label", "confidence", *PROBABILITIES])
@@ -205,14 +206,12 @@ def _answer(probabilities: np.ndarray, **facts) -> Prediction:
                       dict(zip(EMOTIONS, probabilities.tolist(), strict=True)), **facts)
 
 
-def _or_error(function: Callable) -> Callable:
-    """The function of a recording, with the sentence of its error in the place of an answer."""
-    def guarded(recording: Source):
-        try:
-            return function(recording)
-        except (AudioError, OSError) as error:
-            return str(error)
-    return guarded
+def _or_error(function: Callable, recording: Source):
+    """What the function answers to a recording, or the sentence of its error."""
+    try:
+        return function(recording)
+    except (AudioError, OSError) as error:
+        return str(error)
 
 
 def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:

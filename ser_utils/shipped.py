@@ -152,9 +152,8 @@ def export(model: keras.Model, scale: float, path: Path) -> None:
 def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: Path = FOLDER) -> Path:
     """Write ``<name>.npz`` and its model card ``<name>.md`` from a run's folder with weights; the file's path.
 
-    ``judged``: the runs whose predictions tell its accuracy and its temperature; by default the run itself, but for a
-    network trained on all actors those of the same settings that were each tested on other actors. Raises WeightsError,
-    ResultsError or ValueError where a run can't be used.
+    ``judged``: runs whose predictions tell its accuracy and its temperature, for a network trained on all actors; by
+    default the run itself. Raises WeightsError, ResultsError or ValueError where a run can't be used.
     """
     model, about = from_run(run)
     settings = from_dict(about["config"])

@@ -58,7 +58,7 @@ def test_ravdess_dir_comes_first(tmp_path, monkeypatch, offline):
 def test_a_ravdess_dir_missing_empty_or_incomplete_is_never_passed_over(tmp_path, monkeypatch, fetch):
     write(tmp_path / "data" / "ravdess", NAMES)
     monkeypatch.setenv("RAVDESS_DIR", str(tmp_path / "mine"))
-    for names, said in ((None, "No RAVDESS folder"), ([], "No WAV"),
+    for names, said in ((None, "No RAVDESS folder"), ([], "No speech clips"),
                         (NAMES[5:], f"5 of the 1,440.*{NAMES[0]}, {NAMES[1]}")):
         if names is not None:
             write(tmp_path / "mine", names)

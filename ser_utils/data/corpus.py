@@ -32,16 +32,14 @@ class Corpus:
 def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
     """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one, with a warning.
 
-    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there. Other
-    audio files are ignored, which is said once. The synthetic corpus is made in data/synthetic on first use.
+    If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there.
 
     ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
     SER_OFFLINE=1 forbids it too.
 
-    Raises FileNotFoundError when the folder of RAVDESS_DIR is missing or empty, when clips are missing (the folds need
-    all 1,440), or when kind is "ravdess" and there is none; PermissionError when the folder can't be read; ValueError
-    for an unknown kind.
+    Raises FileNotFoundError when clips are missing (the folds need all 1,440), ValueError for an unknown kind, else as
+    ``ravdess.index``.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"
@@ -59,8 +57,7 @@ def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
 
 
 def for_profile(profile: str) -> Corpus:
-    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is. Raises as `find`.
-    """
+    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is (see `find`)."""
     return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"))
 
 
@@ -72,10 +69,7 @@ def _ravdess(may_download: bool) -> Corpus:
     """RAVDESS, complete; raises _NoCorpus if there is none at all, FileNotFoundError if it is at fault."""
     root, named = ravdess.default_root(), bool(os.environ.get("RAVDESS_DIR", "").strip())
     place = f"RAVDESS_DIR is set to {root}, which cannot be used. " if named else ""
-    try:
-        found, nothing = ravdess.files(root), ""
-    except FileNotFoundError as error:
-        found, nothing = ravdess.Files({}, [], []), str(error)
+    found, failed = ravdess.files(root), ""
     if len(found.clips) < len(names.speech_names()):
         # A download killed half-way may have left some of the clips: it is begun anew.
         wanted = may_download and not named and (not found.clips or (root / ravdess.PARTIAL).exists())
@@ -85,10 +79,12 @@ def _ravdess(may_download: bool) -> Corpus:
                 ravdess.download(root, ravdess.ARCHIVE_URL, ravdess.ARCHIVE_MD5)
                 found = ravdess.files(root)
             except download.DownloadError as error:
-                nothing = str(error)
-    if nothing and not found.clips:
+                failed = str(error)
+    try:
+        index = ravdess.index(root)
+    except FileNotFoundError as error:
         fault = FileNotFoundError if named else _NoCorpus
-        raise fault(f"{place}{nothing}")
+        raise fault(f"{place}{failed or error}") from error
     if missing := sorted({*names.speech_names()} - {*found.clips}):
         few = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise FileNotFoundError(f"{place}{len(missing):,} of the 1,440 speech clips are missing from {root}: {few}."
@@ -97,7 +93,7 @@ def _ravdess(may_download: bool) -> Corpus:
     if found.others:
         _say(f"Ignored in {root}: {len(found.others):,} audio file(s) that are no speech clips of RAVDESS, such as "
              f"{found.others[0].name}.")
-    return Corpus(root, "ravdess", ravdess.index(root))
+    return Corpus(root, "ravdess", index)
 
 
 @functools.cache  # once a process

@@ -92,12 +92,11 @@ def enrolled(count: int, index: pd.DataFrame) -> np.ndarray:
 def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:
     """A share of some training clips: what a corpus so much smaller would leave to train on.
 
-    What the protocol keeps together stays together: under ``actors`` all clips of a voice (as many women and men as
-    the share allows), under ``twins`` both repetitions, under ``random`` single clips (both emotion by emotion). A
-    smaller share is a part of every larger one; chance is that of a hash of the names, as in the fold table.
+    What the protocol keeps together stays together: voices, of women and men alike, or repetitions; under ``twins`` and
+    ``random`` emotion by emotion. A smaller share is a part of every larger one; the order is set by a hash of names.
 
-    ``rows``: positions of training clips in ``index``, int array; ``share``: above 0, at most 1 (all of them). Returns
-    ascending positions. Raises ValueError for an unknown protocol, a share out of range, or one that leaves nothing.
+    ``rows``: positions of training clips in ``index``, int array. Returns ascending ones. Raises ValueError for an
+    unknown protocol, a share that is not above 0 and at most 1, or one that leaves nothing.
     """
     _known_protocol(protocol)
     if not 0 < share <= 1:
@@ -120,12 +119,11 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
     """Check that a split keeps its protocol's promises, and return it.
 
     No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two repetitions of a
-    recording together; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names, so
-    that a wrong column in the index hides nothing. ``fold_or_split``: a fold (see `split`), or a dict with position
-    arrays train, val and test.
+    recording together; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names.
+    ``fold_or_split``: a fold (see `split`), or position arrays train, val and test.
 
-    Raises LeakError when a promise is broken (the message names the clips or actors and the parts), ValueError for an
-    unknown protocol, fold or clip, or a part that is missing or empty, IndexError for a position outside the index.
+    Raises LeakError when a promise is broken, ValueError for an unknown protocol, fold or clip, or a part that is
+    missing or empty, IndexError for a position outside the index.
     """
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):

@@ -26,8 +26,7 @@ def parse_name(path: str | os.PathLike) -> dict:
     """Read a RAVDESS file name (with or without folder and suffix).
 
     Keys: clip (the stem), modality, channel, emotion, label (0-7), intensity, statement (1 or 2), repetition (1 or 2),
-    actor (1-24), gender. Raises ValueError when the name is none of the corpus's 7,356; the message shows the name, the
-    field at fault and the convention.
+    actor (1-24), gender. Raises ValueError when the name is none of the corpus's 7,356.
     """
     name = Path(path).name
     stem = Path(name).stem

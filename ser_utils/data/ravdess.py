@@ -65,12 +65,11 @@ def files(root: str | os.PathLike) -> Files:
     """The WAV and FLAC files in ``root`` and up to three folders deeper; hidden ones are left out.
 
     Of two files of one clip the one nearer to ``root`` counts, then the WAV. Folders of the synthetic corpus below
-    ``root`` are left out. Raises FileNotFoundError where there is no audio, PermissionError where ``root`` can't be
-    read; the message says what to do.
+    ``root`` are left out. Raises PermissionError where ``root`` is there and can't be read.
     """
     root = Path(root)
     if not os.path.lexists(root):
-        raise FileNotFoundError(f"No RAVDESS folder at {root}. {WHAT_TO_DO}.")
+        return Files({}, [], [])
     audio, unreadable = [], []
     for folder, folders, names in os.walk(root, onerror=lambda error: unreadable.append(Path(error.filename)),
                                           followlinks=True):
@@ -82,35 +81,26 @@ def files(root: str | os.PathLike) -> Files:
                 (audio if os.path.isfile(path) else unreadable).append(path)
     audio.sort(key=lambda path: (len(path.parts), AUDIO_SUFFIXES.index(path.suffix.lower()), path))
     nearest = {path.stem: path for path in reversed(audio)}
-    clips = {clip: nearest[clip] for clip in speech_names() if clip in nearest}
-    found = Files(clips, [path for path in audio if path.stem not in clips], unreadable)
     if root in unreadable:
         raise PermissionError(f"{root} can't be read: no permission, or no folder. {WHAT_TO_DO}.")
-    if not audio:
-        raise FileNotFoundError(f"No WAV or FLAC files in {root} or up to {DEPTH} folders deeper."
-                                f"{found.say_unreadable()} {WHAT_TO_DO}.")
-    return found
+    clips = {clip: nearest[clip] for clip in speech_names() if clip in nearest}
+    return Files(clips, [path for path in audio if path.stem not in clips], unreadable)
 
 
 def index(root: str | os.PathLike) -> pd.DataFrame:
     """The audio-only speech clips in ``root``, all 1,440 or fewer, one row a clip, sorted by clip.
 
-    The columns of :func:`index_of` and path (str). Raises as :func:`files`, also where there is no speech clip.
+    The columns of :func:`index_of` and path (str). Raises FileNotFoundError where there is none, PermissionError where
+    ``root`` can't be read; the message says what to do.
     """
     found = files(root)
     if not found.clips:
-        raise FileNotFoundError(f"No speech clips (03-01-...) in {root}.{found.say_unreadable()} {WHAT_TO_DO}.")
+        lacking = (f"No speech clips (03-01-....wav or .flac) in {root} or up to {DEPTH} folders deeper"
+                   if os.path.lexists(root) else f"No RAVDESS folder at {root}")
+        raise FileNotFoundError(f"{lacking}.{found.say_unreadable()} {WHAT_TO_DO}.")
     table = index_of(found.clips)
     table.insert(1, "path", [str(path) for path in found.clips.values()])
     return table
-
-
-def is_complete(root: str | os.PathLike) -> bool:
-    """Whether a folder holds a file for each of the 1,440 speech clips; their content is not looked at."""
-    try:
-        return len(files(root).clips) == len(speech_names())
-    except (FileNotFoundError, PermissionError):
-        return False
 
 
 def describe(path: str | os.PathLike) -> dict:
@@ -177,9 +167,9 @@ def _fault(path: Path, expected: dict) -> str | None:
 
 
 def validate(root: str | os.PathLike) -> Validation:
-    """Check every clip in ``root`` against the versioned checksums, as mirdata does; raises as :func:`files`."""
+    """Check every clip in ``root`` against the versioned checksums, as mirdata does; raises as :func:`index`."""
     found, expected = files(root), reference().set_index("clip").to_dict("index")
-    present = [clip for clip in found.clips if clip in expected]
+    present = [clip for clip in index(root)["clip"] if clip in expected]
     faults = thread_map(lambda clip: _fault(found.clips[clip], expected[clip]), present, tqdm_class=tqdm,
                         desc="validate", unit="clip")
     return Validation([clip for clip in expected if clip not in found.clips],
@@ -190,14 +180,13 @@ def validate(root: str | os.PathLike) -> Validation:
 def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE_MD5) -> Path:
     """Fetch the speech archive (208 MB) and unpack its Actor_XX folders into ``dest``, unless all clips are there.
 
-    The archive is checked by its md5 and unpacked in ``dest/.partial``; only then are the files moved into place, so
-    that a run killed at any point is simply run again, and of two runs at once the second waits for the first. An
+    It is checked by its md5 and unpacked beside: a killed run is simply run again, of two at once the second waits. An
     intact archive that lies in ``dest`` is used instead of a transfer; any that lies there stays as it is. Returns
     ``dest``. Raises DownloadError (see `fetch`; also of a corrupt archive), and OSError when the disk is full.
     """
     dest = Path(dest).absolute()
     with alone(dest):
-        if is_complete(dest):
+        if len(files(dest).clips) == len(speech_names()):
             return dest
         made, partial = not dest.exists(), dest / PARTIAL
         shutil.rmtree(partial, ignore_errors=True)

@@ -55,10 +55,9 @@ def clip_names() -> list[str]:
 def make_corpus(root: str | os.PathLike, names: Iterable[str] | None = None) -> Path:
     """Write the synthetic corpus as 16-bit WAV files Actor_XX/03-01-....wav, unless it is there already.
 
-    ``names``: which clips, default those of :func:`clip_names`; the same names give the same bytes. The corpus is made
-    beside ``root`` and takes its place when it is complete, so that a run killed half-way is simply run again; of two
-    runs at once the second waits for the first. Returns ``root``. Raises ValueError when a name is none of RAVDESS's
-    speech, and FileExistsError when ``root`` holds something else than a synthetic corpus.
+    ``names``: which clips, default those of :func:`clip_names`; the same names give the same bytes. It takes its place
+    when it is complete; of two runs at once the second waits for the first. Returns ``root``. Raises ValueError for a
+    name that is none of RAVDESS's speech, FileExistsError when ``root`` holds something else.
     """
     root, clips = Path(root).resolve(), sorted(names or clip_names())
     recipe, partial = json.dumps({"version": VERSION, "clips": clips}), root.with_name(f".{root.name}-partial")

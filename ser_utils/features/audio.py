@@ -79,7 +79,8 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
                 wave = file.read(count, dtype="float32", always_2d=True)
                 done += len(wave)
                 yield _mono(wave), rate
-            cut_short = _cut_short(file, done)
+            if _cut_short(file, done):
+                raise AudioError(f"{name} is cut short: its header promises more sound than it holds. Get it again.")
     except AudioError:
         raise
     except OSError as error:
@@ -87,8 +88,6 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
         raise AudioError(f"{name} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
-    if cut_short:
-        raise AudioError(f"{name} is cut short: its header promises more sound than it holds. Get it again.")
 
 
 def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
@@ -201,13 +200,13 @@ def load_speech(source: Source, sample_rate: int, top_db: float) -> np.ndarray:
     return speech(*load(source), named(source), sample_rate, top_db)
 
 
-def powers(source: Source, seconds: float = 10.0) -> tuple[np.ndarray, int]:
+def powers(source: Source) -> tuple[np.ndarray, int]:
     """Mean power of every 20 ms of a recording, (blocks,), float32, and its sample rate, decoded piece by piece.
 
     Each has ``rate // 50`` samples. Raises as :func:`blocks`, and AudioError for NaN and what is far too loud.
     """
     found, rest = [], np.zeros(0, np.float32)
-    for piece, rate in blocks(source, seconds):
+    for piece, rate in blocks(source, seconds=10):
         check_samples(piece, named(source))
         piece, block = np.concatenate([rest, piece]), rate // 50
         cut, rest = np.split(piece, [len(piece) // block * block])
@@ -216,20 +215,20 @@ def powers(source: Source, seconds: float = 10.0) -> tuple[np.ndarray, int]:
     return np.concatenate(found), rate
 
 
-def utterances(power: np.ndarray, top_db: float, pause: float = 0.5, longest: float = 30.0) -> list[tuple[int, int]]:
+def utterances(power: np.ndarray, top_db: float) -> list[tuple[int, int]]:
     """Where somebody speaks in a long recording: first and last block of 20 ms (exclusive) of each stretch.
 
     ``power`` is that of :func:`powers`. A block counts within ``top_db`` dB of the loudest within 3 s around, and
-    ``top_db`` + 15 dB of the loudest of all. Stretches up to ``pause`` seconds apart are one; those below 0.2 s are
-    left out, and what lasts more than ``longest`` seconds is cut at its quietest block.
+    ``top_db`` + 15 dB of the loudest of all. Stretches up to 0.5 s apart are one; those below 0.2 s are left out, and
+    what lasts more than 30 s is cut at its quietest block.
     """
     import scipy.ndimage
 
     around = scipy.ndimage.maximum_filter1d(power, 301) if len(power) else power
     floor = max(SILENCE_PEAK**2, power.max(initial=0) * 10 ** (-top_db / 10 - 1.5))
     loud = np.flatnonzero((power > around * 10 ** (-top_db / 10)) & (power > floor))
-    found, most = [], round(longest * 50)
-    for stretch in np.split(loud, np.flatnonzero(np.diff(loud) > pause * 50) + 1):
+    found, most = [], 30 * 50  # blocks in 30 s
+    for stretch in np.split(loud, np.flatnonzero(np.diff(loud) > 25) + 1):  # half a second
         first, last = (stretch[0], stretch[-1] + 1) if len(stretch) else (0, 0)
         while last - first > most:
             cut = first + 2 * most // 3 + int(power[first + 2 * most // 3: first + most].argmin())

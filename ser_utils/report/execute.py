@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import papermill
@@ -80,7 +81,7 @@ def own_settings(log: Path, **environment: str) -> Iterator[None]:
             "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
             "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | environment
-        with machine.environ({name: str(value) for name, value in values.items()}):
+        with mock.patch.dict(os.environ, {name: str(value) for name, value in values.items()}):
             yield
 
 
@@ -96,7 +97,7 @@ def execute(source: Path, target: Path, parameters: dict | None = None, inputs: 
         reads = Path(scratch, "reads")
         reads.touch()
         try:
-            with machine.environ({"SER_READS": str(reads)}):
+            with mock.patch.dict(os.environ, SER_READS=str(reads)):
                 papermill.execute_notebook(source, temporary, parameters=parameters, kernel_name="python3",
                                            cwd=source.parent, progress_bar=False,
                                            config=Config({"KernelManager": {"transport_encryption": "auto"}}))
