@@ -181,10 +181,8 @@ def show_table(table: pd.DataFrame, caption: str, formats: dict[str, str]) -> No
 def start(profile: str = "quick", networks: bool = False) -> Session:
     """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
 
-    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries.
-
-    Raises ValueError for an unknown profile; FileNotFoundError where the profile needs RAVDESS and there is none, or
-    the copy that was found lacks clips.
+    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries. Raises ValueError for an
+    unknown profile; else as ``corpus.for_profile``.
     """
     if profile not in config.PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(config.PROFILES)}.")
@@ -196,7 +194,6 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
 
             keras.ops.zeros(1)
     found = corpora.for_profile(profile)
-    plt.rcdefaults()  # whatever the reader's matplotlibrc says
     style.use_style()
     style.set_corpus(found.kind)
     if found.banner:

@@ -24,9 +24,8 @@ def teachers(config: RunConfig) -> list[RunConfig]:
 def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray) -> list[keras.Model]:
     """The teachers' networks (image in, eight probabilities out), from the run folders under ``root``.
 
-    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips, by which it is seen whether a
-    teacher has learned from the same. Raises FileNotFoundError where a teacher is not trained, with the command that
-    trains it; LeakError where it has learned from other clips.
+    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips. Raises FileNotFoundError where a
+    teacher is not trained, with the command that trains it; LeakError where it has learned from other clips.
     """
     found = []
     for one in teachers(config):

@@ -34,10 +34,7 @@ class TaskError(RuntimeError):
 
 
 class Processes(ThreadPoolExecutor):
-    """Up to ``jobs`` tasks at a time, each in a new process, among which the cores are shared out.
-
-    A task ends when this process does, whatever ends it, and with the block of a ``with`` statement.
-    """
+    """Up to ``jobs`` tasks at a time, each in a new process that ends with this one, whatever ends it."""
 
     def __init__(self, jobs: int):
         super().__init__(jobs)
