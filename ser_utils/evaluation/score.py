@@ -23,7 +23,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     """The test predictions of a system, in the format of ``predictions.csv``: whole folds, one or more.
 
     The columns ``subset`` (rows of "val" are left out) and ``label`` may be missing. Adds model ("yours"), protocol,
-    fold, seed and prediction. Raises ResultsError, whose sentence says what is wrong with the file.
+    fold, seed and prediction. Raises ResultsError if anything is wrong with the file.
     """
     try:
         frame = pd.read_csv(path, dtype={"clip": str})

@@ -21,10 +21,7 @@ WHOLE_CLIP = (layers.RNN, layers.Bidirectional, layers.MultiHeadAttention, Atten
 
 
 def layer_macs(layer: layers.Layer) -> int:
-    """Multiply-accumulates of one layer for one clip: products with weights, and those of attention.
-
-    Biases, activations, pooling and normalisation are not counted, as is customary.
-    """
+    """Multiply-accumulates of one layer for one clip: products with weights and of attention, as is customary."""
     x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
     positions = math.prod(x.shape[1:-1])
     products = sum(math.prod(weight.shape) for weight in layer.trainable_weights
@@ -61,10 +58,7 @@ def _window(layer: layers.Layer) -> tuple[int, int]:
 
 
 def latency(model: keras.Model, repeats: int) -> float:
-    """Milliseconds from one clip to its probabilities on this machine: the median of ``repeats`` predictions.
-
-    A first prediction, which prepares the network, is not counted, nor is the extraction of features.
-    """
+    """Milliseconds from a log-mel to its probabilities here: the median of ``repeats`` predictions after a first."""
     clip = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)
     _, *seconds = timeit.repeat(lambda: model.predict_on_batch(clip), number=1, repeat=repeats + 1)
     return 1000 * float(np.median(seconds))

@@ -105,15 +105,14 @@ class Session:
         return explain.Inside(network, settings, clips, logmel, frontend.outputs(front, logmel))
 
     def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
-        """The paper's scores, those of the published six folds by protocol, and below them those of ``own`` runs.
-
-        In per cent. The intervals hold 95 % and are bootstraps over clips, under ``actors`` over voices.
-        """
+        """The paper's scores in per cent, those of the published folds by protocol, and below them ``own`` runs'."""
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
         rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
-        for row in tables.network(model, RESULTS).itertuples():
-            rows[f"{row.title}, {row.folds} folds"] = (
-                row.accuracy, f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}", row.precision, row.recall, row.f1)
+        for protocol, part in runs.predictions(RESULTS, model=model, seeds=True).groupby("protocol", sort=False):
+            row = tables.figures(part, protocol)
+            rows[f"{PROTOCOL_TITLES.get(protocol, protocol)}, {part.fold.nunique()} folds"] = (
+                row["accuracy"], f"{row['accuracy_low']:.1f} to {row['accuracy_high']:.1f}",
+                *(row[name] for name in METRICS[1:]))
         for protocol, run in (own or {}).items():
             test = run.predictions.query("subset == 'test'")
             voices = metrics.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None

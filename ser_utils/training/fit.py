@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ser_utils import EMOTIONS, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
 from ser_utils.data.folds import check_split, fewer, joined, split
-from ser_utils.evaluation.metrics import PROBABILITIES, metrics
+from ser_utils.evaluation.metrics import PROBABILITIES, cross_entropy, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.training import distil, frontend, runs
@@ -105,11 +105,6 @@ def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
         return probabilities(model, x)
     made = model.get_layer("augment").variants(x, variants)
     return np.mean([probabilities(model, keras.ops.convert_to_numpy(variant)) for variant in made], axis=0)
-
-
-def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy in nats of probabilities (N, 8) against labels (N,)."""
-    return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
 
 
 def copies(variables) -> list[np.ndarray]:

@@ -92,10 +92,7 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
 
 
 def load(directory: str | Path) -> keras.Model:
-    """The trained model of a run's folder: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
-
-    Raises FileNotFoundError where the folder holds no weights, as the published ones do not.
-    """
+    """The trained model of a run's folder, as :func:`assemble`; FileNotFoundError where the folder holds no weights."""
     path = Path(directory) / runs.WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{directory} holds no {runs.WEIGHTS}: published runs come without weights. Train the "
