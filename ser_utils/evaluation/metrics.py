@@ -101,7 +101,7 @@ def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 
 def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature (Guo et al. 2017), pulled to 1, of log-probabilities (n, classes or NaN) for labels (n,)."""
+    """The temperature (Guo et al. 2017), pulled to 1, for log-probabilities (n, classes), NaN left out, and labels."""
     known = np.flatnonzero(~np.isnan(logs[:, 0]))
 
     def loss(power):

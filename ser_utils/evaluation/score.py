@@ -49,8 +49,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
 def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
     """A row for the system of :func:`read` and one for each published network, on the same folds, in text.
 
-    Difference: the system's accuracy less the network's, in points, with McNemar's test over clips and Wilcoxon's over
-    actors, both corrected by Holm over the networks; "yes" where both are below 0.05.
+    Difference: the system's accuracy less the network's, in points; tests as of ``statistics.compare_all``.
     """
     protocol = mine.protocol.iloc[0]
     ours = runs.predictions(root, protocol)

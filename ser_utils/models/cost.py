@@ -67,9 +67,8 @@ def latency(model: keras.Model, repeats: int) -> float:
 def cost_table(networks: Mapping[str, keras.Model], repeats: int, runs: pd.DataFrame) -> pd.DataFrame:
     """The costs of networks (name -> network), one row each, in the order given.
 
-    Columns: model, name (as in the tables), layers (with products; a recurrent or an attention layer counts as one),
-    parameters (all, running averages included), macs, receptive_field (frames), latency_ms (of so many
-    ``repeats``), training_seconds (mean wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
+    Columns: model, name, layers (with products; a recurrent or an attention layer counts as one), parameters (running
+    averages included), macs, receptive_field (frames), latency_ms, training_seconds (mean of ``runs.table`` or NaN).
     """
     seconds, rows = runs.groupby("model").wall_seconds.mean(), []
     for model, network in networks.items():

@@ -26,7 +26,8 @@ PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals; missing runs and folds are said.
+    Diamonds are the paper's figures, bars ours with 95 % intervals. A model without a finished run says so, as does one
+    with fewer folds than are due.
     """
     panels = dict(list(table.groupby("protocol", sort=False)))
     order = pd.Categorical(table.group, ("network", "averaged", "ensemble", "reference"), ordered=True)
@@ -162,9 +163,5 @@ def critical_difference(comparison: dict, title: str) -> Figure:
 
 def _indistinguishable(ranks: np.ndarray, width: float) -> list[tuple[int, int]]:
     """Longest stretches (first, last) of two and more sorted ranks that span less than ``width``."""
-    stretches = []
-    for start in range(len(ranks)):
-        end = int(np.flatnonzero(ranks - ranks[start] < width).max())
-        if end > start and (not stretches or end > stretches[-1][1]):
-            stretches.append((start, end))
-    return stretches
+    ends = (np.searchsorted(ranks, ranks + width) - 1).tolist()
+    return [(start, end) for start, end in enumerate(ends) if end > max([start, *ends[:start]])]

@@ -16,10 +16,7 @@ _NEPER = math.log(10) / 10  # natural logarithm of a power from dB
 
 
 def interpolation(source, size: int):
-    """Matrices (batch, out, size) that interpolate a sequence of ``size`` steps at positions ``source`` (batch, out).
-
-    Positions outside 0 .. size-1 give rows that do not sum to 1; callers clip or mask them.
-    """
+    """Matrices (batch, out, size) that interpolate a sequence at positions ``source`` (batch, out) of 0 .. size-1."""
     return ops.maximum(0.0, 1.0 - ops.abs(ops.expand_dims(source, -1) - ops.arange(size, dtype="float32")))
 
 

@@ -108,8 +108,7 @@ def _train_one(work: str | Callable, config: RunConfig, path: Path, root: Path) 
 def _cluster(scheduler: str) -> Iterator[types.SimpleNamespace]:
     """As ``Processes``, on the workers of a Dask scheduler, which share this machine's folders of features and runs.
 
-    Where workers announce a resource ``GPU``, each task takes one; else a worker runs as many as it has threads. Tasks
-    of a worker that is lost are begun again elsewhere.
+    Where workers announce a resource ``GPU``, each task takes one; else a worker runs as many as it has threads.
     """
     import distributed
 

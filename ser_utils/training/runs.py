@@ -54,7 +54,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        """One row an epoch; columns ``HISTORY_COLUMNS``."""
         return read_history(self.dir)
 
     @property
@@ -240,10 +240,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
 
 
 def read_history(run_dir: str | Path) -> pd.DataFrame:
-    """``history.csv`` of one run: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate.
-
-    Raises ResultsError if the file is missing, unreadable, empty or lacks a column.
-    """
+    """``history.csv`` of one run, ``HISTORY_COLUMNS``; ResultsError if it is missing, damaged, empty or lacks one."""
     path = Path(run_dir) / "history.csv"
     frame = _read(path, pd.read_csv)
     missing = [column for column in HISTORY_COLUMNS if column not in frame]
