@@ -176,7 +176,7 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Test predictions of the two ensembles of one protocol's networks, and how many networks they join (0: none).
 
     "ensemble" is their mean, "weighted" one with the weights of each fold's validation clips. The networks with the
-    most finished folds take part, or all if that is one alone; folds and seeds count that all of them finished.
+    most finished folds take part, or all if that is one alone; only folds and seeds that all of them finished count.
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()

@@ -21,7 +21,7 @@ WHOLE_CLIP = (layers.RNN, layers.Bidirectional, layers.MultiHeadAttention, Atten
 
 
 def layer_macs(layer: layers.Layer) -> int:
-    """Multiply-accumulates of one layer for one clip: products with weights and of attention, as is customary."""
+    """Multiply-accumulates of one layer for one clip: products with weights and of attention alone, as is customary."""
     x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
     positions = math.prod(x.shape[1:-1])
     products = sum(math.prod(weight.shape) for weight in layer.trainable_weights

@@ -18,7 +18,7 @@ def transformer(input_shape, width=1.0, dim=192, depth=4, heads=4, downsample=2,
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``); 0 takes two along time.
     dropout : also inside the encoder layers.
-    stochastic_depth : chance that the last layer is skipped in training, in the others less (Huang et al. 2016).
+    stochastic_depth : chance that the last layer is skipped in training, growing linearly up to it (Huang et al. 2016).
     """
     if downsample not in (1, 2, 4):
         raise ValueError(f"downsample must be 1, 2 or 4, got {downsample}.")

@@ -100,7 +100,7 @@ def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 
 def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
-    """As :func:`probabilities`, the mean over ``variants`` cubed variants of each clip (``Augment.variants``)."""
+    """As :func:`probabilities`, but the mean over ``variants`` cubed variants of each clip, see ``Augment.variants``."""
     if variants == 1:
         return probabilities(model, x)
     made = model.get_layer("augment").variants(x, variants)
@@ -290,7 +290,7 @@ def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
 
 def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None, kind=Checkpoint,
         root: Path = RUNS) -> tuple[keras.Model, Checkpoint]:
-    """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
+    """Train on a run's training clips, judge by its validation clips, never by test clips; go on from a kept state.
 
     Returns the model with the weights of the epoch kept, and the checkpoint, of a given ``kind``, with the history.
     """
