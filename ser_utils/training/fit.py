@@ -100,7 +100,7 @@ def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 
 def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
-    """As :func:`probabilities`, but the mean over ``variants`` cubed variants of each clip, see ``Augment.variants``."""
+    """As :func:`probabilities`, but the mean over ``variants`` cubed variants of each clip (``Augment.variants``)."""
     if variants == 1:
         return probabilities(model, x)
     made = model.get_layer("augment").variants(x, variants)
