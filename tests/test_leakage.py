@@ -268,7 +268,7 @@ def test_the_ladder_is_published_without_weights(ladder, tmp_path, monkeypatch):
     (found,) = leakage.load_published().values()
     assert set(found.shortcut) == set(TRAINED)
     assert leakage.publish(wanted, root) == []
-    with pytest.raises(runs.PublishError, match="on synthetic"):
+    with pytest.raises(runs.ResultsError, match="on synthetic"):
         leakage.publish([rung("test_epoch")], ladder[1])
 
 

@@ -199,5 +199,5 @@ def test_finished_runs_are_published_without_weights_and_once(tmp_path):
 def test_made_up_speech_and_smoke_runs_are_not_published(tmp_path, changes):
     config = dataclasses.replace(run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0], **changes)
     fake_finished(tmp_path, config)
-    with pytest.raises(runs.PublishError, match="quick and full runs on ravdess"):
+    with pytest.raises(metrics.ResultsError, match="quick and full runs on ravdess"):
         runs.publish([config], tmp_path, tmp_path / "results")

@@ -68,10 +68,7 @@ def metrics_from_confusion(matrix) -> dict:
 
 
 def metrics(labels, predictions) -> dict[str, float]:
-    """Accuracy, macro precision, macro recall (= unweighted average recall, UAR) and macro F1, fractions 0-1.
-
-    ``predictions`` and errors: see :func:`confusion`.
-    """
+    """Accuracy, macro precision, recall (unweighted average recall, UAR) and F1, 0-1. Raises as :func:`confusion`."""
     return {name: float(value) for name, value in metrics_from_confusion(confusion(labels, predictions)).items()}
 
 
@@ -98,11 +95,13 @@ def calibration_error(labels, probabilities) -> float:
     return float(((table.confidence - table.accuracy).abs() * table.clips).sum() / table.clips.sum())
 
 
-def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature (Guo et al. 2017) that makes log-probabilities (n, classes) most likely for labels (n,).
+def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy in nats of probabilities (N, 8) against labels (N,)."""
+    return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
 
-    With a weak pull towards 1, which is also what no rows give; rows of NaN are left out.
-    """
+
+def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature (Guo et al. 2017), pulled to 1, for log-probabilities (n, classes), NaN left out, and labels."""
     known = np.flatnonzero(~np.isnan(logs[:, 0]))
 
     def loss(power):
@@ -113,10 +112,7 @@ def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def clip_facts(clips: Iterable[str]) -> pd.DataFrame:
-    """Intensity ("normal"/"strong"), actor (int) and gender ("male"/"female") of clip names, one row each.
-
-    Raises ValueError if a name is not one of RAVDESS.
-    """
+    """Intensity, actor (int) and gender of clip names, one row each; ValueError if a name is not one of RAVDESS."""
     facts = names.index_of(dict.fromkeys(clips)).set_index("clip")
     return facts.loc[list(clips), ["intensity", "actor", "gender"]].reset_index(drop=True)
 
@@ -140,8 +136,8 @@ def model_name(model: str) -> str:
 def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "model") -> pd.DataFrame:
     """The mean of several models' probabilities for each clip, in the format of ``runs.predictions``.
 
-    ``over`` is the column that tells the members apart: "model", or "seed" for the trainings of one network. Raises
-    ResultsError if some member lacks clips that another has, or has another label for them.
+    ``over`` tells the members apart: "model", or "seed" for the trainings of one network. Raises ResultsError if some
+    member lacks clips that another has, or has another label for them.
     """
     keys = ["protocol", "fold", "clip", "subset", "label"]
     groups = predictions.groupby(keys, sort=False)
@@ -157,9 +153,8 @@ def ensemble(predictions: pd.DataFrame, name: str = "ensemble", over: str = "mod
 def ensemble_weights(validation: pd.DataFrame) -> pd.Series:
     """The weights of models in a mean of probabilities, chosen on validation clips of one fold; they sum to 1.
 
-    Forward selection with replacement (Caruana et al. 2004, doi 10.1145/1015330.1015432): one model is added at a time,
-    whichever lowers the cross-entropy of the mean most, and the best of twenty means is kept. Raises ResultsError if
-    the models were validated on different clips.
+    Forward selection with replacement by cross-entropy, the best of twenty steps (Caruana et al. 2004, doi
+    10.1145/1015330.1015432). Raises ResultsError if the models were validated on different clips.
     """
     answers = validation.label.to_numpy()
     likely = validation.assign(likely=validation[PROBABILITIES].to_numpy()[np.arange(len(answers)), answers])
@@ -180,9 +175,8 @@ def ensemble_weights(validation: pd.DataFrame) -> pd.Series:
 def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Test predictions of the two ensembles of one protocol's networks, and how many networks they join (0: none).
 
-    "ensemble" is their mean, "weighted" one with the weights of each fold's validation clips. Of the seven networks
-    those with the most finished folds take part, or all that were run if that is one alone; only folds that all of them
-    finished count. Every seed that all of them have there makes an ensemble of its own.
+    "ensemble" is their mean, "weighted" one with the weights of each fold's validation clips. The networks with the
+    most finished folds take part, or all if that is one alone; only folds and seeds that all of them finished count.
     """
     predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
     done = predictions.groupby("model").fold.nunique()

@@ -25,7 +25,7 @@ from ser_utils import FOLDS
 from ser_utils.config import PROFILES, BaseConfig
 from ser_utils.data import corpus
 from ser_utils.data.folds import check_split
-from ser_utils.evaluation.metrics import PROBABILITIES, REFERENCE_NAMES, metrics
+from ser_utils.evaluation.metrics import PROBABILITIES, REFERENCE_NAMES, cross_entropy, metrics
 from ser_utils.features import spectral
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RUNS
@@ -78,10 +78,8 @@ def parameters(fitted) -> int:
 def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs.Run:
     """Fit one reference on the training clips and write its run.
 
-    C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C); test clips
-    are predicted once. A run that is finished is left as it is.
-
-    Raises LeakError if the split shares a speaker, a twin or a clip between parts where the protocol forbids it.
+    C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C). A finished
+    run is left as it is. Raises LeakError as ``folds.check_split``.
     """
     directory = config.run_directory(root)
     if runs.holds(directory, config):
@@ -112,9 +110,9 @@ def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame],
     """
     val = tables["val"]
     scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
-    likely = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
     history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {
-        "epoch": 1, "val_loss": -np.log(np.maximum(likely, 1e-7)).mean(), "val_accuracy": scores["val"]["accuracy"]}
+        "epoch": 1, "val_loss": cross_entropy(val[PROBABILITIES].to_numpy(), val.label),
+        "val_accuracy": scores["val"]["accuracy"]}
     info = runs.provenance(config) | {
         "epochs": 1, "best_epoch": 1, "metrics": scores, "wall_seconds": round(seconds, 4),
         "samples_per_second": round(samples / seconds, 2)} | told

@@ -23,7 +23,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     """The test predictions of a system, in the format of ``predictions.csv``: whole folds, one or more.
 
     The columns ``subset`` (rows of "val" are left out) and ``label`` may be missing. Adds model ("yours"), protocol,
-    fold, seed and prediction. Raises ResultsError, whose sentence says what is wrong with the file.
+    fold, seed and prediction. Raises ResultsError if anything is wrong with the file.
     """
     try:
         frame = pd.read_csv(path, dtype={"clip": str})
@@ -49,8 +49,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
 def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
     """A row for the system of :func:`read` and one for each published network, on the same folds, in text.
 
-    Difference: the system's accuracy less the network's, in points, with McNemar's test over clips and Wilcoxon's over
-    actors, both corrected by Holm over the networks; "yes" where both are below 0.05.
+    Difference: the system's accuracy less the network's, in points; tests as of ``statistics.compare_all``.
     """
     protocol = mine.protocol.iloc[0]
     ours = runs.predictions(root, protocol)

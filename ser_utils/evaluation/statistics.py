@@ -16,10 +16,9 @@ RESAMPLES = 2000  # of each bootstrap
 def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) -> dict[str, np.ndarray]:
     """All four metrics of ``RESAMPLES`` bootstrap corpora, a dict of arrays (RESAMPLES,).
 
-    Clips are drawn with replacement or, given the ``groups`` of all (their actors, or their names), whole groups. As
-    metrics depend on the confusion matrix alone, its cells, or the groups' matrices, are drawn. Where ``seeds`` of one
-    network answered, these are drawn, too, in each of the ``folds``: one less than were trained, which gives the
-    variance of their mean without bias. Raises ValueError with fewer than two groups; see also
+    Clips are drawn with replacement or, given ``groups`` (actors, or names), whole groups, as cells or matrices of the
+    confusion matrix. Where ``seeds`` of one network answered, these are drawn, too, in each of the ``folds``: one less
+    than were trained, for the variance of their mean without bias. Raises ValueError with fewer than two groups, and as
     :func:`metrics.confusion`.
     """
     rng, classes = np.random.default_rng(0), len(EMOTIONS)
@@ -47,10 +46,7 @@ def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) 
 
 
 def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None) -> tuple[float, float]:
-    """95 % bootstrap interval (low, high) of a metric, 0-1: over clips, or over actors given as ``groups``.
-
-    Percentiles of :func:`bootstrap_metrics`, which also raises, by :func:`expanded_percentiles`.
-    """
+    """95 % interval (low, high) of a metric, 0-1: over clips, or actors (``groups``). See `bootstrap_metrics`."""
     samples = bootstrap_metrics(labels, predictions, groups)
     return expanded_percentiles(samples[metric], len(labels) if groups is None else len(np.unique(groups)))
 
@@ -58,8 +54,8 @@ def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=Non
 def bootstrap_difference(correct_a, correct_b, groups=None) -> tuple[float, float]:
     """95 % bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
 
-    ``correct_a`` and ``correct_b`` say clip by clip who was right, shape (n,). Pairs are drawn: clips, or with
-    ``groups`` (one actor a clip) whole actors. Raises ValueError if the lengths differ.
+    ``correct_a`` and ``correct_b`` (n,) say who was right, ``groups`` (n,) the actors if these are to be drawn in the
+    place of clips. Raises ValueError if the lengths differ.
     """
     difference = np.subtract(correct_a, correct_b, dtype=float)
     _, unit = np.unique(np.arange(len(difference)) if groups is None else groups, return_inverse=True)
@@ -76,10 +72,7 @@ def in_points(a, b, groups=None) -> tuple[float, str]:
 
 
 def expanded_percentiles(samples, units: int) -> tuple[float, float]:
-    """95 % interval of bootstrap samples with tails widened for ``units`` drawn units (Hesterberg 2015).
-
-    The plain percentile interval is too short when there are 24 actors.
-    """
+    """95 % interval of bootstrap samples with tails widened for the number of drawn ``units`` (Hesterberg 2015)."""
     tail = 0.025
     if units > 1:
         tail = stats.norm.cdf(np.sqrt(units / (units - 1)) * stats.t.ppf(tail, units - 1))
@@ -88,10 +81,7 @@ def expanded_percentiles(samples, units: int) -> tuple[float, float]:
 
 
 def mcnemar(correct_a, correct_b) -> dict:
-    """Exact McNemar test of two networks on the same clips, from who was right, clip by clip (n,).
-
-    Returns only_a, only_b (clips that one alone got right) and the two-sided p of the binomial test.
-    """
+    """Exact McNemar test of who was right by clip (n,): only_a, only_b (clips one alone got right), two-sided p."""
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
@@ -99,10 +89,7 @@ def mcnemar(correct_a, correct_b) -> dict:
 
 
 def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
-    """Wilcoxon's signed-rank test of two networks' accuracies on each actor's clips.
-
-    Returns difference (mean of a - b over actors), actors (number) and the two-sided p, 1 without any difference.
-    """
+    """Wilcoxon's signed-rank test of two networks' accuracies by actor: difference (mean), actors, two-sided p."""
     frame = pd.DataFrame({"a": np.asarray(correct_a, float), "b": np.asarray(correct_b, float), "actor": actors})
     means = frame.groupby("actor")[["a", "b"]].mean()
     difference = (means.a - means.b).round(12)  # equal shares must be exact ties
@@ -132,10 +119,10 @@ def _correct(predictions: pd.DataFrame) -> pd.DataFrame:
 def compare_all(predictions: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     """Every pair of models on the clips both have: exact McNemar and Wilcoxon over actors, Holm-corrected.
 
-    ``predictions`` as from ``runs.predictions``, one protocol, one seed; ``against``: only the pairs of this model with
-    each other one. Columns: model_a, model_b, clips, accuracy_a, accuracy_b, difference (a - b), only_a, only_b,
-    p_mcnemar, p_wilcoxon, holm_mcnemar, holm_wilcoxon and significant (both corrected p values below 0.05: clips and
-    voices agree). Raises ResultsError if several protocols are mixed, or the models have no clip in common.
+    ``predictions`` as from ``runs.predictions``, one protocol, one seed; ``against``: only the pairs of this model.
+    Columns: model_a, model_b, clips, accuracy_a, accuracy_b, difference (a - b), only_a, only_b, p_mcnemar, p_wilcoxon,
+    holm_mcnemar, holm_wilcoxon and significant (both corrected p values below 0.05). Raises ResultsError if protocols
+    are mixed, or the models have no clip in common.
     """
     rows, models = [], in_order(predictions.model)
     pairs = [(against, model) for model in models if model != against] if against else itertools.combinations(models, 2)
@@ -161,9 +148,9 @@ def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
 def critical_difference(scores: pd.DataFrame) -> dict:
     """Friedman's test and Nemenyi's critical difference at 0.05 (Demsar 2006) of models over blocks.
 
-    ``scores`` has one row a block (an actor) and one column a model; higher is better. Returns ranks (Series, mean
-    rank, best first), difference (two models whose ranks are closer cannot be told apart), statistic and p of
-    Friedman's test, blocks. Raises ValueError with fewer than three models.
+    ``scores`` has a row a block (an actor) and a column a model; higher is better. Returns ranks (mean ranks, best
+    first), difference (the critical one), statistic and p of Friedman's test, blocks. Raises ValueError with fewer than
+    three models.
     """
     values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
     blocks, models = values.shape

@@ -28,15 +28,9 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
     paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
-    this order: "network"; "averaged", the seeds of one network averaged ("AlexNet x 3"), where every fold has the same
-    two or more; "ensemble", see ``metrics.ensembles``; "reference", those of ``REFERENCE_NAMES``; with ``others`` also
-    "other": what is trained or told otherwise than the seven, see ``OTHER_NAMES``, and the ten folds of ``random10``.
-
-    Our figures are means over the finished folds of the metrics of each fold, in each fold the mean over seeds, never
-    the best. The interval is a bootstrap over the test clips of all finished folds pooled: over actors for ``actors``,
-    over clips for the others; with several seeds it holds their chance, too (``statistics.bootstrap_metrics``).
-
-    Raises ResultsError if a finished run's file is missing or damaged.
+    this order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
+    "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": what is trained or told otherwise
+    than the seven, and the ten folds of ``random10``. Raises ResultsError if a run's file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
@@ -84,9 +78,10 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
-    """Means over folds and 95 % intervals of one model's predictions, in per cent; NaN without predictions.
+    """Each of ``METRICS`` of one model's predictions in per cent, and with _low and _high its 95 % interval, or NaN.
 
-    Keys: each of ``METRICS``, and with _low and _high. How they are made: see :func:`table2`.
+    Means over the finished folds, in each the mean over seeds, never the best. The interval is a bootstrap over the
+    clips of all folds pooled, for ``actors`` over voices, and over seeds where there are several.
     """
     if predictions.empty:
         return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
@@ -105,22 +100,12 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     return found
 
 
-def network(model: str, root: str | Path = RESULTS) -> pd.DataFrame:
-    """One network's published runs, a row a protocol that has any: title, folds and the columns of :func:`figures`."""
-    answers = runs.predictions(root, model=model, seeds=True)
-    return pd.DataFrame([{"title": metrics.PROTOCOL_TITLES.get(protocol, protocol), "folds": part.fold.nunique(),
-                          **figures(part, protocol)} for protocol, part in answers.groupby("protocol", sort=False)])
-
-
 def _number(value, form: str = "{:.1f}") -> str:
     return "–" if pd.isna(value) else form.format(value).replace("-", "−")
 
 
 def table2_display(table: pd.DataFrame, whole: bool = True) -> pd.DataFrame:
-    """:func:`table2` as a table of text: figures with one decimal, dashes, "not run".
-
-    ``whole`` has all four metrics of the paper and of ours; else accuracy, interval, UAR, F1, paper and difference.
-    """
+    """:func:`table2` as text: all four metrics of the paper and ours or, if not ``whole``, fewer columns."""
     rows = []
     for row in table.itertuples():
         done = row.folds > 0
@@ -178,10 +163,9 @@ def results_readme(root: str | Path = RESULTS) -> str:
 
 
 def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
-    """Accuracy on ``random`` of test clips whose other take is in training, and of the others, in per cent.
+    """Accuracy on ``random`` of test clips whose other repetition is in training, and of the others, in per cent.
 
-    The other take differs in the repetition alone. One row a network, and one for their mean where it can be made:
-    model, name, twin, alone, difference (points), twin_clips, alone_clips. Several seeds: the mean of their accuracies.
+    One row a network, and one for their mean: model, name, twin, alone, difference (points), twin_clips, alone_clips.
     """
     done = runs.predictions(root, "random", subset=None, seeds=True)
     joint, _ = metrics.ensembles(done)
@@ -200,8 +184,7 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
     """Our rows of the protocol ``actors`` beside what other studies report for speakers that were not trained on.
 
     ``table`` is that of :func:`table2`. Columns: group ("ours", "scratch", "features" or "pretrained": what a system
-    knew before RAVDESS; the references are features made by hand), model (of ours), name, uar with low and high (per
-    cent; NaN where a study gives no interval), same_folds (bool), folds (text), source, url.
+    knew before RAVDESS), model (of ours), name, uar with low and high (% or NaN), same_folds, folds, source, url.
     """
     ours = table[(table.protocol == "actors") & (table.folds > 0) & (table.model != "majority")]
     by_hand = ours.group == "reference"
@@ -215,10 +198,7 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_seven_options(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The predictions as the listeners of RAVDESS were scored: neutral and calm are accepted for each other.
-
-    Neutral is calm there, in ``label`` and ``prediction``; its probability is added to that of calm.
-    """
+    """The predictions as the listeners of RAVDESS were scored: neutral counts as calm, its probability as calm's."""
     scored = predictions.assign(p_calm=predictions.p_calm + predictions.p_neutral, p_neutral=0.0)
     return scored.assign(prediction=scored[PROBABILITIES].to_numpy().argmax(axis=1),
                          label=scored.label.replace(EMOTIONS.index("neutral"), EMOTIONS.index("calm")))
@@ -228,7 +208,7 @@ def against_people(predictions: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each model on the options of the listeners (:func:`on_seven_options`), best first.
 
     ``predictions`` are of one protocol; models with fewer folds than others are left out. Columns: model, name;
-    accuracy with low and high, in per cent, mean over folds and 95 % bootstrap over actors.
+    accuracy with low and high, as of :func:`figures`.
     """
     count = predictions.groupby("model").fold.transform("nunique")
     scored = on_seven_options(predictions[count == count.max()])

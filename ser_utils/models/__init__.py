@@ -25,16 +25,14 @@ BUILDERS = {
     "lstm": lstm.lstm,
     "transformer": transformer.transformer,
 }
-ORIGINAL_SHAPES = {"alexnet": (227, 227, 3), "resnet": (224, 224, 3), "inceptionnet": (299, 299, 3),
-                   "vgg16": (224, 224, 3), "vgg19": (224, 224, 3)}
 
 
-def build(name: str, input_shape: tuple[int, int, int] | None = None, **options) -> keras.Model:
+def build(name: str, input_shape: tuple[int, int, int], **options) -> keras.Model:
     """Build a network for an input of (frames, bins, channels), with some of the options of its function.
 
     All have ``width``, a factor on channels and units, and ``dropout``, before every dense layer. With
-    ``canonical=True`` it is the published one, of 1,000 classes, and the shape may be left out, for the published size.
-    Raises ValueError for an unknown network or option, an option out of range or an impossible shape.
+    ``canonical=True`` ResNet, InceptionNet and VGG are the published ones, of 1,000 classes. Raises ValueError for an
+    unknown network or option, an option out of range or an impossible shape.
     """
     if name not in BUILDERS:
         raise ValueError(f"Unknown network {name!r}; choose from {', '.join(BUILDERS)}.")
@@ -44,7 +42,6 @@ def build(name: str, input_shape: tuple[int, int, int] | None = None, **options)
             raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}.")
         if option in ("width", "units", "depth", "dim", "heads", "stack", "stem_stride") and value <= 0:
             raise ValueError(f"Option {option} of {name} must be above 0, got {value}.")
-    shape = ORIGINAL_SHAPES[name] if input_shape is None and options.get("canonical") else input_shape
-    if len(shape or ()) != 3 or min(shape) < 1:
+    if len(input_shape) != 3 or min(input_shape) < 1:
         raise ValueError(f"input_shape must be (frames, bins, channels), each at least 1, not {input_shape}.")
-    return BUILDERS[name](shape, **options)
+    return BUILDERS[name](input_shape, **options)

@@ -198,9 +198,8 @@ def imagenet(x):
 def head(x, inputs, stride: int, dropout: float, hidden: tuple[int, ...] = ()):
     """Feature map (batch, frames, bins, channels) -> class probabilities; the head of the convolutional nets.
 
-    The bins are averaged into at most three frequency bands, since height in a spectrogram, unlike in a photograph,
-    carries meaning; bands x channels describe a frame (``stride`` of the input's), and ``pool_time`` pools those that
-    are not padding.
+    The bins are averaged into at most three frequency bands, whose channels describe a frame (``stride`` of the
+    input's); ``pool_time`` pools the frames that are not padding.
     """
     x = layers.Identity(name="last_conv")(x)
     mask = MaskPooling(stride, name="mask_pool")(PaddingMask(name="mask")(inputs))

@@ -21,10 +21,7 @@ WHOLE_CLIP = (layers.RNN, layers.Bidirectional, layers.MultiHeadAttention, Atten
 
 
 def layer_macs(layer: layers.Layer) -> int:
-    """Multiply-accumulates of one layer for one clip: products with weights, and those of attention.
-
-    Biases, activations, pooling and normalisation are not counted, as is customary.
-    """
+    """Multiply-accumulates of one layer for one clip: products with weights and of attention alone, as is customary."""
     x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
     positions = math.prod(x.shape[1:-1])
     products = sum(math.prod(weight.shape) for weight in layer.trainable_weights
@@ -61,10 +58,7 @@ def _window(layer: layers.Layer) -> tuple[int, int]:
 
 
 def latency(model: keras.Model, repeats: int) -> float:
-    """Milliseconds from one clip to its probabilities on this machine: the median of ``repeats`` predictions.
-
-    A first prediction, which prepares the network, is not counted, nor is the extraction of features.
-    """
+    """Milliseconds from a log-mel to its probabilities here: the median of ``repeats`` predictions after a first."""
     clip = np.random.default_rng(0).normal(size=(1, *model.input_shape[1:])).astype(np.float32)
     _, *seconds = timeit.repeat(lambda: model.predict_on_batch(clip), number=1, repeat=repeats + 1)
     return 1000 * float(np.median(seconds))
@@ -73,9 +67,8 @@ def latency(model: keras.Model, repeats: int) -> float:
 def cost_table(networks: Mapping[str, keras.Model], repeats: int, runs: pd.DataFrame) -> pd.DataFrame:
     """The costs of networks (name -> network), one row each, in the order given.
 
-    Columns: model, name (as in the tables), layers (with products; a recurrent or an attention layer counts as one),
-    parameters (all, running averages included), macs, receptive_field (frames), latency_ms (of so many
-    ``repeats``), training_seconds (mean wall time of the network's ``runs``, a table of ``runs.table``; NaN without).
+    Columns: model, name, layers (with products; a recurrent or an attention layer counts as one), parameters (running
+    averages included), macs, receptive_field (frames), latency_ms, training_seconds (mean of ``runs.table`` or NaN).
     """
     seconds, rows = runs.groupby("model").wall_seconds.mean(), []
     for model, network in networks.items():

@@ -9,8 +9,7 @@ from ser_utils.models import common
 def lstm(input_shape, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropout=0.3) -> keras.Model:
     """Bidirectional LSTM layers and attention over time; zeros appended to a clip leave its probabilities unchanged.
 
-    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``), which make the clip
-        ``stack`` times (1, 2 or 4) as short; 0 takes two along time, 5 frames long, instead.
+    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``); 0 takes two along time.
     stack : frames laid side by side to one step of the LSTM (the pyramid of Chan et al. 2016, in one step).
     units, depth : units of each direction of each LSTM layer, and number of these layers.
     dropout : also between the LSTM layers.

@@ -12,9 +12,8 @@ def resnet(input_shape, canonical=False, depth=18, width=1.0, stem_stride=2, ste
            dropout=0.5) -> keras.Model:
     """ResNet-18, -34 or -50 for spectrograms, or as published.
 
-    canonical : the network of the paper, published for (224, 224, 3). Depth 50 is the one of ``keras.applications``,
-        layer for layer (its convolutions have biases; 25,636,712 parameters with the running averages). Depths 18
-        and 34 have none, as in torchvision: 11,689,512 and 21,797,672 trainable parameters.
+    canonical : the network of the paper, published for (224, 224, 3). The convolutions of depth 50 have biases, as in
+        ``keras.applications``, those of 18 and 34 have none, as in torchvision.
     depth : 18, 34 (blocks of two convolutions) or 50 (bottlenecks of three).
     stem_stride : step of conv1, 1, 2 (as published) or 4.
     stem_pool : pool after conv1, as published.

@@ -16,11 +16,9 @@ def transformer(input_shape, width=1.0, dim=192, depth=4, heads=4, downsample=2,
     dim : features of a frame inside the encoder; times ``width`` a multiple of ``heads``.
     depth, heads : number of encoder layers, and of attention heads in each.
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
-    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``) and a dense layer, which
-        take the place of the stem's convolutions along time; 0 keeps those.
+    front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``); 0 takes two along time.
     dropout : also inside the encoder layers.
-    stochastic_depth : chance that the last layer is skipped in training, growing linearly from the first
-        (Huang et al. 2016).
+    stochastic_depth : chance that the last layer is skipped in training, growing linearly up to it (Huang et al. 2016).
     """
     if downsample not in (1, 2, 4):
         raise ValueError(f"downsample must be 1, 2 or 4, got {downsample}.")

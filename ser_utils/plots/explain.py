@@ -17,10 +17,9 @@ from ser_utils.plots.style import EMOTION_COLORS, GREY, INK, finish
 
 def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, np.ndarray],
                      features: FeatureConfig, nuclei: np.ndarray | None = None, title: str = "") -> Figure:
-    """A clip's waveform and spectrogram, and under them how much each moment counts.
+    """A clip's waveform (samples,) and spectrogram, and under them how much each moment counts.
 
-    ``wave`` (samples,) begins where ``logmel`` begins; ``curves`` maps names to values (frames,), drawn relative to
-    their mean; ``nuclei`` are the frames of the syllables' nuclei, marked by lines.
+    ``curves`` maps names to values (frames,), drawn relative to their mean; ``nuclei`` are frames, marked by lines.
     """
     step = features.hop_length / features.sample_rate
     seconds = np.arange(len(logmel)) * step

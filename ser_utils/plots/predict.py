@@ -19,10 +19,7 @@ from ser_utils.plots.style import EMOTION_COLORS, GREY, finish, use_style
 
 
 def timeline(recording: Source, table: pd.DataFrame) -> Figure:
-    """The level of a recording, coloured by the emotion heard, and under it the eight probabilities over time.
-
-    ``table`` is that of ``EmotionRecognizer.timeline``. Pauses stay grey.
-    """
+    """The level of a recording, coloured by emotion, and the probabilities of its ``EmotionRecognizer.timeline``."""
     power, rate = audio.powers(recording)
     step = (rate // 50) / rate
     width = max(len(power) // 4000, 1)  # blocks drawn as one line

@@ -26,8 +26,8 @@ PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals; a model without a finished run says so, as does one
-    with fewer folds than are due. Lines part the networks from the ensembles and references below them.
+    Diamonds are the paper's figures, bars ours with 95 % intervals. A model without a finished run says so, as does one
+    with fewer folds than are due.
     """
     panels = dict(list(table.groupby("protocol", sort=False)))
     order = pd.Categorical(table.group, ("network", "averaged", "ensemble", "reference"), ordered=True)
@@ -86,8 +86,7 @@ SYSTEM_GROUPS = {"ours": "from scratch, here", "scratch": "from scratch, elsewhe
 def unseen_speakers(systems: pd.DataFrame) -> Figure:
     """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.evaluation.tables.unseen_speakers`).
 
-    A filled point was measured on the six folds of the protocol ``actors``, a hollow one on others; lines are 95 %
-    intervals where there are any. The dashed line is what people recognise.
+    A filled point was measured on the six folds of ``actors``, a hollow one on others; lines are 95 % intervals.
     """
     rows = pd.concat([systems[systems.group == group].sort_values("uar", ascending=False)
                       for group in SYSTEM_GROUPS], ignore_index=True)
@@ -127,8 +126,7 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
 def critical_difference(comparison: dict, title: str) -> Figure:
     """Mean ranks of the models over actors (1 is best); a bar joins models that cannot be told apart.
 
-    ``comparison`` is the result of :func:`ser_utils.evaluation.statistics.critical_difference`. Drawing after Demsar
-    (2006).
+    ``comparison`` is that of :func:`ser_utils.evaluation.statistics.critical_difference`; drawn after Demsar (2006).
     """
     ranks, width = comparison["ranks"], comparison["difference"]
     count = len(ranks)
@@ -165,9 +163,5 @@ def critical_difference(comparison: dict, title: str) -> Figure:
 
 def _indistinguishable(ranks: np.ndarray, width: float) -> list[tuple[int, int]]:
     """Longest stretches (first, last) of two and more sorted ranks that span less than ``width``."""
-    stretches = []
-    for start in range(len(ranks)):
-        end = int(np.flatnonzero(ranks - ranks[start] < width).max())
-        if end > start and (not stretches or end > stretches[-1][1]):
-            stretches.append((start, end))
-    return stretches
+    ends = (np.searchsorted(ranks, ranks + width) - 1).tolist()
+    return [(start, end) for start, end in enumerate(ends) if end > max([start, *ends[:start]])]

@@ -1,7 +1,6 @@
 """One look for every figure: colours, matplotlib settings, the synthetic corpus's banner, saving.
 
-How a figure function ends: ``return finish(fig)``, which takes it out of pyplot's list, so that a notebook shows it
-once and not twice.
+A figure function ends with ``return finish(fig)``: a notebook then shows the figure once and not twice.
 """
 
 import contextlib
@@ -73,8 +72,7 @@ def corpus_shown(kind: str):
 def finish(fig: Figure) -> Figure:
     """Give a figure its banner if the corpus is synthetic, take it out of pyplot's list, and return it.
 
-    Calling it again changes nothing. The figure must have no title above its panels and a constrained layout, as
-    :func:`use_style` sets it.
+    The figure must have no title above its panels and a constrained layout. Calling it again changes nothing.
     """
     if _corpus == "synthetic" and not is_synthetic(fig):
         width, height = fig.get_size_inches()

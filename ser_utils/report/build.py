@@ -1,8 +1,8 @@
 """The report as a site: train what is missing, run every notebook, write linked pages and a front page.
 
 ``python -m ser_utils.report.build --profile quick`` writes ``report/index.html``, a page for each notebook beside
-it, and the executed notebooks in ``report/notebooks``. The pages hold all they show: no script, font or
-formula is fetched when they are read. With ``--keep`` it runs changed notebooks and keeps them in ``notebooks/``.
+it, and the executed notebooks in ``report/notebooks``. The pages hold all they show and fetch nothing.
+With ``--keep`` it runs changed notebooks and keeps them in ``notebooks/``.
 """
 
 import argparse
@@ -91,30 +91,8 @@ class Page:
     failure: Failure | None = None
 
 
-@dataclasses.dataclass
-class Site:
-    """What all pages of one report share."""
-
-    profile: str
-    corpus: str
-    notes: list[str]               # what every page says on top: the banner of the synthetic corpus, ...
-    date: str
-    pages: list[Page]
-    listen: bool                   # whether there is the page to listen to mistakes
-    code_css: str = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-
-    @property
-    def groups(self) -> list[tuple[str, list[Page]]]:
-        """Pages under the headings of `GROUPS`, empty ones left out."""
-        groups = [(name, [p for p in self.pages if int(p.name[:2]) in numbers]) for name, numbers in GROUPS.items()]
-        return [(name, members) for name, members in groups if members]
-
-
 def front_matter(notebook: nbformat.NotebookNode, name: str) -> tuple[str, str]:
-    """Title (text) and summary (HTML) of a notebook, from its first Markdown cell: heading and first paragraph.
-
-    Of the paragraph what goes up to a question mark, or the first sentence where it asks nothing.
-    """
+    """Title (text) and summary (HTML): the first heading, and the question or first sentence of the first paragraph."""
     first = next((cell.source for cell in notebook.cells if cell.cell_type == "markdown"), "")
     heading, _, rest = first.partition("\n")
     summary = MarkdownWithMath(Renderer()).render(rest.strip().split("\n\n")[0])
@@ -133,15 +111,15 @@ def make_pages(sources: Sequence[Path], output: Path, selected: Sequence[Path]) 
 
 
 def page_exporter(output: Path) -> HTMLExporter:
-    """What makes a page of an executed notebook and, with its ``environment`` of templates, the pages of the site."""
+    """What makes pages of executed notebooks; its ``environment`` holds the templates of the site's other pages."""
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)],
                             filters={"markdown2html": MarkdownWithMath(Renderer(output)).render})
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # of a progress bar, its last state
     return exporter
 
 
-def notebook_page(executed: Path, exporter: HTMLExporter, page: Page, site: Site) -> str:
-    """The page of an executed notebook, with links to its sections."""
+def notebook_page(executed: Path, exporter: HTMLExporter, page: Page, site: dict) -> str:
+    """The page of an executed notebook, with links to its sections; ``site`` is what all pages share."""
     body, _ = exporter.from_filename(str(executed), {"site": site, "page": page})
     sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
     contents = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in sections)
@@ -191,10 +169,7 @@ def altered(corpus: corpora.Corpus) -> list[str]:
 
 
 def train_missing(profile: str, corpus: corpora.Corpus) -> Failure | None:
-    """Extract the features and train the profile's runs, both only as far as they are not there yet.
-
-    Runs that fail are returned as a failure, for the report can be made of the others. Raises as `spectral.extract`.
-    """
+    """Extract the features and train the profile's runs where missing; returns the runs that failed as one failure."""
     features = config.PROFILES[profile].features
     spectral.extract(corpus, features)
     try:
@@ -223,10 +198,9 @@ def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
 def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> list[Failure]:
     """Make the report and return what failed; what could be made is there all the same.
 
-    ``notebooks``: numbers or names of those to run, by default all (pages of the others are kept); each gets the
-    profile as its parameter ``PROFILE``. ``output``: the site's folder, by default ``report`` or ``report/smoke``.
-
-    Raises as `corpus.for_profile` and `spectral.extract`; ValueError for an unknown notebook.
+    ``notebooks``: numbers or names of those to run, by default all; pages of the others are kept. ``output``: the
+    site's folder, by default ``report`` or ``report/smoke``. Raises ValueError for an unknown notebook; else as
+    `corpus.for_profile` and `spectral.extract`.
     """
     output = Path(output or (REPORT / "smoke" if profile == "smoke" else REPORT)).resolve()
     sources = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
@@ -248,11 +222,15 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
         heard = listen.table(RESULTS)
         exporter = page_exporter(output)
         template = exporter.environment.get_template
-        site = Site(profile, corpus.kind, [*filter(None, [corpus.banner]), *notes],
-                    datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"), pages, len(heard) > 0)
-        if site.listen:  # nothing on that page is of a synthetic corpus: no banner
+        groups = {name: [page for page in pages if int(page.name[:2]) in numbers] for name, numbers in GROUPS.items()}
+        site = {"profile": profile, "corpus": corpus.kind, "listen": len(heard) > 0,
+                "notes": [*filter(None, [corpus.banner]), *notes],
+                "date": datetime.datetime.now().astimezone().strftime("%d %B %Y, %H:%M %Z"),
+                "groups": [(name, members) for name, members in groups.items() if members],
+                "code_css": HtmlFormatter(style="friendly").get_style_defs(".highlight")}
+        if site["listen"]:  # nothing on that page is of a synthetic corpus: no banner
             write(output / "listen.html", template("listen.html.j2").render(
-                site=dataclasses.replace(site, notes=notes), **listen.values(heard, corpus, output)))
+                site=site | {"notes": notes}, **listen.values(heard, corpus, output)))
         work = execute_all(selected, output / "notebooks", {} if profile == "quick" else {"PROFILE": profile},
                            inputs(profile, corpus, run_root))
         for source, failure, state in tqdm(work, "Notebooks", len(selected), unit="notebook", disable=None):

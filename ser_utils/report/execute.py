@@ -61,9 +61,8 @@ class Failure:
 def own_settings(log: Path, **environment: str) -> Iterator[None]:
     """While inside, this process's children run on the report's settings and not on the user's.
 
-    Keras, matplotlib, IPython and Jupyter read no configuration of the user, caches lie in ``data/cache``, and the
-    kernel named ``python3`` is this very interpreter. What compiled libraries print in it goes to the file ``log`` and
-    not into the notebooks. ``environment`` is added.
+    The kernel named ``python3`` is this very interpreter; what compiled libraries print in it goes to the file
+    ``log``. ``environment`` is added.
     """
     cache = DATA / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -88,9 +87,8 @@ def own_settings(log: Path, **environment: str) -> Iterator[None]:
 def execute(source: Path, target: Path, parameters: dict | None = None, inputs: str = "") -> Failure | None:
     """Run a notebook in a kernel of its own, in the source's folder; the source is not changed.
 
-    The executed copy goes to ``target``, also when a cell fails: then it holds the error, and the failure is
-    returned rather than raised. Its metadata say what it was made from: ``inputs`` (not if it failed), its code, and
-    the folders of ``results/`` that it read, two levels deep.
+    The executed copy goes to ``target``. Where a cell fails it holds the error, and the failure is returned. Its
+    metadata say what it was made from: ``inputs`` (not if it failed), code, and folders read in ``results/``.
     """
     error = None
     with tempfile.TemporaryDirectory(prefix="ser-") as scratch, atomic_write(target) as temporary:
@@ -118,9 +116,9 @@ def execute(source: Path, target: Path, parameters: dict | None = None, inputs: 
 
 def execute_all(sources: Sequence[Path], folder: Path, parameters: dict, inputs: str
                 ) -> Iterator[tuple[Path, Failure | None, str]]:
-    """Execute notebooks into a folder, some at a time; yields the source, what failed and a word on it as each is done.
+    """Execute notebooks into a folder, some at a time; yields each as it is done: source, failure, a word on it.
 
-    A copy in the folder that was made of the same source, parameters and ``inputs`` stands.
+    A copy there that was made of the same source, parameters and ``inputs`` stands.
     """
     with Processes(min(machine.cores(), MOST_AT_A_TIME)) as pool:
         work = {}

@@ -26,9 +26,8 @@ FACTS = ["emotion", "intensity", "actor", "gender", "statement", "repetition"]
 def table(root: str | Path = RESULTS) -> pd.DataFrame:
     """What networks said of clips of voices they had not heard, a row a clip, those first that fewest were right about.
 
-    Columns: clip, those of ``FACTS`` (see ``names.parse_name``); the answers, emotions, of "ensemble" (the mean of the
-    networks' probabilities) and of each network; right, how many networks. Only clips that all of them judged, under
-    the protocol ``actors``; no rows if fewer than two did.
+    Columns: clip, those of ``FACTS``; the answers, emotions, of "ensemble" (``metrics.ensemble``) and of each network;
+    right, how many networks. Only clips that all of them judged, under ``actors``; no rows if fewer than two did.
     """
     said = runs.predictions(root, "actors")
     networks = metrics.in_order(said.model, tuple(MODEL_NAMES))
@@ -45,8 +44,7 @@ def table(root: str | Path = RESULTS) -> pd.DataFrame:
 def values(found: pd.DataFrame, corpus: Corpus, output: Path) -> dict:
     """What the template needs of :func:`table`: the data of the page, and the library that shows them.
 
-    Where the clips of RAVDESS lie is told relative to ``output``, the page's folder; those of a synthetic corpus, which
-    have the same names and other sounds, are left out.
+    Where the clips of RAVDESS lie is told relative to ``output``, the page's folder; synthetic ones are left out.
     """
     index = corpus.index if corpus.kind == "ravdess" else corpus.index.head(0)
     networks = list(found.columns[found.columns.get_loc("ensemble"):-1])

@@ -105,15 +105,14 @@ class Session:
         return explain.Inside(network, settings, clips, logmel, frontend.outputs(front, logmel))
 
     def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
-        """The paper's scores, those of the published six folds by protocol, and below them those of ``own`` runs.
-
-        In per cent. The intervals hold 95 % and are bootstraps over clips, under ``actors`` over voices.
-        """
+        """The paper's scores in per cent, those of the published folds by protocol, and below them ``own`` runs'."""
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
         rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
-        for row in tables.network(model, RESULTS).itertuples():
-            rows[f"{row.title}, {row.folds} folds"] = (
-                row.accuracy, f"{row.accuracy_low:.1f} to {row.accuracy_high:.1f}", row.precision, row.recall, row.f1)
+        for protocol, part in runs.predictions(RESULTS, model=model, seeds=True).groupby("protocol", sort=False):
+            row = tables.figures(part, protocol)
+            rows[f"{PROTOCOL_TITLES.get(protocol, protocol)}, {part.fold.nunique()} folds"] = (
+                row["accuracy"], f"{row['accuracy_low']:.1f} to {row['accuracy_high']:.1f}",
+                *(row[name] for name in METRICS[1:]))
         for protocol, run in (own or {}).items():
             test = run.predictions.query("subset == 'test'")
             voices = metrics.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
@@ -181,10 +180,8 @@ def show_table(table: pd.DataFrame, caption: str, formats: dict[str, str]) -> No
 def start(profile: str = "quick", networks: bool = False) -> Session:
     """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
 
-    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries.
-
-    Raises ValueError for an unknown profile; FileNotFoundError where the profile needs RAVDESS and there is none, or
-    the copy that was found lacks clips.
+    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries. Raises ValueError for an
+    unknown profile; else as ``corpus.for_profile``.
     """
     if profile not in config.PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(config.PROFILES)}.")
@@ -196,7 +193,6 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
 
             keras.ops.zeros(1)
     found = corpora.for_profile(profile)
-    plt.rcdefaults()  # whatever the reader's matplotlibrc says
     style.use_style()
     style.set_corpus(found.kind)
     if found.banner:

@@ -254,7 +254,7 @@ def publish(configs: Iterable[LeakConfig], root: Path) -> list[str]:
     for c in (c for c in configs if runs.is_finished(c, root)):
         place, directory = f"validity/{c.profile}/{c.place}", c.run_directory(root)
         if c.corpus != "ravdess":
-            raise runs.PublishError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
+            raise runs.ResultsError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
         (runs.check if c.plan.honest else runs.read_predictions)(directory)
         new += [place] if runs.copy(directory, RESULTS / place) else []
     return new

@@ -16,10 +16,7 @@ _NEPER = math.log(10) / 10  # natural logarithm of a power from dB
 
 
 def interpolation(source, size: int):
-    """Matrices (batch, out, size) that interpolate a sequence of ``size`` steps at positions ``source`` (batch, out).
-
-    Positions outside 0 .. size-1 give rows that do not sum to 1; callers clip or mask them.
-    """
+    """Matrices (batch, out, size) that interpolate a sequence at positions ``source`` (batch, out) of 0 .. size-1."""
     return ops.maximum(0.0, 1.0 - ops.abs(ops.expand_dims(source, -1) - ops.arange(size, dtype="float32")))
 
 
@@ -43,9 +40,8 @@ class _Random(keras.layers.Layer):
 class Augment(_Random):
     """Vary how a clip is spoken and recorded: log-mel in dB (batch, frames, bands) in and out.
 
-    Each clip gets its own speed and start (speed perturbation, Ko et al. 2015), frequency warp (vocal-tract length
-    perturbation, Jaitly and Hinton 2013), level, smooth filter and noise; where asked for, a room and a narrow band.
-    Frames of padding (all bands at -100 dB) stay padding, but where loud noise is to be heard around the speech.
+    Speed and start (Ko et al. 2015), frequency warp (Jaitly and Hinton 2013), level, smooth filter and noise; where
+    asked for, a room and a narrow band. Padding stays padding, but where loud noise is to be heard around the speech.
     """
 
     def call(self, logmel, training: bool = False):
@@ -58,11 +54,8 @@ class Augment(_Random):
         return ops.where(ops.logical_or(speech, noisy), self.narrow(varied), PAD_DB)
 
     def variants(self, logmel, count: int):
-        """Test-time augmentation: the clips at ``count`` speeds, starts and warps each, count³ log-mels in turn.
-
-        The range that training draws from is cut into ``count`` parts, whose middles are taken.
-        """
-        middles = [(2 * part + 1) / count - 1 for part in range(count)]
+        """Test-time augmentation: the clips at ``count`` speeds, starts and warps each, count³ log-mels in turn."""
+        middles = [(2 * part + 1) / count - 1 for part in range(count)]  # of equal parts of what training draws from
         for speed, start, warp in itertools.product(middles, repeat=3):
             speed, start, warp = (ops.full((ops.shape(logmel)[0], 1), value) for value in (speed, start, warp))
             moved = self.move_in_time(logmel, speed, start)
@@ -101,8 +94,8 @@ class Augment(_Random):
     def add_noise(self, logmel, speech):
         """Add coloured noise, wavering by 2 dB, to some of the clips at a random signal-to-noise ratio.
 
-        Returns the clips and where the noise is heard beyond the speech, (batch, 1, 1): with ``noise_around``, in
-        those so noisy (below 20 dB) that no silence would be cut from their ends. Powers add.
+        Returns the clips and whether the noise is heard beyond the speech, (batch, 1, 1): with ``noise_around``, where
+        it is so loud (below 20 dB) that no silence would be cut.
         """
         batch, frames, bands = ops.shape(logmel)[0], logmel.shape[1], logmel.shape[2]
         power = self.add_room(ops.where(speech, ops.exp(logmel * _NEPER), 0.0))
@@ -132,10 +125,9 @@ class Augment(_Random):
         return power + chosen * share * ops.matmul(tail, power)
 
     def narrow(self, logmel):
-        """Let some of the clips pass a narrow band, as of a telephone or a codec: bands beyond it fall by 10 dB each.
+        """Let some clips pass a narrow band, as of a telephone: bands beyond it fall by 10 dB each, 60 dB at most.
 
-        The upper edge lies anywhere in the highest ``band_width`` bands, the lower in a fifth as many lowest ones; no
-        band falls by more than 60 dB.
+        The upper edge lies anywhere in the highest ``band_width`` bands, the lower in a fifth as many lowest ones.
         """
         if not self.config.band_probability:
             return logmel

@@ -1,7 +1,7 @@
 """Distillation: a network learns from what the ensemble of its fold answers (Hinton et al. 2015, arXiv:1503.02531).
 
-The teachers are ordinary runs on the same fold, which have learned from its training clips and from nothing else. They
-answer to the very input that the student hears: augmented, and mixed with another clip. Labels take no part.
+The teachers are ordinary runs on the same fold. They answer to the very input that the student hears: augmented, and
+mixed with another clip. Labels take no part.
 """
 
 from pathlib import Path
@@ -24,9 +24,8 @@ def teachers(config: RunConfig) -> list[RunConfig]:
 def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray) -> list[keras.Model]:
     """The teachers' networks (image in, eight probabilities out), from the run folders under ``root``.
 
-    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips, by which it is seen whether a
-    teacher has learned from the same. Raises FileNotFoundError where a teacher is not trained, with the command that
-    trains it; LeakError where it has learned from other clips.
+    ``mean`` and ``deviation`` (bands,) in dB are those of the fold's training clips. Raises FileNotFoundError where a
+    teacher is not trained, with the command that trains it; LeakError where it has learned from other clips.
     """
     found = []
     for one in teachers(config):
@@ -45,10 +44,9 @@ def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray)
 
 
 class Lesson(keras.layers.Layer):
-    """Passes on a student's probabilities (batch, 8); while it trains, their distance to its teachers' is the loss.
+    """Passes on a student's probabilities (batch, 8); the loss is their divergence from its teachers', in nats.
 
-    Takes a list: the network's input (batch, frames, bands, channels) and the student's probabilities. The loss is the
-    Kullback-Leibler divergence from the mean of the teachers' probabilities, in nats.
+    Takes a list: the network's input (batch, frames, bands, channels) and the student's probabilities.
     """
 
     def __init__(self, networks: list[keras.Model]):

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ser_utils import EMOTIONS, machine
 from ser_utils.config import PAD_DB, POWER_FLOOR, RunConfig
 from ser_utils.data.folds import check_split, fewer, joined, split
-from ser_utils.evaluation.metrics import PROBABILITIES, metrics
+from ser_utils.evaluation.metrics import PROBABILITIES, cross_entropy, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.training import distil, frontend, runs
@@ -55,10 +55,7 @@ def prepare(config: RunConfig, store: FeatureStore) -> Data:
 
 
 class Batches(keras.utils.PyDataset):
-    """Training batches in an order that depends on seed and epoch alone, so that a continued run repeats it.
-
-    With ``mixup`` each clip sounds together with another one of its batch, see :func:`mixed`.
-    """
+    """Training batches in an order that depends on seed and epoch alone; with ``mixup`` each is :func:`mixed`."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, mixup: float = 0.0):
         super().__init__(workers=2)  # with one, tf.data fetches, and takes up to some seconds to end after every epoch
@@ -83,8 +80,7 @@ class Batches(keras.utils.PyDataset):
 def mixed(x: np.ndarray, y: np.ndarray, a: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Mixup (Zhang et al. 2018): log-mels (N, frames, bands) in dB and labels (N, 8), each mixed with another.
 
-    Powers add, as of two voices at once: a share from Beta(a, a) of the clip's own, the rest of the other's. The
-    label is mixed by the same share. Frames in which both are padding stay padding.
+    Powers and labels add, a share from Beta(a, a) of the clip's own. Frames in which both are padding stay padding.
     """
     other = rng.permutation(len(x))
     share = rng.beta(a, a, len(x)).astype(np.float32)[:, None, None]
@@ -104,19 +100,11 @@ def probabilities(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 
 def predict(model: keras.Model, x: np.ndarray, variants: int = 1) -> np.ndarray:
-    """Probabilities (N, 8) of log-mels (N, frames, bands) in dB by a run's model.
-
-    With ``variants`` above 1 they are the mean over that number cubed of variants of each clip, ``Augment.variants``.
-    """
+    """As :func:`probabilities`, but the mean over ``variants`` cubed variants of each clip (``Augment.variants``)."""
     if variants == 1:
         return probabilities(model, x)
     made = model.get_layer("augment").variants(x, variants)
     return np.mean([probabilities(model, keras.ops.convert_to_numpy(variant)) for variant in made], axis=0)
-
-
-def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy in nats of probabilities (N, 8) against labels (N,)."""
-    return float(-np.log(np.maximum(predicted[np.arange(len(labels)), labels], 1e-7)).mean())
 
 
 def copies(variables) -> list[np.ndarray]:
@@ -127,9 +115,8 @@ def copies(variables) -> list[np.ndarray]:
 class Checkpoint(keras.callbacks.Callback):
     """Validate, remember the epoch to keep, stop early and write a state to continue from after every epoch.
 
-    The state is one file, replaced in one step: the model's variables with its random states, the optimiser's (with
-    its step count, hence the schedule, and the running average of the weights), the best weights so far and the
-    history. A killed run loses the epoch it was in, or, where epochs are short, the last ``SAVE_SECONDS``.
+    The state is one file, replaced in one step: the variables of model (random states, too) and optimiser, the best
+    weights so far and the history. A killed run loses the epoch it was in or, where epochs are short, ``SAVE_SECONDS``.
     """
 
     def __init__(self, config: RunConfig, data: Data, path: Path, progress: bool, on_epoch):
@@ -232,14 +219,11 @@ def device() -> str:
 
 
 def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
-    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero.
-
-    A distilled run's teachers are those trained in ``root``; errors: see :func:`distil.load`.
-    """
+    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero. Raises as `distil.load`."""
     keras.config.set_dtype_policy(precision())
     keras.utils.set_random_seed(1000 * config.seed + config.fold)
     mean, deviation = statistics(data.logmel[data.rows["train"]])
-    model, loss = frontend.assemble(config, mean, deviation), None
+    model, loss = frontend.assemble(config, mean, deviation), None  # a lesson adds its own
     if config.learns == "distilled":
         lesson = distil.Lesson(distil.load(config, root, mean, deviation))
         model = keras.Model(model.inputs, lesson([model.layers[-2].output, model.outputs[0]]), name=model.name)
@@ -269,11 +253,11 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
     """Train one run, or return it if it is finished; continue it where it was killed.
 
     The epoch kept is the last one or, as ``keep`` says, the one with the best validation accuracy (ties: the lower
-    validation loss); validation and test clips are judged once, with its weights, see :func:`predict`. A finished run
-    of another configuration is moved aside. ``on_epoch`` is called after every epoch with its row of the history.
+    validation loss); clips are judged with its weights. A finished run of another configuration is moved aside.
+    ``on_epoch`` is called after every epoch with its row of the history.
 
-    Raises as :func:`prepare` and :func:`compiled`; RunBusy where another process is training this run; OSError where
-    the disk is full (the state of the last finished epoch is kept).
+    Raises as :func:`prepare`, :func:`compiled` and :func:`locked`; OSError where the disk is full (the last state is
+    kept).
     """
     with locked(config, root) as directory:
         if directory is None:
@@ -306,10 +290,9 @@ def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
 
 def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, on_epoch=None, kind=Checkpoint,
         root: Path = RUNS) -> tuple[keras.Model, Checkpoint]:
-    """Train on a run's training clips, validating on its validation clips; continue where a state was kept.
+    """Train on a run's training clips, judge by its validation clips, never by test clips; go on from a kept state.
 
-    Never looks at the test clips. Returns the model with the weights of the epoch kept, and the checkpoint, of a given
-    ``kind``, with the history (``rows``).
+    Returns the model with the weights of the epoch kept, and the checkpoint, of a given ``kind``, with the history.
     """
     keras.backend.clear_session()
     model, checkpoint = compiled(config, data, root), kind(config, data, directory / runs.STATE, progress, on_epoch)

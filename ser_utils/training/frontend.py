@@ -44,11 +44,9 @@ class Channels(keras.layers.Layer):
     """Views of a normalised spectrogram as channels: (batch, frames, bands) in, (batch, frames, bands, channels) out.
 
     "static" is the spectrogram itself; "delta" and "delta2" its first and second derivative along time over 9 frames
-    (Savitzky-Golay filters as in ``librosa.feature.delta``, of unit norm), as in the three-channel log-mels of Chen et
-    al. (2018), doi 10.1109/LSP.2018.2860246; "centred" has each band's mean over the speech of this very clip taken
-    off, and with it its level and its voice's long-term spectrum. Frames of padding stay 0.
-
-    Raises ValueError for a view of another name, or none.
+    (Savitzky-Golay filters as in ``librosa.feature.delta``, of unit norm; Chen et al. 2018, doi
+    10.1109/LSP.2018.2860246); "centred" lacks each band's mean over the speech of this very clip. Frames of padding
+    stay 0. Raises ValueError for a view of another name, or none.
     """
 
     def __init__(self, names: tuple[str, ...], **kwargs):
@@ -74,15 +72,11 @@ class Channels(keras.layers.Layer):
         padded, size = ops.pad(spectrogram, [[0, 0], [4, 4], [0, 0]]), spectrogram.shape[1]
         return speech * sum(float(weight) * padded[:, at:at + size] for at, weight in enumerate(filters))
 
-    def get_config(self) -> dict:
-        return {**super().get_config(), "names": list(self.names)}
-
 
 def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> keras.Model:
-    """The model of a run: log-mel in dB (batch, frames, bands) in, eight probabilities out.
+    """The whole model of a run: log-mel in dB (batch, frames, bands) in, eight probabilities out.
 
-    Augmentation, normalisation, pooling of the input and the network are one model, so that a saved model
-    needs nothing but a log-mel spectrogram. The network itself is the layer named after the architecture.
+    The network itself is the layer named after the architecture.
     """
     x = logmel = keras.Input((config.frames, config.features.n_mels), name="logmel_db")
     if config.augment:
@@ -98,10 +92,7 @@ def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> kera
 
 
 def load(directory: str | Path) -> keras.Model:
-    """The trained model of a run's folder: log-mel in dB (batch, frames, bands) in, probabilities (batch, 8) out.
-
-    Raises FileNotFoundError where the folder holds no weights, as the published ones do not.
-    """
+    """The trained model of a run's folder, as :func:`assemble`; FileNotFoundError where the folder holds no weights."""
     path = Path(directory) / runs.WEIGHTS
     if not path.exists():
         raise FileNotFoundError(f"{directory} holds no {runs.WEIGHTS}: published runs come without weights. Train the "

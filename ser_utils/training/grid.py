@@ -53,7 +53,6 @@ def train(configs: Sequence[RunConfig], stores: Path | dict[FeatureConfig, Path]
           work: str | Callable = "ser_utils.training.fit:run", scheduler: str | None = None) -> None:
     """Train all runs that are not finished, each in a process of its own; a crash costs that run only.
 
-    configs : runs; of another kind too, if they have ``name``, ``epochs``, ``features``, ``hash``, ``run_directory``.
     stores : the file of features to train from (``spectral.store_path``), or one for each configuration of features.
     jobs : runs at a time (default: one a core).
     budget : seconds after which no run is begun and those under way are stopped; they go on another time.
@@ -109,8 +108,7 @@ def _train_one(work: str | Callable, config: RunConfig, path: Path, root: Path) 
 def _cluster(scheduler: str) -> Iterator[types.SimpleNamespace]:
     """As ``Processes``, on the workers of a Dask scheduler, which share this machine's folders of features and runs.
 
-    Where workers announce a resource ``GPU``, each task takes one; else a worker runs as many as it has threads. Tasks
-    of a worker that is lost are begun again elsewhere.
+    Where workers announce a resource ``GPU``, each task takes one; else a worker runs as many as it has threads.
     """
     import distributed
 
@@ -151,10 +149,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def features_of(profile: str, features: Path | None = None) -> tuple[str, Path]:
-    """The corpus ("ravdess" or "synthetic") and the file of features to train a profile from.
+    """The corpus ("ravdess" or "synthetic") and the file of features to train a profile from, made if it is missing.
 
-    The file, ``features`` or the corpus's own, is made from the recordings if it is not there. Raises as
-    ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
+    Raises as ``corpus.find``, ``spectral.extract`` and ``spectral.read``.
     """
     if features and features.exists():
         return spectral.read(features).corpus, features

@@ -34,10 +34,7 @@ class TaskError(RuntimeError):
 
 
 class Processes(ThreadPoolExecutor):
-    """Up to ``jobs`` tasks at a time, each in a new process, among which the cores are shared out.
-
-    A task ends when this process does, whatever ends it, and with the block of a ``with`` statement.
-    """
+    """Up to ``jobs`` tasks at a time, each in a new process that ends with this one, whatever ends it."""
 
     def __init__(self, jobs: int):
         super().__init__(jobs)
@@ -50,10 +47,7 @@ class Processes(ThreadPoolExecutor):
         self.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable, *args, log: Path = Path(os.devnull)) -> Future:
-        """Call a module-level function in a new process; ``log`` is the file for all that it prints.
-
-        The future holds its result, or a :class:`TaskError` with the end of the log.
-        """
+        """Call a module-level function in a new process that prints to ``log``; the future may hold a TaskError."""
         return super().submit(self._run, pickle.dumps((function, args)), log)
 
     def _run(self, task: bytes, log: Path):

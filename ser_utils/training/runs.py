@@ -1,11 +1,11 @@
 """The files of a run, read, checked, written, copied and published here and nowhere else.
 
-A run is a folder ``<root>/<protocol>/<model>/fold<k>`` (further seeds: ``fold<k>-seed<s>``) with ``run.json``,
-``history.csv`` and ``predictions.csv``, where it was trained also ``model.keras``. ``run.json`` is written last: a
-folder without it is a run still going on.
+A run is a folder ``<root>/<protocol>/<model>/fold<k>[-seed<s>]`` with ``run.json``, ``history.csv`` and
+``predictions.csv``, where it was trained also ``model.keras``. A folder without ``run.json`` is a run still going on.
 """
 
 import dataclasses
+import filecmp
 import json
 import os
 import re
@@ -38,10 +38,6 @@ class RunBusy(RuntimeError):
     """Another process is training this run."""
 
 
-class PublishError(ValueError):
-    """A run that must not be published; the message says why."""
-
-
 # ----------------------------------------------------------------------------------------------- one run
 
 
@@ -58,7 +54,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate."""
+        """One row an epoch; columns ``HISTORY_COLUMNS``."""
         return read_history(self.dir)
 
     @property
@@ -90,7 +86,7 @@ def epochs_done(config, root: str | Path) -> int:
 
 
 def provenance(config) -> dict:
-    """What every ``run.json`` says of a run and its making; of a network's the device and backend are put in later."""
+    """What every ``run.json`` says of a run and its making."""
     return {
         "model": config.row, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
         "profile": config.profile, "corpus": config.corpus,
@@ -134,8 +130,8 @@ def move_aside(directory: Path) -> None:
 
 def copy(directory: Path, target: Path) -> bool:
     """Copy a run without its weights, ``run.json`` last; False if ``target`` holds the very same files already."""
-    if all((target / file).exists() and (target / file).read_bytes() == (directory / file).read_bytes()
-           for file in FILES):
+    same, _, _ = filecmp.cmpfiles(directory, target, FILES, shallow=False)
+    if len(same) == len(FILES):
         return False
     for file in FILES:
         with atomic_write(target / file) as temporary:
@@ -146,13 +142,13 @@ def copy(directory: Path, target: Path) -> bool:
 def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.place) -> list[str]:
     """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
 
-    All are checked before the first is copied. Raises PublishError where a run is on another corpus than RAVDESS, or of
-    the profile smoke; ResultsError as :func:`check`.
+    All are checked before the first is copied. Raises ResultsError where a run is on another corpus than RAVDESS, or of
+    the profile smoke, and as :func:`check`.
     """
     done = [config for config in configs if is_finished(config, root)]
     for config in done:
         if config.corpus != "ravdess" or config.profile == "smoke":
-            raise PublishError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
+            raise ResultsError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
                                "ravdess are published.")
         check(config.run_directory(root))
     return [place(config) for config in done if copy(config.run_directory(root), Path(results) / place(config))]
@@ -232,8 +228,8 @@ def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None 
 def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFrame:
     """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
-    ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing, unreadable or
-    damaged, or a run of a whole corpus has not its fold's rows (480).
+    ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing or damaged, or
+    a run of a whole corpus has not its fold's rows (480).
     """
     info, path = info or read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read(path, pd.read_csv)
@@ -244,10 +240,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
 
 
 def read_history(run_dir: str | Path) -> pd.DataFrame:
-    """``history.csv`` of one run: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate.
-
-    Raises ResultsError if the file is missing, unreadable, empty or lacks a column.
-    """
+    """``history.csv`` of one run, ``HISTORY_COLUMNS``; ResultsError if it is missing, damaged, empty or lacks one."""
     path = Path(run_dir) / "history.csv"
     frame = _read(path, pd.read_csv)
     missing = [column for column in HISTORY_COLUMNS if column not in frame]
@@ -278,11 +271,9 @@ def read(run_dir: str | Path) -> dict:
 def check(run_dir: str | Path) -> None:
     """Check, without audio, that a run's epoch was not chosen on test clips, and that its files tell one story.
 
-    Its files are sound (:func:`read`); the epochs are numbered without gaps; the kept one is the last or, as the run's
-    ``keep`` says, has the highest validation accuracy (ties: the lowest validation loss); where each clip is judged
-    once, the validation predictions are those of that epoch; the clips of a whole corpus are the fold's.
-
-    Raises ResultsError, whose message says which of these does not hold.
+    The epochs are numbered without gaps; the kept one is the last or, as the run's ``keep`` says, has the highest
+    validation accuracy (ties: the lowest validation loss); where each clip is judged once, the validation predictions
+    are those of that epoch; the clips of a whole corpus are the fold's. Raises ResultsError, which says what is wrong.
     """
     read(run_dir)
     info, history, frame = read_info(run_dir), read_history(run_dir), read_predictions(run_dir)
@@ -327,7 +318,7 @@ def check(run_dir: str | Path) -> None:
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
     """Folders of finished runs under ``root``, in the order of the tables; with ``seeds`` those of further seeds, too.
 
-    Runs still going on are left out, and those of other settings that were moved aside (``fold<k>-<hash>``).
+    Runs that were moved aside (:func:`move_aside`) are left out.
     """
     name = re.compile(r"fold\d+(-seed\d+)?" if seeds else r"fold\d+")
     found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.name)]
@@ -337,10 +328,7 @@ def find(root: str | Path, seeds: bool = False) -> list[Path]:
 
 
 def table(root: str | Path) -> pd.DataFrame:
-    """All finished runs of the seven networks under ``root``, one row each; columns as the keys of :func:`read`.
-
-    Raises ResultsError if a finished run's file is missing or damaged; the message names the file.
-    """
+    """All finished runs of the seven networks under ``root``, one row each; columns and errors as of :func:`read`."""
     return pd.DataFrame([read(path) for path in find(root) if path.parts[-2] in MODEL_NAMES])
 
 
@@ -352,9 +340,7 @@ def predictions(
 
     ``protocol``, ``model`` and ``subset`` ("test", "val") choose; None takes all, with ``references`` also those that
     are not of the seven networks, with ``seeds`` also further seeds. Columns: protocol, model, fold, seed, clip,
-    subset, label, prediction, p_neutral ... p_surprised.
-
-    Raises ResultsError if a file is missing or damaged; ValueError if ``subset`` is something else.
+    subset, label, prediction, p_neutral ... p_surprised. Raises ResultsError as :func:`read_predictions`.
     """
     if subset not in ("test", "val", None):
         raise ValueError(f"subset must be 'test', 'val' or None, not {subset!r}.")
