@@ -64,6 +64,19 @@ def blank_weights(monkeypatch):
                         lambda self, shape, dtype=None: keras.ops.zeros(shape, dtype))
 
 
+@pytest.fixture(scope="module")
+def quick_trainings():
+    """Two dense layers in the place of the networks, and a state saved after every epoch."""
+    from tiny import tiny_network
+
+    from ser_utils.training import fit, frontend
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frontend, "assemble", tiny_network)
+        patch.setattr(fit, "SAVE_SECONDS", 0.0)
+        yield patch
+
+
 @pytest.fixture
 def clean_style():
     """The test starts with the real corpus and the report's style, and leaves no style behind."""
@@ -132,13 +145,3 @@ def made_up():
         logmel[row, :, 2 * ravdess.parse_name(name)["label"]] += 15
         logmel[row, length:] = PAD_DB
     return FeatureStore(FeatureConfig(n_mels=16, n_mfcc=4), "synthetic", np.array(names), lengths, logmel)
-
-
-@pytest.fixture(scope="session")
-def made_up_store(made_up, tmp_path_factory):
-    """The file of those features."""
-    from ser_utils.features import spectral
-
-    path = tmp_path_factory.mktemp("features") / "made_up.npz"
-    spectral.write(made_up, path)
-    return path

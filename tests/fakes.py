@@ -10,7 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from ser_utils import EMOTIONS
-from ser_utils.data import folds, names, ravdess
+from ser_utils.data import folds, names
 
 MODELS = ("alexnet", "resnet", "inceptionnet", "vgg16", "vgg19", "lstm", "transformer")
 
@@ -49,13 +49,6 @@ def write_clips(root, clips, suffix=".wav", flat=False) -> Path:
     return root
 
 
-def known_clips(root, monkeypatch) -> None:
-    """Have the table of checksums hold the clips in ``root`` and no others."""
-    table = ravdess.index(root)
-    rows = pd.DataFrame([ravdess.describe(path) for path in table.path]).assign(clip=table["clip"])
-    monkeypatch.setattr(ravdess, "reference", lambda: rows)
-
-
 def fake_probabilities(labels, accuracy: float, rng) -> np.ndarray:
     """Probabilities (n, 8) whose largest is the label in about ``accuracy`` of the rows, to 5 decimals."""
     labels = np.asarray(labels)
@@ -79,7 +72,8 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
 
     ``folder``: another one; ``told``: what run.json says besides or in the place of the usual.
     """
-    rng = np.random.default_rng([seed, fold, MODELS.index(model) if model in MODELS else 99])
+    place = MODELS.index(model) if model in MODELS else 99
+    rng = np.random.default_rng([seed, fold, place])
     clips = clip_names()
     number_of = fold_of(clips, protocol)
     parts, scores = [], {}
@@ -100,7 +94,6 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
                             "val_accuracy": best * rise, "learning_rate": 1e-3 * (1 - rise)})
     history.loc[26, ["val_accuracy", "val_loss"]] = best, -np.log(np.maximum(right, 1e-7)).mean()  # the best epoch
     history.to_csv(folder / "history.csv", index=False)
-    place = MODELS.index(model) if model in MODELS else 0
     info = {"model": model, "protocol": protocol, "fold": fold, "seed": seed, "profile": profile, "corpus": corpus,
             "config": {}, "config_hash": "c0ffee", "features": {}, "features_hash": "feed",
             "parameters": 11_200_000, "epochs": 30, "best_epoch": 27, "metrics": scores,

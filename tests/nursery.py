@@ -3,7 +3,7 @@
 ``python nursery.py TASK`` (a pickle of configurations, store and root) reads a line of JSON for each time:
 
 - {"write": n, "bytes": b} kills the process group by SIGKILL while the n-th file is being written, as soon as it holds
-  b bytes; {"replace": n} just before the n-th file is put in its place; {"seconds": s} after that time;
+  b bytes; {"replace": n} just before the n-th file is put in its place;
 - {} lets it end, {"runs": 1} trains the first run alone, {"processes": 2} lets two train the same runs at one time.
 
 It answers with a line of JSON: how each ended ("killed", "finished" or "failed"), and how many files were put in place.
@@ -17,7 +17,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 
 from tiny import tiny_network
@@ -68,29 +67,20 @@ def watch(moment, root, counts):
     real, replace = io.open, os.replace
     builtins.open = io.open = opened
     os.replace = replaced
-    if "seconds" in moment:
-        timer = threading.Timer(moment["seconds"], die)
-        timer.daemon = True
-        timer.start()
-
-
-def train(configs, store, root):
-    waiting = list(configs)
-    while waiting:
-        config = waiting.pop(0)
-        try:
-            fit.run(config, store, root, progress=False)
-        except runs.RunBusy:
-            waiting.append(config)
-            time.sleep(0.05)
 
 
 def life(moment, root, counts, configs, store):
-    """A training in a process group of its own."""
+    """Trainings in a process group of its own."""
     os.setsid()
     sys.stdout = sys.stderr  # the other is for the answers alone
     watch(moment, str(root), counts)
-    train(configs, store, root)
+    while configs:
+        config, *configs = configs
+        try:
+            fit.run(config, store, root, progress=False)
+        except runs.RunBusy:
+            configs.append(config)
+            time.sleep(0.05)
 
 
 def main():

@@ -53,7 +53,3 @@ def test_the_readme_has_claims_and_all_files_with_claims_are_there():
 def test_the_tables_of_the_results_are_those_of_their_runs(monkeypatch):
     monkeypatch.setattr(tables, "table2", lambda root, others: importlib.import_module("facts").table2())
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()
-
-
-def test_line_breaks_do_not_matter_and_numbers_do():
-    assert folded("of 6\nfolds") == "of 6 folds" and folded("> of 6\n> folds") == "> of 6 folds"

@@ -1,4 +1,4 @@
-"""ser_utils.models.cost: counts on layers worked out by hand, and the published numbers of published networks."""
+"""ser_utils.models.cost: the published numbers of published networks, and by hand what they have no layers of."""
 
 import keras
 import numpy as np
@@ -25,16 +25,10 @@ TRAINED = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.
 
 
 @pytest.mark.parametrize(("kind", "shape", "expected"), [
-    (layers.Conv2D(8, (3, 5), padding="same"), (40, 20, 3), 40 * 20 * 8 * 3 * 5 * 3),
-    (layers.Conv2D(8, 3, strides=2), (41, 21, 3), 20 * 10 * 8 * 3 * 3 * 3),
-    (layers.Conv2D(8, 3, padding="same", groups=2), (40, 20, 4), 40 * 20 * 8 * 3 * 3 * 2),
     (layers.Conv1D(8, 5, padding="same"), (40, 20), 40 * 8 * 5 * 20),
-    (layers.Dense(7), (20,), 20 * 7),
     (layers.Dense(7), (40, 20), 40 * 20 * 7),
     (layers.LSTM(6), (40, 20), 40 * 4 * (20 + 6) * 6),
     (layers.Bidirectional(layers.LSTM(6, return_sequences=True)), (40, 20), 2 * 40 * 4 * (20 + 6) * 6),
-    (layers.LayerNormalization(), (40, 20), 0),
-    (layers.MaxPooling1D(2), (40, 20), 0),
 ])
 def test_products_of_a_layer(kind, shape, expected):
     kind(keras.Input(shape))
@@ -51,13 +45,7 @@ def test_products_of_attention_and_of_pooling_by_it():
 
 
 @pytest.mark.parametrize(("kinds", "expected"), [
-    ([layers.Conv2D(4, (1, 7))], 1),
-    ([layers.Conv2D(4, 3), layers.Conv2D(4, 3)], 5),
-    ([layers.MaxPooling2D(2), layers.Conv2D(4, 3)], 6),
-    ([layers.ZeroPadding2D(2), layers.Conv2D(4, 5, strides=2), layers.BatchNormalization(),
-      layers.ReLU(), layers.Conv2D(4, 3, strides=2), layers.AveragePooling2D(3)], 5 + 2 * 2 + 2 * 4),
     ([layers.Reshape((40, 60)), layers.Conv1D(4, 5), models.FrameStack(2), layers.Conv1D(4, 3)], 6 + 2 * 2),
-    ([layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(5)], 3),
     ([layers.Reshape((40, 60)), layers.Conv1D(4, 3), layers.LSTM(4, return_sequences=True),
       layers.Conv1D(4, 3)], 3),
 ])
@@ -66,13 +54,6 @@ def test_receptive_field_of_a_stack(kinds, expected):
     for layer in kinds:
         x = layer(x)
     assert cost.receptive_field(keras.Model(image, x)) == expected
-
-
-def test_the_wider_of_two_branches_counts():
-    image = keras.Input((40, 20, 3))
-    wide = layers.Conv2D(4, 7, padding="same")(image)
-    deep = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(4, 3, padding="same")(image))
-    assert cost.receptive_field(keras.Model(image, layers.Add()([wide, deep]))) == 7
 
 
 @pytest.mark.parametrize("name, options, parameters, products, count, field", PUBLISHED)

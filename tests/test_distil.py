@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 from test_fit import CONFIG, PLAIN
-from tiny import tiny_network
 
 from ser_utils.config import learning, run_configs
 from ser_utils.data.folds import LeakError
@@ -20,13 +19,8 @@ STUDENT = learning(CONFIG, "distilled", 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small():
-    """Two dense layers in the place of the networks, and two teachers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frontend, "assemble", tiny_network)
-        patch.setattr(fit, "SAVE_SECONDS", 0.0)
-        patch.setattr(distil, "teachers", lambda config: TEACHERS)
-        yield
+def two_teachers(quick_trainings):
+    quick_trainings.setattr(distil, "teachers", lambda config: TEACHERS)
 
 
 @pytest.fixture(scope="module")

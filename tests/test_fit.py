@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import keras
 import numpy as np
 import pytest
-from tiny import tiny_network
 
 from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
 from ser_utils.data.folds import LeakError
@@ -22,15 +22,7 @@ CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=Featur
                    frames=40, options={"width": 0.125, "dropout": 0.1}, epochs=4, learning_rate=5e-3,
                    warmup_epochs=1, ema=0.8)
 PLAIN = dataclasses.replace(CONFIG, augment=None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_trainings():
-    """Two dense layers in the place of the networks, and a state saved after every epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frontend, "assemble", tiny_network)
-        patch.setattr(fit, "SAVE_SECONDS", 0.0)
-        yield
+pytestmark = pytest.mark.usefixtures("quick_trainings")
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +248,11 @@ def test_xla_compiles_everywhere_but_on_tensorflows_cpu(made_up, monkeypatch, ba
     assert [fit.steps_per_execution(steps) for steps in (30, 29, 28, 8)] == [10, 1, 7, 8]  # divide the epoch
 
 
-def test_training_and_continuing_work_on_jax_too(tmp_path):
-    chosen = "holds_all or stopped_after or saved_model or by_its_variants"
+def test_training_continuing_and_the_networks_work_on_jax_too(tmp_path):
+    chosen = "holds_all or stopped_after or saved_model or by_its_variants or appended_padding"
+    networks = [Path(__file__).with_name(f"test_models.py::test_appended_padding_changes_nothing[{case}]")
+                for case in ("lstm-options2-27", "transformer-options7-27")]  # every layer that is not Keras's own
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__], cwd=ROOT, text=True,
-                          env=os.environ | cache | {"KERAS_BACKEND": "jax"}, capture_output=True)
-    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout[-3000:]
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__, *networks], cwd=ROOT,
+                          text=True, env=os.environ | cache | {"KERAS_BACKEND": "jax"}, capture_output=True)
+    assert done.returncode == 0 and "6 passed" in done.stdout, done.stdout[-3000:]

@@ -69,14 +69,6 @@ def test_a_budget_stops_what_is_under_way_and_starts_nothing_when_it_is_over(tin
     grid.train(CONFIGS, tiny_store, tmp_path, budget=0, work=work.run, progress=False)
 
 
-def test_a_polite_kill_stops_the_trainings_as_ctrl_c_does(tiny_store, capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="130"), grid.interruptible():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(9)
-    assert "Stopped. Finished runs are kept" in capsys.readouterr().out and signal.getsignal(signal.SIGTERM) == before
-
-
 def test_the_command_line_trains_what_is_missing_and_lists_all(tiny_store, tmp_path, monkeypatch, capsys):
     one, other = configuration.run_configs("smoke", "synthetic", ["lstm", "vgg16"])
     for config, held in ((one, one), (other, dataclasses.replace(other, epochs=1))):  # published with other settings

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fakes import edit
-from tiny import tiny_network
+from test_fit import PLAIN
 
-from ser_utils.config import PAD_DB, AugmentConfig, FeatureConfig, RunConfig
+from ser_utils.config import PAD_DB, AugmentConfig
 from ser_utils.data import folds
 from ser_utils.data.corpus import Corpus
 from ser_utils.data.folds import LeakError
@@ -21,22 +21,13 @@ from ser_utils.studies import checks, controls, leakage
 from ser_utils.studies.leakage import SHORTCUTS, LeakConfig
 from ser_utils.training import fit, frontend, grid, runs
 
-CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=16, n_mfcc=4),
-                   frames=40, augment=None, options={"width": 0.125, "dropout": 0.1}, epochs=3,
-                   learning_rate=5e-3, warmup_epochs=1)
+CONFIG = dataclasses.replace(PLAIN, epochs=3)
 TRAINED = ("random", "test_epoch", "test_statistics", "permuted")
+pytestmark = pytest.mark.usefixtures("quick_trainings")  # what leaks, leaks into two dense layers, too
 
 
 def rung(shortcut, **changes):
     return LeakConfig(**vars(CONFIG) | {"protocol": SHORTCUTS[shortcut].protocol} | changes, shortcut=shortcut)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_trainings():
-    """Two dense layers in the place of the networks: what leaks, leaks into them, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frontend, "assemble", tiny_network)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,6 @@ def ladder(made_up, tmp_path_factory):
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "SAVE_SECONDS", 0)
         patch.setattr(fit, "finish", finished)
         with pytest.raises(KeyboardInterrupt):
             leakage.run(rung("test_epoch"), made_up, root=root, on_epoch=stop)

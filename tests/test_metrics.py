@@ -23,9 +23,7 @@ def test_metrics_equal_scikit_learn(seed):
     assert metrics.metrics(labels, predictions) == pytest.approx(dict(zip(metrics.METRICS, expected, strict=True)))
 
 
-def test_recall_by_class_and_probabilities_count_by_their_largest():
-    recall = metrics.per_class_recall([0, 0, 0, 1, 2], [0, 0, 1, 1, 0])
-    assert recall[:3] == pytest.approx([2 / 3, 1, 0]) and np.isnan(recall[3:]).all()
+def test_probabilities_count_by_their_largest():
     labels = np.arange(8).repeat(5)
     probabilities = fake_probabilities(labels, 0.6, np.random.default_rng(1))
     assert metrics.metrics(labels, probabilities) == metrics.metrics(labels, probabilities.argmax(axis=1))

@@ -63,9 +63,6 @@ def test_a_wrong_name_is_shown_with_its_fault_and_the_convention(name, fault):
 
 
 def test_the_table_of_names_keeps_their_order():
-    table = ravdess.index_of(NAMES[:3][::-1])
-    assert table["clip"].tolist() == NAMES[:3][::-1]
-    assert table.columns.tolist() == ["clip", "modality", "channel", "emotion", "label", "intensity", "statement",
-                                      "repetition", "actor", "gender"]
+    assert ravdess.index_of(NAMES[:3][::-1])["clip"].tolist() == NAMES[:3][::-1]
     with pytest.raises(ValueError, match="'tune'"):
         ravdess.index_of(["tune"])

@@ -72,16 +72,11 @@ def test_valid_short_with_one_parameters_cell_and_no_absolute_path(path):
 
 
 @each_notebook
-def test_begins_with_title_and_summary(path):
-    """The report's front page shows both."""
+def test_begins_with_title_and_summary_for_the_front_page_and_its_formulas_can_be_shown(path):
     first = read(path).cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")
     title, summary = front_matter(read(path), path.stem)
     assert title != path.stem and 40 < len(re.sub(r"<[^>]+>", "", summary)) < 600
-
-
-@each_notebook
-def test_formulas_can_be_shown(path):
     text = "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     page = MarkdownWithMath(Renderer()).render(text)
     assert "formula-source" not in page and "\\begin{" not in page

@@ -87,17 +87,6 @@ def test_a_recording_may_come_in_any_of_these_ways(recognizer, tmp_path, kind):
     np.testing.assert_allclose(list(found.probabilities.values()), list(expected.probabilities.values()), atol=1e-4)
 
 
-@pytest.mark.parametrize("form, subtype, rate", [("WAV", "PCM_24", 192_000), ("FLAC", "PCM_16", 96_000),
-                                                 ("OGG", "VORBIS", 44_100), ("OGG", "OPUS", 48_000),
-                                                 ("MP3", "MPEG_LAYER_III", 22_050), ("WAV", "ULAW", 8_000)])
-def test_any_format_rate_and_number_of_channels(recognizer, form, subtype, rate):
-    file = io.BytesIO()
-    soundfile.write(file, np.stack([babble(rate=rate)] * 2, axis=1), rate, format=form, subtype=subtype)
-    found = recognizer.predict(file.getvalue())
-    assert found.seconds == pytest.approx(2.1, abs=0.1) and found.speech == pytest.approx(1.5, abs=0.1)
-    assert ("8,000 Hz" in " ".join(found.notes)) == (rate == 8_000)
-
-
 def test_one_bad_file_does_not_stop_the_others(recognizer, tmp_path, capsys):
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", babble(1 + number, seed=number), RATE)

@@ -23,15 +23,9 @@ def wait_for(condition, seconds=30):
     return condition()
 
 
-def test_a_task_runs_elsewhere_and_its_result_comes_back(tmp_path):
+def test_a_task_runs_elsewhere_its_result_comes_back_and_a_crash_costs_one_task(tmp_path):
     with Processes(2) as executor:
-        executor.submit(print, "printed", log=tmp_path / "new" / "log").result()
-        assert executor.submit(os.getpid).result() != os.getpid()
-    assert (tmp_path / "new" / "log").read_text() == "printed\n"
-
-
-def test_a_crash_costs_one_task(tmp_path):
-    with Processes(2) as executor:
+        printed, elsewhere = executor.submit(print, "said", log=tmp_path / "new" / "log"), executor.submit(os.getpid)
         died, failed = executor.submit(os._exit, 3), executor.submit(int, "one", log=tmp_path / "log")
         killed, fine = executor.submit(signal.raise_signal, signal.SIGKILL), executor.submit(abs, -1)
         with pytest.raises(TaskError, match="exit 3"):
@@ -41,7 +35,9 @@ def test_a_crash_costs_one_task(tmp_path):
         assert found.value.kind == "ValueError"
         with pytest.raises(TaskError, match="killed by signal 9"):
             killed.result()
-        assert fine.result() == 1
+        assert fine.result() == 1 and elsewhere.result() != os.getpid()
+        printed.result()
+        assert (tmp_path / "new" / "log").read_text() == "said\n"
 
 
 def test_cancelling_ends_what_runs_and_begins_nothing_more():

@@ -57,24 +57,17 @@ def test_a_soft_echo_is_unvoiced():
     assert np.isfinite(found[:20]).all() and np.isnan(found[-20:]).all()
 
 
-def test_similarity_is_its_definition():
-    frames = np.random.default_rng(1).standard_normal((2, 60))
-    found = prosody.similarity(frames, 20)
-    for row, frame in enumerate(frames):
-        for lag in range(21):
-            a, b = frame[: 60 - lag], frame[lag:]
-            assert found[row, lag] == pytest.approx(2 * (a @ b) / (a @ a + b @ b), abs=1e-9)
+# recordings
 
-
-# one file
-
-def test_describe(corpus):
-    found = prosody.describe(corpus.index.path[1])
-    speech = voice(200)
+def test_a_corpus_is_measured_clip_by_clip(corpus):
+    table = prosody.measure(corpus)
+    assert tuple(table.columns) == prosody.COLUMNS and list(table["clip"]) == list(corpus.index["clip"]) == list(CLIPS)
+    assert table.f0_median.to_numpy() == pytest.approx([100, 200, 300], rel=0.01)
+    found, speech = table.iloc[1], voice(200)
     assert found["seconds"] == pytest.approx(1.0) and found["speech_seconds"] == pytest.approx(0.5, abs=0.021)
     assert found["peak"] == pytest.approx(0.3, abs=1e-3)
     assert found["level_db"] == pytest.approx(10 * np.log10(np.mean(speech ** 2)), abs=0.2)
-    assert found["f0_median"] == pytest.approx(200, rel=0.01) and found["f0_spread"] < 0.1 and found["voiced"] == 1
+    assert found["f0_spread"] < 0.1 and found["voiced"] == 1
 
 
 def test_spread_is_the_interquartile_range_in_semitones_and_noise_has_no_pitch(tmp_path):
@@ -83,9 +76,3 @@ def test_spread_is_the_interquartile_range_in_semitones_and_noise_has_no_pitch(t
     assert np.isnan(found["f0_median"]) and np.isnan(found["f0_spread"]) and found["voiced"] == 0
     soundfile.write(tmp_path / "glide.wav", voice(GLIDE, seconds=2.0), RATE)
     assert prosody.describe(tmp_path / "glide.wav")["f0_spread"] == pytest.approx(6, abs=0.3)
-
-
-def test_a_corpus_is_measured_clip_by_clip(corpus):
-    found = prosody.measure(corpus)
-    assert tuple(found.columns) == prosody.COLUMNS and list(found["clip"]) == list(corpus.index["clip"]) == list(CLIPS)
-    assert found.f0_median.to_numpy() == pytest.approx([100, 200, 300], rel=0.01)

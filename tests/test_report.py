@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -103,11 +103,15 @@ def test_a_notebook_gets_the_profile_this_interpreter_and_its_own_folder_and_is_
     said = text_outputs(site.output / "notebooks" / "01_first.ipynb").split()
     assert said[:4] == ["smoke", "synthetic", sys.executable, str(site.notebooks)]
     assert {path.name: path.read_bytes() for path in site.notebooks.iterdir()} == site.before
+    for path in (site.output / "notebooks").glob("*.ipynb"):
+        assert str(site.notebooks) not in json.dumps(nbformat.read(path, as_version=4).metadata)
 
 
-def test_chatter_of_libraries_goes_to_a_log_and_warnings_of_python_to_the_page(site):
-    assert "a warning" in site.pages["01_first"] and ">chatter of a library" not in site.pages["01_first"]
+def test_chatter_of_libraries_goes_to_a_log_and_warnings_and_the_last_state_of_a_progress_bar_to_the_page(site):
+    page = site.pages["01_first"]
+    assert "a warning" in page and ">chatter of a library" not in page
     assert "chatter of a library" in (site.output / "notebooks" / "kernels.log").read_text()
+    assert "all of it done" in page and page.count("of it done") == 2  # the code's line, and one of output
 
 
 def test_pages_link_each_other_fetch_nothing_fit_a_phone_and_name_a_synthetic_corpus(site):
@@ -120,20 +124,15 @@ def test_pages_link_each_other_fetch_nothing_fit_a_phone_and_name_a_synthetic_co
         assert f'<p class="banner">{BANNER}</p>' in page
 
 
-def test_a_page_holds_its_figures_sections_and_links(site):
+def test_a_page_holds_its_figures_sections_links_and_formulas(site):
     page = site.pages["01_first"]
     assert '<img alt="' in page.replace("\n", " ") and "data:image/png;base64," in page
     assert 'href="02_second.html#More"' in page and 'href="../code.py"' in page and 'href="https://example.org"' in page
     assert '<div class="sections"><a href="#Some-section">' in page and 'id="Some-section"' in page
     ends = site.pages["02_second"].split('<nav class="ends">')[1].split("</nav>")[0]
     assert re.findall(r'href="([^"]+)"', ends) == ["01_first.html", "10_dies.html"]
-
-
-def test_formulas_become_mathml(site):
-    page = site.pages["01_first"]
     assert page.count("<math ") == 2 and "<mfrac>" in page and "$" not in page.split("<article")[1]
-    assert "<math " in site.pages["index"]
-    assert '<div class="formula"><math' in page  # room above and below, so that fractions show whole
+    assert '<div class="formula"><math' in page and "<math " in site.pages["index"]
 
 
 def test_front_page_shows_titles_first_paragraphs_and_a_row_a_network_that_was_published(site):
@@ -157,13 +156,6 @@ def test_failures_are_named_by_cell_and_the_rest_runs_and_what_follows_in_the_no
     assert errors == ["NameError"] and text_outputs(kept) == "before\n"
     page = site.pages["02_second"]
     assert "stopped at" in page and 'id="failed-cell"' in page and "missing_name" in page
-
-
-def test_executed_copies_hold_no_paths_of_the_machine_and_of_a_progress_bar_the_last_state(site):
-    for path in (site.output / "notebooks").glob("*.ipynb"):
-        assert str(site.notebooks) not in json.dumps(nbformat.read(path, as_version=4).metadata)
-    assert "all of it done" in site.pages["01_first"]
-    assert site.pages["01_first"].count("of it done") == 2  # the code's line, and one of output
 
 
 def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_refused(
@@ -233,26 +225,26 @@ def test_training_follows_the_features_and_failed_runs_do_not_stop_the_report(co
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_terminated_while_a_notebook_runs_it_says_so_and_leaves_no_kernel(tmp_path):
-    write(tmp_path, "01_first", f"import os, pathlib, time\npathlib.Path({str(tmp_path / 'pid')!r}).write_text("
-                                "str(os.getpid()))\ntime.sleep(60)")
-    code = f"""import sys, pathlib, pandas, pytest, test_report
-folder = pathlib.Path({str(tmp_path)!r})
-corpus = test_report.Corpus(folder, "synthetic", pandas.DataFrame({{"clip": ["a"], "path": [folder]}}))
-test_report.use(pytest.MonkeyPatch(), folder, corpus)
-sys.exit(test_report.report.main(["--profile", "smoke", "--output", str(folder / "out")]))"""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "pid").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Stopped. Finished runs are kept" in said
+def test_terminated_while_a_notebook_runs_it_says_so_and_leaves_no_kernel(tmp_path, corpora, monkeypatch, capsys):
+    use(monkeypatch, tmp_path, corpora.synthetic)
+    pid, deadline, before = tmp_path / "pid", time.monotonic() + 120, signal.getsignal(signal.SIGTERM)
+    write(tmp_path, "01_first", f"import os, time\nprint(os.getpid(), file=open({str(pid)!r}, 'w'), flush=True)\n"
+                                "time.sleep(60)")
+
+    def terminate():
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            if pid.exists() and pid.read_text().endswith("\n"):
+                return os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(SystemExit, match="130"):
+        report.main(["--profile", "smoke", "--output", str(tmp_path / "out")])
+    assert "Stopped. Finished runs are kept" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == before
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
-            os.kill(int((tmp_path / "pid").read_text()), 0)
+            os.kill(int(pid.read_text()), 0)
             time.sleep(0.1)
 
 
@@ -347,9 +339,3 @@ def test_a_formula_that_cannot_be_converted_is_named_and_shown_as_source(capsys)
     for latex, source in ((r"\unheardof < x", "\\unheardof &lt; x"), (r"\left( x", r"\left( x")):
         assert report.Renderer().inline_math(latex) == f'<code class="formula-source">{source}</code>'
         assert repr(latex) in capsys.readouterr().out
-
-
-def test_front_matter_may_be_lacking():
-    assert report.front_matter(new_notebook(), "01_x") == ("01_x", "")
-    notebook = new_notebook(cells=[new_markdown_cell("# A title\n\nThe *gist*.")])
-    assert report.front_matter(notebook, "01_x") == ("A title", "The <em>gist</em>.")

@@ -178,7 +178,7 @@ def test_ten_folds_have_test_clips_alone(tmp_path):
         runs.check(folder)
 
 
-def test_finished_runs_are_published_without_weights_and_once(tmp_path):
+def test_finished_runs_are_published_without_weights_and_once_and_made_up_speech_and_smoke_runs_are_not(tmp_path):
     one, other = run_configs("full", "ravdess", ["lstm", "vgg16"], ["random"], [0])
     directory = fake_finished(tmp_path / "runs", one)
     results = tmp_path / "results"
@@ -192,12 +192,8 @@ def test_finished_runs_are_published_without_weights_and_once(tmp_path):
     table.iloc[:-1].to_csv(directory / "predictions.csv", index=False)
     with pytest.raises(metrics.ResultsError, match="479 rows"):
         runs.publish([one], tmp_path / "runs", tmp_path / "elsewhere")
+    for changes in ({"corpus": "synthetic"}, {"profile": "smoke"}):
+        fake_finished(tmp_path / "runs", unfit := dataclasses.replace(one, **changes))
+        with pytest.raises(metrics.ResultsError, match="quick and full runs on ravdess"):
+            runs.publish([unfit], tmp_path / "runs", tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
-
-
-@pytest.mark.parametrize("changes", [{"corpus": "synthetic"}, {"profile": "smoke"}])
-def test_made_up_speech_and_smoke_runs_are_not_published(tmp_path, changes):
-    config = dataclasses.replace(run_configs("full", "ravdess", ["lstm"], ["random"], [0])[0], **changes)
-    fake_finished(tmp_path, config)
-    with pytest.raises(metrics.ResultsError, match="quick and full runs on ravdess"):
-        runs.publish([config], tmp_path, tmp_path / "results")

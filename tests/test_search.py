@@ -6,12 +6,11 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from tiny import tiny_network
 
 from ser_utils import config as configuration
 from ser_utils.features import spectral
 from ser_utils.studies import search
-from ser_utils.training import fit, frontend, grid
+from ser_utils.training import fit, grid
 
 BASE = configuration.run_configs("full", "ravdess", ["transformer"], ["random"], [0])[0]
 
@@ -36,14 +35,15 @@ def test_importances_name_what_matters():
     assert set(shares.index) == set(search.SPACE) and shares.sum() == pytest.approx(1)
 
 
-def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up_store, made_up, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("quick_trainings")
+def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
     plain, seen, predict = configuration.run_configs, [], fit.probabilities
     config = dataclasses.replace(BASE, features=made_up.config, corpus="synthetic", frames=40, epochs=1)
     monkeypatch.setattr(configuration, "run_configs", lambda *a: [
         dataclasses.replace(c, features=made_up.config, frames=40) for c in plain(*a)[:1]])
     monkeypatch.setattr(fit, "probabilities", lambda model, x: seen.append(x) or predict(model, x))
-    monkeypatch.setattr(frontend, "assemble", tiny_network)
-    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", made_up_store))
+    spectral.write(made_up, file := tmp_path / "made_up.npz")
+    monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", file))
     monkeypatch.setattr(search, "RUNS", tmp_path)
     monkeypatch.setattr(search, "RESULTS", tmp_path)
     for trials in (1, 2, 2):
@@ -51,7 +51,7 @@ def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up
         table = pd.read_csv(tmp_path / "search" / "alexnet-full-1.csv")
         assert table.columns.tolist()[:3] == ["number", "state", "value"] and set(search.SPACE) <= set(table)
         assert len(table) == trials and (table.value > 0).all() and set(table.state) == {"complete"}
-    data = fit.prepare(config, spectral.read(made_up_store))
+    data = fit.prepare(config, spectral.read(file))
     assert len(seen) == 2
     for x in seen:
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])

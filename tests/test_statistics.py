@@ -22,6 +22,8 @@ def test_bootstrap_equals_drawing_clips_one_by_one():
             drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
         ours = statistics.bootstrap_metrics(labels, predictions, groups)["f1"]
         assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
+    with pytest.raises(ValueError, match="at least two groups"):
+        statistics.bootstrap_interval(labels, predictions, groups=0 * actors)
 
 
 def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_interval():
@@ -55,11 +57,6 @@ def test_intervals_hold_the_truth_as_often_as_they_say(by_actor, monkeypatch):
         low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", actors if by_actor else None)
         held += low <= truth <= high
     assert 0.925 <= held / corpora <= 0.975
-
-
-def test_a_cluster_bootstrap_needs_two_groups():
-    with pytest.raises(ValueError, match="at least two groups"):
-        statistics.bootstrap_interval([0, 1], [0, 1], groups=[1, 1])
 
 
 def test_paired_interval_of_a_difference_where_pairs_of_one_voice_go_together():

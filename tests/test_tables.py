@@ -48,10 +48,6 @@ def test_table2_intervals_are_over_actors_where_speakers_are_new(results, publis
     assert (row.f1_low, row.f1_high) == pytest.approx([100 * end for end in by_clip])
 
 
-def test_table2_without_runs(tmp_path):
-    assert tables.table2_markdown(tmp_path / "nowhere").count("not run") == 21
-
-
 def test_ten_folds_stand_among_the_other_rows_with_an_ensemble_that_needs_no_validation(tmp_path):
     for model in MODELS[:2]:
         for fold in range(10):
@@ -114,7 +110,8 @@ def test_against_people(results):
     assert tables.against_people(uneven).model.tolist() == [MODELS[0]]
 
 
-def test_a_synthetic_corpus_or_another_profile_is_said_and_a_missing_file_ends_with_1(tmp_path, capsys):
+def test_no_runs_a_synthetic_corpus_or_another_profile_are_said_and_a_missing_file_ends_with_1(tmp_path, capsys):
+    assert tables.table2_markdown(tmp_path / "nowhere").count("not run") == 21
     folder = fake_run(tmp_path, corpus="synthetic", profile="quick")
     text = tables.table2_markdown(tmp_path)
     assert BANNER in text and "Profile quick" in text

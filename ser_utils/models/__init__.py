@@ -31,7 +31,7 @@ def build(name: str, input_shape: tuple[int, int, int], **options) -> keras.Mode
     """Build a network for an input of (frames, bins, channels), with some of the options of its function.
 
     All have ``width``, a factor on channels and units, and ``dropout``, before every dense layer. With
-    ``canonical=True`` ResNet, InceptionNet and VGG are the published ones, of 1,000 classes. Raises ValueError for an
+    ``canonical=True`` the five convolutional ones are the published ones, of 1,000 classes. Raises ValueError for an
     unknown network or option, an option out of range or an impossible shape.
     """
     if name not in BUILDERS:
