@@ -145,6 +145,7 @@ def test_alexnet_layer_by_layer(blank_weights):
     assert [layer.output.shape[1] for layer in convolutions] == [55, 27, 13, 13, 13]
     assert model.get_layer("conv5_pool").output.shape == (None, 6, 6, 256)
     assert [model.get_layer(name).units for name in ("fc6", "fc7", "predictions")] == [4096, 4096, 1000]
+    assert model.count_params() == 60_965_224
 
 
 # Padding and attention over time
