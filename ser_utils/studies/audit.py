@@ -108,7 +108,8 @@ def pairs() -> pd.DataFrame:
     holm_least (Holm's correction). Clearest difference first.
     """
     rows = []
-    for better, worse in itertools.combinations(sorted(MODEL_NAMES, key=lambda model: -TABLE2[model][0]), 2):
+    for pair in itertools.combinations(MODEL_NAMES, 2):
+        better, worse = sorted(pair, key=lambda model: -TABLE2[model][0])
         counts = [HITS[better], HITS[worse]]
         rows.append((better, worse, TABLE2[better][0] - TABLE2[worse][0], *mcnemar_bounds(*counts, CLIPS),
                      proportions_ztest(counts, [CLIPS, CLIPS])[1]))
