@@ -1,8 +1,7 @@
 """An audit of the paper's Table 2 by arithmetic alone: no recording, no network.
 
 A share of n clips is a multiple of 1/n, so that not every printed percentage can be one (the GRIM test, Brown
-and Heathers 2017, doi 10.1177/1948550616673876). ``TEST_SIZES`` are the test clips by emotion, if the paper's
-split of 1,440 clips was stratified: it states 240 test clips (``paper.TABLE1``), not how many of each.
+and Heathers 2017, doi 10.1177/1948550616673876).
 """
 
 import itertools
@@ -19,8 +18,8 @@ from ser_utils.evaluation.metrics import METRICS
 from ser_utils.paper import MODEL_NAMES, TABLE1, TABLE2
 
 CLIPS = TABLE1["test"]
-TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others: a sixth of the corpus
-WHOLE = {"accuracy": CLIPS, "recall": math.lcm(*TEST_SIZES) * len(TEST_SIZES)}  # each is some multiple of 1 / WHOLE
+TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others, if the paper's split was stratified
+WHOLE = {"accuracy": CLIPS, "recall": math.lcm(*TEST_SIZES) * len(TEST_SIZES)}  # any multiple of 1 / WHOLE can be
 ROUNDING = 0.05  # points: Table 2 is printed to one decimal
 HITS = {model: round(figures[0] * CLIPS / 100) for model, figures in TABLE2.items()}  # nearest to the accuracies
 
@@ -109,7 +108,8 @@ def pairs() -> pd.DataFrame:
     holm_least (Holm's correction). Clearest difference first.
     """
     rows = []
-    for better, worse in itertools.combinations(sorted(MODEL_NAMES, key=lambda model: -TABLE2[model][0]), 2):
+    for pair in itertools.combinations(MODEL_NAMES, 2):
+        better, worse = sorted(pair, key=lambda model: -TABLE2[model][0])
         counts = [HITS[better], HITS[worse]]
         rows.append((better, worse, TABLE2[better][0] - TABLE2[worse][0], *mcnemar_bounds(*counts, CLIPS),
                      proportions_ztest(counts, [CLIPS, CLIPS])[1]))

@@ -13,10 +13,7 @@ from ser_utils.training.augment import Augment, SpecAugment
 
 
 def check_data(data: fit.Data, store: spectral.FeatureStore, protocol: str) -> None:
-    """Raise LeakError unless every clip is the recording of its name, with its label, in one part of the split.
-
-    Catches clips, twins or actors in two parts, copies made before the split, altered clips, and wrong labels.
-    """
+    """Raise LeakError unless every clip is the recording of its name, with its label, where the protocol allows it."""
     if len(data.clips) != len(store.clips) or (data.clips != store.clips).any():
         twice = pd.Series(data.clips)[pd.Series(data.clips).duplicated()]
         raise LeakError(f"The data is not the corpus clip by clip; {twice.nunique():,} clips occur more than once.")
@@ -31,10 +28,7 @@ def check_data(data: fit.Data, store: spectral.FeatureStore, protocol: str) -> N
 
 
 def check_model(model: keras.Model, data: fit.Data) -> None:
-    """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test.
-
-    Inference must not vary, and must equal that of the same weights without the augmentation layers.
-    """
+    """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test."""
     layer = model.get_layer("normalise")
     for what, found, true in zip(("mean", "deviation"), layer.statistics.numpy(),
                                  spectral.statistics(data.logmel[data.rows["train"]]), strict=True):
