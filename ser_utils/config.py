@@ -233,8 +233,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
     most = max(FOLD_COUNT.get(protocol, 0) for protocol in protocols)
     for what, given, known in (("model", models, MODEL_NAMES), ("protocol", protocols, FOLD_COUNT),
                                ("fold", folds, range(most))):
-        unknown = [value for value in given or () if value not in known]
-        if unknown:
+        if unknown := [value for value in given or () if value not in known]:
             raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
     return [RunConfig(profile, corpus, protocol, model, fold, seed, features=chosen.features,
                       **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))

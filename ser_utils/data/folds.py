@@ -83,10 +83,8 @@ def enrolled(count: int, index: pd.DataFrame) -> np.ndarray:
 
     ``ENROLLED[-1]``: all. The table holds an order set by a hash, whatever the emotion.
     """
-    if count == ENROLLED[-1]:
-        return np.ones(len(index), bool)
     order = pd.read_csv(TABLE_FILE.with_name("enrolled.csv")).set_index("clip").order
-    return (order.reindex(index["clip"]) <= count).to_numpy()
+    return (order.reindex(index["clip"]).fillna(ENROLLED[-1]) <= count).to_numpy()
 
 
 def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:

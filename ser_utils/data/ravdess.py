@@ -106,9 +106,8 @@ def index(root: str | os.PathLike) -> pd.DataFrame:
 def describe(path: str | os.PathLike) -> dict:
     """Samples, rate, channels and the sha256 of one file's decoded samples.
 
-    The checksum is over the samples (int16, little-endian, channels interleaved), so a WAV, its FLAC and a lossless
-    copy of more bits have the same; what is no whole 16-bit steps is hashed as it is. Raises ValueError when the file
-    cannot be decoded.
+    A WAV, its FLAC and a lossless copy of more bits have the same checksum: that of int16, little-endian, channels
+    interleaved. Raises ValueError when the file cannot be decoded.
     """
     import soundfile
 
