@@ -9,7 +9,7 @@ from ser_utils.data import folds, names, ravdess
 INDEX = pd.DataFrame([ravdess.parse_name(clip) for clip in ravdess.speech_names()])
 
 
-def tested(protocol, fold):
+def held_out(protocol, fold):
     return INDEX.iloc[folds.split(INDEX, protocol, fold)["test"]]
 
 
@@ -62,7 +62,7 @@ def test_every_clip_is_tested_once_the_next_fold_validates_and_parts_do_not_over
         assert np.array_equal(np.sort(np.concatenate(list(parts.values()))), np.arange(1440))
         assert np.array_equal(parts["val"], folds.split(INDEX, protocol, (fold + 1) % 6)["test"])
         assert np.array_equal(folds.check_split(INDEX, protocol, fold)["test"], parts["test"])
-        counts = tested(protocol, fold)["emotion"].value_counts()
+        counts = held_out(protocol, fold)["emotion"].value_counts()
         assert counts.pop("neutral") == 16 and counts.tolist() == [32] * 7
         found.append(parts["test"])
     assert np.array_equal(np.sort(np.concatenate(found)), np.arange(1440))
@@ -83,12 +83,12 @@ def test_ten_folds_test_every_clip_once_and_validate_none():
 
 def test_twins_stay_together_and_random_splits_most():
     for fold in range(6):
-        assert (tested("twins", fold)["clip"].map(folds.twin_key).value_counts() == 2).all()
-    assert (tested("random", 0)["clip"].map(folds.twin_key).value_counts() == 1).mean() > 0.5
+        assert (held_out("twins", fold)["clip"].map(folds.twin_key).value_counts() == 2).all()
+    assert (held_out("random", 0)["clip"].map(folds.twin_key).value_counts() == 1).mean() > 0.5
 
 
 def test_actors_are_the_folds_of_emobox():
-    assert [set(tested("actors", fold)["actor"]) for fold in range(6)] == [
+    assert [set(held_out("actors", fold)["actor"]) for fold in range(6)] == [
         {1, 11, 20, 21}, {4, 10, 12, 14}, {8, 9, 19, 23}, {3, 5, 7, 24}, {2, 15, 16, 18}, {6, 13, 17, 22}]
 
 

@@ -152,7 +152,7 @@ def table(name: str) -> pd.DataFrame:
                          for variant in variants_of(name)]).infer_objects()
     answers["right"] = answers.prediction == answers.label
     base = answers[answers.variant == BASELINE].set_index(key).right.rename("base")
-    answers = answers.join(base, on=key, how="inner", validate="many_to_one")
+    answers = answers.join(base, on=key, how="inner", validate="many_to_one").reset_index(drop=True)
     for (protocol, model), mine in answers.groupby(["protocol", "model"], sort=False):
         tried = mine.fold[mine.variant != BASELINE]
         for variant, part in mine[mine.fold.isin(tried) | tried.empty].groupby("variant", sort=False):
