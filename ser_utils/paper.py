@@ -9,15 +9,8 @@ All percentages are percentages (0-100).
 from typing import NamedTuple
 
 # The seven networks, in the order of every table and figure.
-MODEL_NAMES = {
-    "alexnet": "AlexNet",
-    "resnet": "ResNet",
-    "inceptionnet": "InceptionNet",
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    "lstm": "LSTM",
-    "transformer": "Transformer",
-}
+MODEL_NAMES = {"alexnet": "AlexNet", "resnet": "ResNet", "inceptionnet": "InceptionNet", "vgg16": "VGG16",
+               "vgg19": "VGG19", "lstm": "LSTM", "transformer": "Transformer"}
 
 # Table 1: clips in each part of the split.
 TABLE1 = {"train": 960, "val": 240, "test": 240}
@@ -38,21 +31,11 @@ TABLE2 = {
 # They chose among the eight emotions and "none of these"; neutral and calm were accepted for each other, which leaves
 # seven emotions to tell apart.
 HUMAN = {
-    "options": 7,
-    "overall": 62.4,
-    "emotion": {
-        "neutral": 81.7,  # one figure for neutral and calm together
-        "calm": 81.7,
-        "happy": 36.6,
-        "sad": 47.9,
-        "angry": 74.6,
-        "fearful": 66.2,
-        "disgust": 51.9,
-        "surprised": 67.9,
-    },
+    "options": 7, "overall": 62.4,
+    "emotion": {"neutral": 81.7, "calm": 81.7, "happy": 36.6, "sad": 47.9, "angry": 74.6, "fearful": 66.2,
+                "disgust": 51.9, "surprised": 67.9},  # one figure for neutral and calm together
     "intensity": {"normal": 58.0, "strong": 67.4},
-    "gender": {"female": 66.1, "male": 58.6},  # of the actor
-}
+    "gender": {"female": 66.1, "male": 58.6}}  # of the actor
 
 
 class Published(NamedTuple):

@@ -146,9 +146,6 @@ def export(model: keras.Model, scale: float, path: Path) -> None:
         network.export(temporary, format=kinds[path.suffix], verbose=False)
 
 
-# ------------------------------------------------------------------------------------------ making and checking them
-
-
 def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: Path = FOLDER) -> Path:
     """Write ``<name>.npz`` and its model card ``<name>.md`` from a run's folder with weights; the file's path.
 

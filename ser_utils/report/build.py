@@ -42,8 +42,6 @@ GROUPS = {"Data": range(1, 3), "Architectures": range(3, 10), "Findings": range(
           "Use": range(15, 100)}
 
 
-# --- Markdown ----------------------------------------------------------------------------------------------
-
 class Renderer(IPythonRenderer):
     """Markdown to HTML: formulas as MathML, links to notebooks as links to pages."""
 
@@ -74,9 +72,6 @@ class Renderer(IPythonRenderer):
         elif name and "://" not in name and (Path(self.path) / name).exists():
             name = os.path.relpath(Path(self.path) / name, self.output)
         return super().link(text, name + mark + anchor, title)
-
-
-# --- Pages -------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -153,9 +148,6 @@ def provenance(corpus: corpora.Corpus, profile: str, walls: dict[str, float]) ->
             ("Machine", machine.processor()), ("Backend", os.environ.get("KERAS_BACKEND", "tensorflow")),
             ("Versions", ", ".join(f"{name} {version}" for name, version in machine.versions().items())),
             ("Revision", machine.revision())]
-
-
-# --- The whole ---------------------------------------------------------------------------------------------
 
 
 def altered(corpus: corpora.Corpus) -> list[str]:

@@ -150,9 +150,6 @@ def mark_failed(notebook: nbformat.NotebookNode, error: str) -> int:
     return number
 
 
-# --- Committed notebooks -----------------------------------------------------------------------------------
-
-
 def code_digest(notebook: nbformat.NotebookNode) -> str:
     """Twelve hexadecimal digits of the code cells."""
     code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")

@@ -38,9 +38,6 @@ class RunBusy(RuntimeError):
     """Another process is training this run."""
 
 
-# ----------------------------------------------------------------------------------------------- one run
-
-
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A finished run, read from its folder."""
@@ -152,9 +149,6 @@ def publish(configs: Iterable, root: Path, results: Path, place=lambda config: c
                                "ravdess are published.")
         check(config.run_directory(root))
     return [place(config) for config in done if copy(config.run_directory(root), Path(results) / place(config))]
-
-
-# ---------------------------------------------------------------------------------------- reading and checking
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
@@ -310,9 +304,6 @@ def check(run_dir: str | Path) -> None:
             if len(strangers):
                 fail(f"{len(strangers)} {subset} clips do not belong to fold {info['fold']} of {info['protocol']}, "
                      f"among them {strangers.iloc[0]}.")
-
-
-# ---------------------------------------------------------------------------------------------- many runs
 
 
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
