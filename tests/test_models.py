@@ -14,6 +14,8 @@ from ser_utils.models.alexnet import LocalResponseNormalization
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS
 
+pytestmark = pytest.mark.no_cover  # coverage's tracer would take half as long again
+
 SHAPE = (44, 17, 2)  # frames and bins that can't be halved again and again
 SMALL = {"inceptionnet": {"modules": (1, 1, 1)}, "transformer": {"heads": 2, "depth": 2}, "lstm": {"depth": 1}}
 rng = np.random.default_rng(0)
