@@ -195,7 +195,6 @@ PROFILES: dict[str, Profile] = {
     }),
 }
 
-
 # As ``full`` under ``actors``, for recordings from outside the studio: another level, more noise, rooms, narrow bands.
 PROFILES["robust"] = dataclasses.replace(
     PROFILES["full"], protocols=("actors",), common=PROFILES["full"].common | {"versions": 1},

@@ -147,8 +147,7 @@ class EmotionRecognizer:
         """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
 
         One row a step of a quarter window, in speech alone: start, end (seconds), label, confidence, p_neutral ...
-        p_surprised, the mean of all windows over its middle. ``attrs["seconds"]`` is the whole length. Raises as
-        :meth:`predict`.
+        p_surprised, the mean of all windows over its middle. ``attrs["seconds"]``: its length. Raises as `predict`.
         """
         power, rate = audio.powers(recording)
         stretches = audio.utterances(power, self.config.features.top_db)

@@ -30,15 +30,11 @@ def test_numerators_known_answers(printed, denominator, expected):
     assert audit.numerators(printed, denominator) == expected
 
 
-def test_recall_pairs_are_those_of_brute_force_and_in_a_stratified_test_set_multiples_of_1_256():
-    sizes = (2, 3, 4)
-    pairs, denominator = audit.recall_pairs(sizes)
-    expected = {(sum(ks), sum(Fraction(k, n) for k, n in zip(ks, sizes, strict=True)) / 3)
-                for ks in itertools.product(*(range(n + 1) for n in sizes))}
-    assert {(hits, Fraction(total, denominator)) for hits, total in pairs} == expected
-    pairs, denominator = audit.recall_pairs()
-    assert {Fraction(total, denominator) for _, total in pairs} == {Fraction(m, 256) for m in range(257)}
-    assert all(hits <= 256 * Fraction(total, denominator) <= hits + 16 for hits, total in pairs)
+def test_in_a_stratified_test_set_recall_can_be_any_multiple_of_1_256_and_no_other_share():
+    recalls = {Fraction(0)}
+    for size in audit.TEST_SIZES:
+        recalls = {recall + Fraction(k, 8 * size) for recall in recalls for k in range(size + 1)}
+    assert recalls == {Fraction(m, audit.WHOLE["recall"]) for m in range(257)} and audit.WHOLE["recall"] == 256
 
 
 def test_grim_of_the_papers_table():

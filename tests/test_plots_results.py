@@ -97,7 +97,8 @@ def test_table2_bars_keep_their_numbers_clear_of_the_intervals(table, panels):
 def test_critical_difference_joins_what_cannot_be_told_apart(root):
     style.set_corpus("synthetic")
     predictions = runs.predictions(root, "random")
-    comparison = statistics.critical_difference(statistics.actor_scores(predictions))
+    right = predictions.assign(right=predictions.label == predictions.prediction, actor=predictions["clip"].str[-2:])
+    comparison = statistics.critical_difference(right.pivot_table("right", "actor", "model"))
     fig = results.critical_difference(comparison, "A title")
     assert style.is_synthetic(fig) and any("A title (Friedman p" in text for text in texts(fig))
     shown = texts(fig)

@@ -26,15 +26,6 @@ def test_every_corner_of_the_space_is_a_recipe():
         assert changed.augment.warp == BASE.augment.warp * parameters["variation"] and changed.hash != BASE.hash
 
 
-def test_importances_name_what_matters():
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    trials = pd.DataFrame([study.ask(search.SPACE).params for _ in range(40)])
-    trials["value"] = -abs(np.log10(trials.learning_rate / 3e-4))
-    shares = search.importances(trials.assign(state="complete"))
-    assert shares.index[0] == "learning_rate" and shares.iloc[0] > 0.8
-    assert set(shares.index) == set(search.SPACE) and shares.sum() == pytest.approx(1)
-
-
 @pytest.mark.usefixtures("quick_trainings")
 def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up, tmp_path, monkeypatch):
     plain, seen, predict = configuration.run_configs, [], fit.probabilities

@@ -109,14 +109,9 @@ def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
                                            ("copy", "perfect"): True}
 
 
-def test_scores_by_actor_are_of_one_protocol(results):
+def test_networks_are_compared_within_one_protocol(results):
     with pytest.raises(metrics.ResultsError, match="within one protocol"):
         statistics.compare_all(runs.predictions(results))
-    predictions = runs.predictions(results, "actors")
-    scores = statistics.actor_scores(predictions)
-    assert scores.columns.tolist() == ["alexnet", "resnet"] and len(scores) == 8
-    one = predictions[(predictions.model == "resnet") & predictions["clip"].str.endswith("-20")]
-    assert scores.loc[20, "resnet"] == pytest.approx((one.label == one.prediction).mean())
 
 
 @pytest.mark.parametrize("models, quantile", [(3, 2.343), (5, 2.728), (7, 2.949), (10, 3.164)])

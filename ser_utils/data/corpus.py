@@ -38,8 +38,7 @@ def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
     SER_OFFLINE=1 forbids it too.
 
-    Raises FileNotFoundError when clips are missing (the folds need all 1,440), ValueError for an unknown kind, else as
-    ``ravdess.index``.
+    Raises FileNotFoundError when clips are missing, ValueError for an unknown kind, else as ``ravdess.index``.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"

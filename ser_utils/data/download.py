@@ -52,8 +52,7 @@ def fetch(url: str, md5: str, folder: Path) -> Path:
 def unpack(archive: Path, work: Path, dest: Path) -> None:
     """Extract a zip into the folder ``work``, then move its files to ``dest``, each in one step.
 
-    Raises DownloadError where the zip is corrupt; ``dest`` is as it was. A name that leads out of ``work`` does not
-    (``zipfile`` sees to it).
+    Raises DownloadError where the zip is corrupt; ``dest`` is as it was. ``zipfile`` keeps names inside ``work``.
     """
     try:
         with zipfile.ZipFile(archive) as bundle:

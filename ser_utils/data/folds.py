@@ -51,8 +51,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
     """One split of an index: train, val and test, int arrays of ascending row positions (for ``index.iloc``).
 
     ``index`` has a column ``clip``: all 1,440 clips or any of them, in any order. Fold ``fold`` tests, the next one
-    (mod 6) validates; of ten folds none does, and there is no part val. Raises ValueError for an unknown protocol, fold
-    or clip.
+    (mod 6) validates; of ten folds none does. Raises ValueError for an unknown protocol, fold or clip.
     """
     _known_protocol(protocol)
     if fold not in range(FOLD_COUNT[protocol]):
@@ -70,8 +69,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
 def joined(parts: Mapping[str, np.ndarray], learns: str) -> dict[str, np.ndarray]:
     """A split with what is learned from as its part train; what is left is validated and tested on.
 
-    ``learns``: "train", "distilled" (training clips, too), "refit" (training and validation clips) or "all". Raises
-    KeyError for another word.
+    ``learns``: "train", "distilled" (training clips, too), "refit" (with validation clips) or "all"; else a KeyError.
     """
     first = [parts[part] for part in PARTS[:LEARNS[learns]] if part in parts]
     left = {part: parts[part] for part in PARTS[LEARNS[learns]:] if part in parts}

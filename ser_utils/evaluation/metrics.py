@@ -101,7 +101,10 @@ def cross_entropy(predicted: np.ndarray, labels: np.ndarray) -> float:
 
 
 def temperature(logs: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature (Guo et al. 2017), pulled to 1, for log-probabilities (n, classes), NaN left out, and labels."""
+    """The temperature (Guo et al. 2017) that fits log-probabilities (n, classes) to labels (n,); 1 without any.
+
+    A weak pull towards 1 steadies it on few rows; rows of NaN are left out.
+    """
     known = np.flatnonzero(~np.isnan(logs[:, 0]))
 
     def loss(power):

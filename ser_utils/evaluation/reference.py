@@ -1,7 +1,6 @@
 """Reference rows, in the run format of the networks: what no deep network is needed for.
 
-The most frequent class, and on the mean and standard deviation over time of every MFCC and delta logistic regression
-and a support vector machine.
+The most frequent class; logistic regression and a support vector machine on the means and deviations of MFCCs.
 """
 
 import argparse

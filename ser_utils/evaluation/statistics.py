@@ -18,8 +18,7 @@ def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) 
 
     Clips are drawn with replacement or, given ``groups`` (actors, or names), whole groups, as cells or matrices of the
     confusion matrix. Where ``seeds`` of one network answered, these are drawn, too, in each of the ``folds``: one less
-    than were trained, for the variance of their mean without bias. Raises ValueError with fewer than two groups, and as
-    :func:`metrics.confusion`.
+    than were trained, for the variance of their mean without bias. ValueError below two groups, else as `confusion`.
     """
     rng, classes = np.random.default_rng(0), len(EMOTIONS)
     cells = confusion(labels, predictions).ravel()
@@ -139,18 +138,11 @@ def compare_all(predictions: pd.DataFrame, against: str | None = None) -> pd.Dat
     return table.assign(significant=(table.holm_mcnemar < 0.05) & (table.holm_wilcoxon < 0.05))
 
 
-def actor_scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of each model (columns) for each actor (rows), on the clips that all models have; 0-1."""
-    right = _correct(predictions)
-    return right.groupby(clip_facts(right.index).actor.to_numpy()).mean().rename_axis("actor")
-
-
 def critical_difference(scores: pd.DataFrame) -> dict:
     """Friedman's test and Nemenyi's critical difference at 0.05 (Demsar 2006) of models over blocks.
 
     ``scores`` has a row a block (an actor) and a column a model; higher is better. Returns ranks (mean ranks, best
-    first), difference (the critical one), statistic and p of Friedman's test, blocks. Raises ValueError with fewer than
-    three models.
+    first), difference (the critical one), statistic and p of Friedman's test, blocks. ValueError below three models.
     """
     values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
     blocks, models = values.shape

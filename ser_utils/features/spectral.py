@@ -48,10 +48,6 @@ class FeatureStore:
             values[row, :length] = mfcc(self.logmel[row, :length], self.config)
         return values
 
-    def seconds(self) -> np.ndarray:
-        """Length of each clip's speech in seconds, (N,)."""
-        return self.lengths * self.config.hop_length / self.config.sample_rate
-
 
 def log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """Log-mel spectrogram (frames, n_mels) in dB of a waveform (samples,) at ``config.sample_rate``, by librosa."""

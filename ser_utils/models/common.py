@@ -121,8 +121,7 @@ def convolve_2d(x, mask, channels: int, shorten: int, stage: str):
     """Two 3 x 3 convolutions over frames and bands, for a network that then reads frames (Dong et al. 2018).
 
     (batch, frames, bins, inputs) and its mask -> (batch, ceil(frames / shorten), about bins / 4 x channels) and
-    its mask; padded frames are 0. ``stage`` begins the names of the layers. Raises ValueError for another
-    ``shorten`` than 1, 2 or 4.
+    its mask; padded frames are 0. ``stage`` begins the layers' names. ValueError unless ``shorten`` is 1, 2 or 4.
     """
     if shorten not in (1, 2, 4):
         raise ValueError(f"Convolutions over frames and bands leave 1, 2 or 4 frames to a step, not {shorten}.")

@@ -26,8 +26,7 @@ PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals. A model without a finished run says so, as does one
-    with fewer folds than are due.
+    Diamonds are the paper's figures, bars ours with 95 % intervals. Missing runs and folds are named.
     """
     panels = dict(list(table.groupby("protocol", sort=False)))
     order = pd.Categorical(table.group, ("network", "averaged", "ensemble", "reference"), ordered=True)

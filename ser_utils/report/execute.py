@@ -180,7 +180,8 @@ def committed(notebook: nbformat.NotebookNode, colours: int = 256) -> nbformat.N
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in ("tags",) if cell.metadata.get(key)})
         if cell.cell_type == "code":
-            cell.outputs = [_small(output, colours) for output in cell.outputs if output.get("name") != "stderr"]
+            made = [_small(output, colours) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in made if output.get("text") != ""]
     return notebook
 
 
@@ -202,7 +203,7 @@ def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode
 
 
 def _clean(text: str) -> str:
-    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses in memory
+    text = re.sub(r".*%\|.*\n?| at 0x[0-9a-f]+", "", text)  # tqdm's bars, addresses in memory
     for place, name in ((os.environ.get("RAVDESS_DIR"), "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
         text = text.replace(place, name) if place and place != "/" else text
     return text

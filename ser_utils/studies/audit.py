@@ -30,15 +30,6 @@ def numerators(printed: float, denominator: int) -> list[int]:
     return [k for k in range(denominator + 1) if abs(2000 * k - 2 * tenths * denominator) <= denominator]
 
 
-def recall_pairs(sizes: tuple[int, ...] = TEST_SIZES) -> tuple[set[tuple[int, int]], int]:
-    """Every pair (hits, recall) that a classifier can reach on classes of these sizes, and recall's denominator."""
-    common = math.lcm(*sizes)
-    pairs = {(0, 0)}
-    for size in sizes:
-        pairs = {(hits + k, total + k * (common // size)) for hits, total in pairs for k in range(size + 1)}
-    return pairs, common * len(sizes)
-
-
 def grim() -> pd.DataFrame:
     """All 28 figures of Table 2: can they come from one test of 240 clips?
 

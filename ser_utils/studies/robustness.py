@@ -247,9 +247,9 @@ def main(arguments: list[str] | None = None) -> None:
     whole = [runs.Run(options.runs / TRAININGS["usual"] / "actors/alexnet" / f"fold{fold}") for fold in range(FOLDS)]
     if all((run.dir / "run.json").exists() for run in whole):
         runs.write_csv(voice_facts(corpus, sound[CLEAN], whole), folder / "actors.csv")
-    heard = [(name, store.seconds()[split(store.index, "actors", FOLD)["test"]].mean().round(3))
-             for name, store in sound.items()]
-    runs.write_csv(pd.DataFrame(heard, columns=["condition", "seconds"]), folder / "seconds.csv")
+    heard = [(name, store.lengths[split(store.index, "actors", FOLD)["test"]].mean()
+              * store.config.hop_length / store.config.sample_rate) for name, store in sound.items()]
+    runs.write_csv(pd.DataFrame(heard, columns=["condition", "seconds"]).round(3), folder / "seconds.csv")
     answers = load().query("subset == 'test'").assign(right=lambda table: 100.0 * (table.label == table.prediction))
     print(answers.pivot_table("right", "condition", ["training", "model"]).reindex(sound).round(1).to_string())
 

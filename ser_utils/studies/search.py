@@ -58,17 +58,6 @@ def objective(trial: optuna.Trial, configs: list[configuration.RunConfig], store
     return sum(scores) / len(scores)
 
 
-def importances(trials: pd.DataFrame) -> pd.Series:
-    """How much of the variance of the value each parameter explains (fANOVA, Hutter et al. 2014), largest first."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study in memory is no news
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(optuna.create_trial(params={name: row[name] for name in SPACE}, distributions=SPACE,
-                                         value=row["value"])
-                     for row in trials[trials.state == "complete"].to_dict("records"))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return pd.Series(optuna.importance.get_param_importances(study, evaluator=evaluator)).sort_values(ascending=False)
-
-
 @grid.command
 def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.search``: go on with the search for a network's recipe, then write its trials."""

@@ -256,8 +256,7 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
     validation loss); clips are judged with its weights. A finished run of another configuration is moved aside.
     ``on_epoch`` is called after every epoch with its row of the history.
 
-    Raises as :func:`prepare`, :func:`compiled` and :func:`locked`; OSError where the disk is full (the last state is
-    kept).
+    Raises as :func:`prepare`, :func:`compiled` and :func:`locked`; OSError where the disk is full, the state kept.
     """
     with locked(config, root) as directory:
         if directory is None:
