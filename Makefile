@@ -68,8 +68,11 @@ smoke: $(STAMP)  ## the report, tiny and on the small synthetic corpus, into rep
 	$(BIN)/python -m ser_utils.report.build --profile smoke --output report/smoke
 
 test: export MPLBACKEND = Agg
-test: $(STAMP)  ## the tests, a file a core at a time, with coverage
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --cov=ser_utils --cov-fail-under=90
+test: $(STAMP)  ## the tests, a file a core at a time; .coverage.txt says which lines they reach
+	$(BIN)/python -m slipcover --source ser_utils --json --out .coverage.json -m pytest \
+	  --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m slipcover --merge .coverage.json --out .coverage.json --skip-covered --fail-under 90 \
+	  >.coverage.txt || { cat .coverage.txt; echo "The tests cover less than 90 % of the lines."; exit 1; }
 
 lint: $(STAMP)  ## ruff over code and notebooks, and the import rule
 	$(BIN)/ruff check .

@@ -7,11 +7,14 @@ import sys
 
 import pytest
 
+from ser_utils import machine
+
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # compiling takes longer than what tests compute on JAX
 os.environ["SER_OFFLINE"] = "1"  # no test may start to download RAVDESS
 os.environ.pop("SER_CORPUS", None)
+os.environ |= dict.fromkeys(machine.THREADS, "1")  # pytest-xdist keeps every core busy
 
 
 @pytest.fixture(autouse=True)

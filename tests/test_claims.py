@@ -12,8 +12,6 @@ import pytest
 from ser_utils.evaluation import tables
 from ser_utils.paths import RESULTS, ROOT
 
-pytestmark = pytest.mark.no_cover  # coverage's tracer would take half as long again
-
 FOLDER = Path(__file__).parent / "claims"
 
 

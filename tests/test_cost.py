@@ -10,8 +10,6 @@ from ser_utils import models
 from ser_utils.models import cost
 from ser_utils.models.common import AttentionPooling, AttentionWeights, PaddingMask
 
-pytestmark = pytest.mark.no_cover  # coverage's tracer would take half as long again
-
 # (name, options, trainable parameters, multiply-accumulates, layers with weights, receptive field). Parameters and
 # products are those of the papers, of torchvision and of keras.applications; receptive fields those of Araujo, Norris
 # and Sim (2019), https://distill.pub/2019/computing-receptive-fields, for VGG19 and ResNet-18 and -34 its rule by hand.

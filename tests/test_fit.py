@@ -253,6 +253,7 @@ def test_training_continuing_and_the_networks_work_on_jax_too(tmp_path):
     networks = [Path(__file__).with_name(f"test_models.py::test_appended_padding_changes_nothing[{case}]")
                 for case in ("lstm-options2-27", "transformer-options7-27")]  # every layer that is not Keras's own
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__, *networks], cwd=ROOT,
-                          text=True, env=os.environ | cache | {"KERAS_BACKEND": "jax"}, capture_output=True)
+    alone = "import sys, pytest; sys.modules['tensorflow'] = None; sys.exit(pytest.main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", alone, "-q", "-k", chosen, __file__, *networks], cwd=ROOT, text=True,
+                          env=os.environ | cache | {"KERAS_BACKEND": "jax"}, capture_output=True)
     assert done.returncode == 0 and "6 passed" in done.stdout, done.stdout[-3000:]

@@ -12,8 +12,6 @@ from ser_utils import models
 from ser_utils.config import PROFILES
 from ser_utils.paths import NOTEBOOKS
 
-pytestmark = pytest.mark.no_cover  # coverage's tracer would take half as long again
-
 PAGES = {"alexnet": "03_alexnet", "resnet": "04_resnet", "inceptionnet": "05_inceptionnet", "vgg16": "06_vgg16",
          "vgg19": "07_vgg19", "lstm": "08_lstm", "transformer": "09_transformer"}
 SHAPE = (128, 80, 1)

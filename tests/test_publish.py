@@ -9,8 +9,6 @@ from ser_utils.paths import RESULTS
 from ser_utils.report import publish
 from ser_utils.training import runs
 
-pytestmark = pytest.mark.no_cover  # coverage's tracer would take half as long again
-
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):

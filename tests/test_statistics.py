@@ -17,7 +17,7 @@ def test_bootstrap_equals_drawing_clips_one_by_one():
     for groups, names in ((None, np.arange(240)), (actors, actors)):
         units = [np.flatnonzero(names == name) for name in np.unique(names)]
         drawn = []
-        for _ in range(1500):
+        for _ in range(600):
             rows = np.concatenate([units[unit] for unit in rng.integers(len(units), size=len(units))])
             drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
         ours = statistics.bootstrap_metrics(labels, predictions, groups)["f1"]

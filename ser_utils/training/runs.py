@@ -203,8 +203,8 @@ def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None 
         fail(f"columns missing: {', '.join(missing)}.")
     if frame.empty or rows and len(frame) != rows:
         fail(f"it has {len(frame)} rows; {f'{rows} are due' if rows else 'at least one is needed'}.")
-    numbers = frame[["label", *PROBABILITIES]].apply(pd.to_numeric, errors="coerce")
-    labels, probabilities = numbers.label, numbers[PROBABILITIES]
+    numbers = np.stack([pd.to_numeric(frame[name], errors="coerce") for name in ("label", *PROBABILITIES)], axis=1)
+    labels, probabilities = numbers[:, 0], numbers[:, 1:]
     clips = frame["clip"].astype(str)
     for bad, problem in (
             (~np.isfinite(numbers).all(axis=1) | frame[["clip", "subset"]].isna().any(axis=1),
@@ -215,7 +215,7 @@ def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None 
              "holds probabilities that are not 0 to 1 or do not sum to 1"),
             (pd.to_numeric(clips.str[6:8], errors="coerce") != labels + 1, "has a label that its name contradicts")):
         if bad.any():
-            row = int(bad.to_numpy().argmax())
+            row = int(np.argmax(bad))
             fail(f"row {row + 1} ({clips.iloc[row]}) {problem}.")
 
 
