@@ -1,6 +1,8 @@
 # `make` lists the targets. Settings can be given on the command line: make report PROFILE=full
 
-PYTHON    ?= $(or $(firstword $(foreach name,python3.11 python3.12 python3.13,$(shell command -v $(name)))),python3)
+# The first that runs: pyenv and its like put names on the path that don't.
+PYTHON    ?= $(or $(firstword $(shell for name in python3.11 python3.12 python3.13; do \
+  $$name -c "" 2>/dev/null && command -v $$name; done)),python3)
 PROFILE   ?= quick
 NOTEBOOKS ?=
 FORCE     ?=

@@ -163,11 +163,11 @@ class Profile:
     by_protocol: dict[str, dict] = dataclasses.field(default_factory=dict)  # settings of RunConfig for one protocol
 
 
-_NARROW = {"width": 0.25}
-_QUARTER = _NARROW | {"dropout": 0.2}
+_NARROW, _QUARTER = {"width": 0.25}, {"width": 0.25, "dropout": 0.2}
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(("actors",), (0,), {"pool": 4, "epochs": 2, "warmup_epochs": 1}, {
-        name: {"options": {"width": 0.125}} for name in MODEL_NAMES}),
+        **{name: {"options": {"width": 0.125}} for name in MODEL_NAMES},
+        "inceptionnet": {"options": {"width": 0.125, "modules": (1, 1, 1)}}}),
     "quick": Profile(("actors",), (0,), {
         "pool": 2, "epochs": 20, "warmup_epochs": 2, "learning_rate": 2e-3, "patience": 30}, {
         "alexnet": {"epochs": 30, "options": _NARROW | {"dropout": 0.3}},  # as in the published ladder of leaks

@@ -82,9 +82,9 @@ def a_moment(chance, left):
     return chance.choice([{"write": file, "bytes": size}, {"write": file, "bytes": size}, {"replace": file}])
 
 
-def test_a_training_killed_six_times_loses_no_epoch_and_ends_with_the_same_run(nursery):
+def test_a_training_killed_four_times_loses_no_epoch_and_ends_with_the_same_run(nursery):
     kills, before, chance = 0, {}, random.Random(1)
-    while kills < 6:
+    while kills < 4:
         moment = a_moment(chance, FILES - sum(before.values()))
         (end,), _ = nursery.train(runs=1, **moment)
         safe = nursery.epochs()

@@ -189,9 +189,9 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     warnings.filterwarnings("ignore", category=ConvergenceWarning)  # page 12: a variance of 0, the least it can be
     if networks:
         with machine.quiet():
-            import keras
+            import tensorflow as tf
 
-            keras.ops.zeros(1)
+            tf.config.run_functions_eagerly(profile == "smoke")  # a few batches are over before a graph is made
     found = corpora.for_profile(profile)
     style.use_style()
     style.set_corpus(found.kind)
