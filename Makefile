@@ -2,7 +2,7 @@
 
 # The first that runs: pyenv and its like put names on the path that don't.
 PYTHON    ?= $(or $(firstword $(shell for name in python3.11 python3.12 python3.13; do \
-  $$name -c "" 2>/dev/null && command -v $$name; done)),python3)
+  $$name -c "" 2>/dev/null && command -v $$name; done; true)),python3)
 PROFILE   ?= quick
 NOTEBOOKS ?=
 FORCE     ?=
