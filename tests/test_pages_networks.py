@@ -15,7 +15,7 @@ from ser_utils.paths import NOTEBOOKS
 PAGES = {"alexnet": "03_alexnet", "resnet": "04_resnet", "inceptionnet": "05_inceptionnet", "vgg16": "06_vgg16",
          "vgg19": "07_vgg19", "lstm": "08_lstm", "transformer": "09_transformer"}
 SHAPE = (128, 80, 1)
-LIBRARIES = {"keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": layers, "ops": ops, "PROFILE": "full"}
+LIBRARIES = {"keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": layers, "ops": ops}
 
 
 def cell(name: str) -> str:
