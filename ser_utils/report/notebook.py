@@ -180,7 +180,7 @@ def show_table(table: pd.DataFrame, caption: str, formats: dict[str, str]) -> No
 def start(profile: str = "quick", networks: bool = False) -> Session:
     """Begin a notebook: find the corpus, set the figures' style, show the banner of a synthetic corpus.
 
-    With ``networks`` Keras's backend is woken, too, without the chatter of its libraries. Raises ValueError for an
+    With ``networks`` TensorFlow is woken, too, without the chatter of its libraries. Raises ValueError for an
     unknown profile; else as ``corpus.for_profile``.
     """
     if profile not in config.PROFILES:
@@ -190,7 +190,7 @@ def start(profile: str = "quick", networks: bool = False) -> Session:
     if networks:
         with machine.quiet():
             import tensorflow as tf
-
+            tf.zeros(1)
             tf.config.run_functions_eagerly(profile == "smoke")  # a few batches are over before a graph is made
     found = corpora.for_profile(profile)
     style.use_style()
