@@ -135,10 +135,10 @@ fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FA
 bench: $(STAMP)  ## run the benchmarks
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
-ship: $(STAMP)  ## weights of fold 0 of actors into the package, of networks whose runs are published
+ship: $(STAMP)  ## weights of fold 0 of actors into ser_utils/weights/, from runs here that are published (not committed)
 	$(BIN)/python -m ser_utils.shipped fold0
 
-verify: $(STAMP)  ## hold the shipped networks against the published predictions, from audio (RAVDESS, 2 minutes)
+verify: $(STAMP)  ## hold weights made by make ship against the published predictions, from audio (RAVDESS, 2 minutes)
 	$(BIN)/python -m ser_utils.shipped verify
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies

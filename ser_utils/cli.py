@@ -50,7 +50,7 @@ def predict(arguments: list[str]) -> int:
         prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
         "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--model", default=WEIGHTS, help="weights that ship, a file of weights or a run's folder "
+    parser.add_argument("--model", default=WEIGHTS, help="weights by name, a file of weights or a run's folder "
                         f"(default: {WEIGHTS})")
     parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
     form = parser.add_mutually_exclusive_group()
@@ -90,7 +90,7 @@ def export(arguments: list[str]) -> int:
     """``ser-utils export MODEL FILE``; 1 where it can't be done."""
     parser = argparse.ArgumentParser(prog="ser-utils export", description="A network for other programs. They give it "
                                      "log-mels in dB and get eight probabilities; see ser_utils.shipped.export.")
-    parser.add_argument("model", help="weights that ship, a file of weights or a run's folder")
+    parser.add_argument("model", help="weights by name, a file of weights or a run's folder")
     parser.add_argument("file", type=Path, help="what to write; ends in .onnx or .tflite (LiteRT)")
     options = parser.parse_args(arguments)
     predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))

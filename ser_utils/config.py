@@ -10,7 +10,7 @@ from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS
 from ser_utils.paper import MODEL_NAMES
 
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
-WEIGHTS = "ser-small"  # what ships for recordings from anywhere, in ser_utils/weights/
+WEIGHTS = "ser-small"  # for recordings from anywhere; CONTRIBUTING.md says how it is made
 POWER_FLOOR = 10 ** (PAD_DB / 10)
 
 # Defaults of settings that older runs know nothing of.

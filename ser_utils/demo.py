@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ser-utils demo", description="A page in the browser, on this machine alone: "
                                      "record or drop a recording, see what a network hears in it and where it looks.")
     parser.add_argument("--model", default=WEIGHTS,
-                        help="weights that ship, a file of weights or a run's folder (default: %(default)s)")
+                        help="weights by name, a file of weights or a run's folder (default: %(default)s)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:

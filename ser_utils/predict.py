@@ -60,7 +60,7 @@ class EmotionRecognizer:
 
     @classmethod
     def load(cls, name_or_path: str | Path = WEIGHTS) -> "EmotionRecognizer":
-        """Weights that ship, by name (``shipped.names()`` lists them), a file of such weights, or a run's folder.
+        """Weights made here, by name (``shipped.names()`` lists them), a file of such weights, or a run's folder.
 
         Raises WeightsError, whose sentence says what is wrong with them.
         """

@@ -1,4 +1,4 @@
-"""Weights that ship with the package: written from a run, read without running code, held against published results.
+"""Files of weights for use: written from a run, read without running code, held against published results.
 
 A file ``<name>.npz`` holds the network's arrays, those of two axes in float16, and a text ``about`` in JSON with the
 configuration, from which the network is built again, the temperature, and the facts of the model card beside it.
@@ -40,7 +40,7 @@ class WeightsError(ValueError):
 
 
 def names() -> list[str]:
-    """The weights that ship, by name."""
+    """The weights that were made here, by name."""
     return sorted(path.stem for path in FOLDER.glob("*.npz"))
 
 
@@ -62,8 +62,7 @@ def from_run(directory: str | Path) -> tuple[keras.Model, dict]:
     directory = Path(directory)
     for name in ("run.json", runs.WEIGHTS):
         if not (directory / name).is_file():
-            raise WeightsError(f"{directory} holds no {name}. Name a finished run with weights, such as make grid "
-                               "leaves in runs/, or weights that ship.")
+            raise WeightsError(f"{directory} holds no {name}. Name a finished run with weights, as of make grid.")
     try:
         config = from_dict(json.loads((directory / "run.json").read_text())["config"])
         model = build(config)
@@ -104,7 +103,8 @@ def read(path: str | Path) -> tuple[keras.Model, dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"There are no weights {path}. Shipped are: {', '.join(names()) or 'none yet'}.")
+        raise WeightsError(f"There are no weights {path}; here are: {', '.join(names()) or 'none'}. Learned from "
+                           "RAVDESS, they are no part of the project: name a run's folder, or see CONTRIBUTING.md.")
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(member.file_size for member in packed.infolist()) > LARGEST:
@@ -178,7 +178,7 @@ def card(about: dict) -> str:
 
 
 def verify(found: corpus.Corpus, folder: Path = FOLDER, results: Path = RESULTS) -> pd.DataFrame:
-    """The shipped networks of fold 0 of ``actors`` on that fold's test clips, decoded anew, and the published answers.
+    """The networks of fold 0 of ``actors`` on that fold's test clips, decoded anew, and the published answers.
 
     One row a network: network, labels (how many differ), probability (largest difference), verdict ("equal", "differs",
     "missing", "another recipe").
@@ -206,7 +206,7 @@ def verify(found: corpus.Corpus, folder: Path = FOLDER, results: Path = RESULTS)
 
 
 def fold0(model: str) -> str:
-    """The name under which a network of fold 0 of ``actors`` ships."""
+    """The name of the weights of a network of fold 0 of ``actors``."""
     return f"{model}-actors-fold0"
 
 
@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         table = verify(corpus.find("ravdess"))
         print(table.astype({"labels": "Int64"}).to_string(index=False, na_rep="–", float_format="{:.4f}".format))
         print(f"equal: at most {DIFFER} of 240 labels differ, by rounding to float16 and another processor's sums.\n"
-              "missing: not shipped yet. another recipe: the published run is of another recipe than the weights.")
+              "missing: see make ship. another recipe: the published run is of another recipe than the weights.")
         return 0 if set(table.verdict) <= {"equal", "missing"} and "equal" in set(table.verdict) else 1
     print(*(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in made), sep="\n")
     return 0

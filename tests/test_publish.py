@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from test_shipped import made  # noqa: F401
 
 from ser_utils import config, shipped
 from ser_utils.paths import RESULTS
@@ -60,13 +61,11 @@ def test_every_published_run_has_todays_recipe_or_is_known_to_have_an_earlier_on
         assert len(augments) == 6 and len(set(augments)) == 1, row
 
 
-def test_the_runs_that_judge_the_weights_that_ship_are_published_and_judge_them():
+def test_the_runs_that_judge_ser_small_are_published_and_judge_what_is_made(made, tmp_path):  # noqa: F811
     robust = config.run_configs("robust", "ravdess", ["vgg19"])
     for one in robust:
         runs.check(RESULTS / "robust" / one.place)
         assert runs.holds(RESULTS / "robust" / one.place, one)
-    about = shipped.read(shipped.FOLDER / f"{config.WEIGHTS}.npz")[1]
-    trained = config.from_dict(about["config"])
-    assert trained == dataclasses.replace(robust[0], learns="all")
+    about = shipped.read(shipped.ship(made[1], "a", [RESULTS / "robust" / one.place for one in robust], tmp_path))[1]
     found = publish.tables.figures(runs.predictions(RESULTS / "robust", "actors"), "actors")
     assert about["scores"] == {key: round(value, 1) for key, value in found.items()}
