@@ -85,6 +85,16 @@ def enrolled(count: int, index: pd.DataFrame) -> np.ndarray:
     return (order.reindex(index["clip"]).fillna(ENROLLED[-1]) <= count).to_numpy()
 
 
+def judged(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray]:
+    """The checked split of a protocol; under ``actors_enrolled<n>`` only clips that none enrols, unless all are."""
+    base, _, count = protocol.partition("_enrolled")
+    rows = check_split(index, base, fold)
+    if int(count or ENROLLED[-1]) < ENROLLED[-1]:
+        known = enrolled(ENROLLED[-2], index)
+        rows |= {part: rows[part][~known[rows[part]]] for part in ("val", "test")}
+    return rows
+
+
 def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) -> np.ndarray:
     """A share of some training clips: what a corpus so much smaller would leave to train on.
 

@@ -69,12 +69,10 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             for model in models:
                 if len(of[model]):
                     yield protocol, group, model, model_name(model), of[model]
-        view = of.get("aligned_dense", test.head(0))  # of an enrolled voice beside the networks that do not know it
-        seven, _ = metrics.ensembles(done[done.protocol == protocol.partition("_enrolled")[0]])
-        first = seven[(seven.model == "ensemble") & (seven.seed == seven.seed.min()) & seven["clip"].isin(view["clip"])]
-        if len(first):
+        first = joint[(joint.model == "ensemble") & (joint.seed == joint.seed.min())]
+        if len(first) and "aligned_dense" in of:
             yield (protocol, "other", "aligned_ensemble", model_name("aligned_ensemble"),
-                   metrics.ensemble(pd.concat([view, first.assign(protocol=protocol)]), "aligned_ensemble"))
+                   metrics.ensemble(pd.concat([of["aligned_dense"], first]), "aligned_ensemble"))
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:

@@ -7,24 +7,26 @@ from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
+from ser_utils.studies import enrolled
 from ser_utils.training import grid, runs
 
 SEEDS = 3  # of each network, at most
 
 
 def recipes() -> list:
-    """Every run that belongs in ``results/``, by today's recipe: of networks, taught or refitted ones, references."""
+    """Every run of ``results/`` by today's recipe: networks, taught, refitted or with enrolled voices; references."""
     networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
     others = [config.learning(one, learns, teachers) for one in networks
               for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
-    return [*networks, *others, *reference.run_configs("full", "ravdess")]
+    return [*networks, *others, *enrolled.run_configs(), *reference.run_configs("full", "ravdess")]
 
 
 @grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
     new = runs.publish(recipes(), RUNS, RESULTS)
-    new += runs.publish(config.run_configs("robust", "ravdess"), RUNS, RESULTS, lambda one: f"robust/{one.place}")
+    robust = [*config.run_configs("robust", "ravdess"), *enrolled.run_configs("robust")]
+    new += runs.publish(robust, RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     with atomic_write(RESULTS / "README.md") as temporary:
         temporary.write_text(tables.results_readme(RESULTS), encoding="utf-8")

@@ -24,19 +24,19 @@ from tqdm import tqdm
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
 from ser_utils.config import BaseConfig, FeatureConfig
 from ser_utils.data import corpus
-from ser_utils.data.folds import ENROLLED, check_split, enrolled
+from ser_utils.data.folds import ENROLLED, enrolled, judged
 from ser_utils.evaluation import reference
 from ser_utils.features import audio, prosody, spectral
 from ser_utils.paths import RESULTS, RUNS
 from ser_utils.training import grid, runs
 from ser_utils.training.augment import interpolation
+from ser_utils.training.frontend import SHRINK
 
 STATES, SEGMENTS = 40, 10               # of a template; of a view, four states each
 STEPS = np.array([[1, 0], [1, 1], [1, 2]])  # frames and states that one step of the warping path goes on
 WARPS = (-0.08, -0.04, 0.0, 0.04, 0.08)  # of the frequency axis and the pitch: training and test clips in all of them
 MODELS = ("aligned_svm", "aligned_dense")
-COPIES = 3   # of each training voice, enrolled by other clips each time
-SHRINK = 2   # clips: a mean view of n clips is taken off n / (n + SHRINK) times
+COPIES = 3  # of each training voice, enrolled by other clips each time
 
 
 def shape(logmel: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def views(store: spectral.FeatureStore, f0: Sequence[np.ndarray], train: np.ndar
 
 
 def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray]) -> np.ndarray:
-    """Views less the mean view of some clips of each voice; ``voices`` (N,), ``clips`` the rows enrolled for each."""
+    """Views less the mean view of n clips of each voice, weighted n / (n + ``SHRINK``); ``clips``: rows by voice."""
     out = found.copy()
     for voice, rows in clips.items():
         out[voices == voice] -= found[rows].mean(axis=(0, 1)) * len(rows) / (len(rows) + SHRINK)
@@ -154,37 +154,28 @@ def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarr
     many drawn at random, ``copies`` times.
     """
     voices, train = store.index.actor.to_numpy(), rows["train"]
-    taught, judged = [found[train]], found
+    taught, tested = [found[train]], found
     if config.enrolled:
         of = {voice: np.flatnonzero(voices == voice) for voice in np.unique(voices)}
         rng = np.random.default_rng(config.fold)
         taught = [centred(found, voices, {voice: rng.permutation(mine)[:config.enrolled]
                                           for voice, mine in of.items()})[train] for _ in range(config.copies)]
         known = enrolled(config.enrolled, store.index)
-        judged = centred(found, voices, {voice: mine[known[mine]] for voice, mine in of.items()})
+        tested = centred(found, voices, {voice: mine[known[mine]] for voice, mine in of.items()})
     truth = np.tile(store.index.label.to_numpy()[train], len(taught))
     taught, size = np.concatenate(taught), found.shape[2]
     scaler = StandardScaler().fit(taught.reshape(-1, size))
     if config.model == "aligned_svm":
         middle = WARPS.index(0.0)
         svm = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
-        return ({part: svm.predict_proba(scaler.transform(judged[rows[part], middle])) for part in ("val", "test")},
+        return ({part: svm.predict_proba(scaler.transform(tested[rows[part], middle])) for part in ("val", "test")},
                 reference.parameters(svm))
     network = dense(config, scaler.transform(taught.reshape(-1, size)), np.repeat(truth, len(WARPS)))
     told = {}
     for part in ("val", "test"):  # the mean over warps and members
-        values = network.predict(scaler.transform(judged[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
+        values = network.predict(scaler.transform(tested[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
         told[part] = values.reshape(len(rows[part]), -1, len(EMOTIONS)).mean(axis=1)
     return told, network.count_params()
-
-
-def scored(config: AlignedConfig, index: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The rows of a fit's fold; of an enrolled voice only clips that no protocol enrols, unless all are enrolled."""
-    rows = check_split(index, config.protocol.partition("_")[0], config.fold)
-    if 0 < config.enrolled < max(ENROLLED):
-        known = enrolled(ENROLLED[-2], index)
-        rows |= {part: rows[part][~known[rows[part]]] for part in ("val", "test")}
-    return rows
 
 
 def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequence[np.ndarray], root: Path) -> None:
@@ -192,15 +183,15 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
     waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: (c.fold, c.protocol))
     index, train = store.index, None
     for config in tqdm(waiting, desc="Aligned view", unit="run"):
-        rows = scored(config, index)
+        rows = judged(index, config.protocol, config.fold)
         if not np.array_equal(train, rows["train"]):  # enrolled or not, the views of a fold are the same
             train = rows["train"]
             found, heard = views(store, f0, train)
         began = time.perf_counter()
-        judged, parameters = answers(config, store, found, rows)
+        told, parameters = answers(config, store, found, rows)
         seconds = time.perf_counter() - began
-        tables = {part: runs.prediction_table(store.clips[rows[part]], index.label.to_numpy()[rows[part]], told, part)
-                  for part, told in judged.items()}
+        tables = {part: runs.prediction_table(store.clips[rows[part]], index.label.to_numpy()[rows[part]], p, part)
+                  for part, p in told.items()}
         reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
                          parameters=parameters, sentences_right=float((heard == index.statement).mean()))
 

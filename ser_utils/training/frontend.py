@@ -12,6 +12,8 @@ from ser_utils.config import PAD_DB, RunConfig
 from ser_utils.training import runs
 from ser_utils.training.augment import Augment, SpecAugment
 
+SHRINK = 2  # clips: what n clips tell of a voice counts n / (n + SHRINK)
+
 
 @keras.saving.register_keras_serializable("ser_utils")
 class Normalise(keras.layers.Layer):
@@ -103,6 +105,24 @@ def load(directory: str | Path) -> keras.Model:
 def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     """A run's model in two: the front end (log-mel in dB -> image) and the network (image -> probabilities)."""
     return keras.Model(model.inputs[0], model.layers[-2].output), model.layers[-1]
+
+
+def enrol(model: keras.Model, clips: np.ndarray) -> None:
+    """Fit a run's model to a voice by unlabelled clips of it: adaptive batch normalisation (Li et al. 2016).
+
+    In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the n ``clips``,
+    log-mels in dB (n, frames, bands); no weight changes. arXiv:1603.04779. Raises ValueError without clips.
+    """
+    if not len(clips):
+        raise ValueError("A voice is enrolled by one clip at least.")
+    front, network = parts(model)
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    usual = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = SHRINK / (len(clips) + SHRINK)
+    network(front(clips, training=False), training=True)  # moves the running means and variances
+    for layer, momentum in zip(layers, usual, strict=True):
+        layer.momentum = momentum
 
 
 def outputs(model: keras.Model, inputs: np.ndarray, batch_size: int = 120) -> np.ndarray | list[np.ndarray]:
