@@ -35,7 +35,7 @@ WHICH  = $(if $(MODELS),--models $(MODELS)) $(if $(PROTOCOLS),--protocols $(PROT
   $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv report notebooks smoke test lint lab demo data grid reference search study validity robustness publish table2 aligned enrolled fusion bench ship verify clean
+.PHONY: help venv report notebooks smoke test lint lab demo data grid reference search study validity robustness publish table2 aligned fusion bench ship verify clean
 
 help:  ## list the targets
 	@echo "make TARGET [SETTING=value ...]"
@@ -126,11 +126,8 @@ publish: $(STAMP)  ## finished full runs to results/, its tables and the figures
 table2: $(STAMP)  ## print Table 2 from the published results
 	$(BIN)/python -m ser_utils.evaluation.tables
 
-aligned: $(STAMP)  ## fit and publish the aligned view, of new voices and of enrolled ones (half an hour)
+aligned: $(STAMP)  ## fit the aligned view, judge enrolled voices by it and by the networks in runs/ (an hour and a half)
 	$(BIN)/python -m ser_utils.studies.aligned
-
-enrolled: $(STAMP)  ## judge enrolled voices by trained networks of unseen actors (RUNS=folder), for make publish
-	$(BIN)/python -m ser_utils.studies.enrolled $(if $(RUNS),--runs $(RUNS))
 
 fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FACES or data/ravdess_faces/)
 	$(BIN)/python -m ser_utils.fusion

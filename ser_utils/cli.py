@@ -52,6 +52,8 @@ def predict(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--model", default=WEIGHTS, help="weights by name, a file of weights or a run's folder "
                         f"(default: {WEIGHTS})")
+    parser.add_argument("--voice", type=Path, metavar="FOLDER", help="recordings of the same speaker, whatever they "
+                        "express: they fit the network to the voice (best 20, at least 5)")
     parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, with all eight probabilities")
@@ -60,12 +62,16 @@ def predict(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.plot and len(options.files) > 1:
         parser.error(f"--plot draws one recording, not {len(options.files)}.")
+    if options.voice and not options.voice.is_dir():
+        parser.error(f"--voice {options.voice} is no folder.")
     try:
         predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))
         recognizer = predicting.EmotionRecognizer.load(options.model)
-    except shipped.WeightsError as error:
+        if options.voice:
+            recognizer.enrol(sorted(path for path in options.voice.iterdir() if path.is_file()))
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, shipped.WeightsError) else 2
     if options.timeline or options.plot:
         table, errors = recognizer.timelines(options.files)
         if options.plot and not errors:

@@ -22,7 +22,7 @@ from ser_utils.config import WEIGHTS, RunConfig, from_dict
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, spectral
 from ser_utils.features.audio import AudioError, Source
-from ser_utils.training import fit
+from ser_utils.training import fit, frontend
 
 LONG = 10.0     # seconds; a recording up to here is one utterance, a longer one is a timeline
 HOP = 0.25      # of a window: from one to the next
@@ -81,6 +81,18 @@ class EmotionRecognizer:
         if heard is None:
             return self._predict_long(recording)
         return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
+
+    def enrol(self, recordings: Iterable[Source]) -> None:
+        """Fit the network to one voice by recordings of it, whatever they express, 5 or better 20: `frontend.enrol`.
+
+        Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
+        """
+        windows = [np.zeros((0, self.config.frames, self.config.features.n_mels), np.float32)]
+        for recording in recordings:
+            if (heard := self._hear(recording)) is None:
+                raise AudioError(f"{audio.named(recording)} is longer than {LONG:.0f} s: cut it into sentences.")
+            windows.append(heard["windows"])
+        frontend.enrol(self.model, np.concatenate(windows))
 
     def judge(self, windows: np.ndarray, versions: int | None = None) -> np.ndarray:
         """The network's own probabilities (n, 8) of log-mels in dB (n, frames, bands), without temperature."""

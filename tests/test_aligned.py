@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from fakes import fake_finished
 
 from ser_utils.config import FeatureConfig
 from ser_utils.data import folds, names
+from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.studies import aligned
 
@@ -99,7 +101,7 @@ def test_the_enrolled_clips_are_a_committed_table_and_never_judged():
         assert (pd.Series(known).groupby(INDEX.actor).sum() == count).all() and known[before].all()
         before = known
     for config in [c for c in aligned.run_configs() if 0 < c.enrolled < 60 and c.model == "aligned_svm"]:
-        rows = aligned.scored(config, INDEX)
+        rows = folds.judged(INDEX, config.protocol, config.fold)
         assert len(rows["test"]) == len(rows["val"]) == 160 and len(rows["train"]) == 960
         assert not folds.enrolled(config.enrolled, INDEX)[np.concatenate([rows["test"], rows["val"]])].any()
 
@@ -117,7 +119,26 @@ def test_fits_are_ordinary_runs_share_their_views_and_are_not_made_again(store, 
     for config in configs:
         run = aligned.runs.read(config.run_directory(tmp_path))
         assert (run["protocol"], run["model"], run["fold"]) == (config.protocol, config.model, 0)
-        rows = aligned.scored(config, store.index)
+        rows = folds.judged(store.index, config.protocol, config.fold)
         assert (len(rows["val"]) + len(rows["test"]) == 60) == (config.enrolled == 0)
         clips = store.clips[np.concatenate([rows["val"], rows["test"]])]
         assert set(aligned.runs.Run(run["dir"]).predictions["clip"]) == set(clips)
+
+
+def test_a_network_judges_each_enrolled_voice_by_its_own_clips_alone_and_unlabelled(store, tmp_path):
+    config = next(c for c in aligned.enrolled_networks() if c.protocol == "actors_enrolled10" and c.model == "alexnet")
+    config = dataclasses.replace(config, frames=60, versions=1, options=config.options | {"width": 0.1})
+    rows, known = folds.judged(store.index, config.protocol, 0), folds.enrolled(10, store.index)
+    before = fake_finished(tmp_path, dataclasses.replace(config, protocol="actors"))
+    model = aligned.frontend.assemble(config, np.full(80, -40.0), np.full(80, 12.0))
+    model.save(before / "model.keras")
+    aligned.judge_enrolled(config, store, tmp_path)
+    made = aligned.runs.Run(config.run_directory(tmp_path))
+    assert made.info["config_hash"] == config.hash and made.history.equals(aligned.runs.Run(before).history)
+    table = made.predictions.set_index("clip")
+    assert set(table.index) == set(store.clips[np.concatenate([rows["val"], rows["test"]])])
+    voice = store.index.actor == 4  # validates: judged after no other, it gets the same answers
+    aligned.frontend.enrol(model, store.logmel[voice & known])
+    mine = np.flatnonzero(voice & store.index["clip"].isin(table.index))
+    np.testing.assert_allclose(table.loc[store.clips[mine], PROBABILITIES],
+                               aligned.predict(model, store.logmel[mine]), atol=2e-5)

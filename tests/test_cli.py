@@ -135,6 +135,18 @@ def test_answers_as_table_json_csv_timeline_and_picture(answer, tmp_path):
         answer("a.wav", "b.wav", "--plot", "a.png")
 
 
+def test_a_folder_of_recordings_enrols_a_voice(answer, tmp_path, monkeypatch, recognizer):  # noqa: F811
+    (tmp_path / "a.wav").write_bytes(sound())
+    with pytest.raises(SystemExit, match="2"):
+        answer("a.wav", "--voice", "a.wav")
+    (tmp_path / "voice").mkdir()
+    code, _, err = answer("a.wav", "--voice", "voice")
+    assert code == 2 and "one recording at least" in err
+    (tmp_path / "voice" / "b.wav").write_bytes(sound())
+    monkeypatch.setattr(recognizer, "enrol", (heard := []).extend)
+    assert answer("a.wav", "--voice", "voice")[0] == 0 and [path.name for path in heard] == ["b.wav"]
+
+
 def test_help_unknown_commands_and_missing_weights(capfd):
     for arguments, code in ((["--help"], 0), (["sing"], 2), ([], 2)):
         with pytest.raises(SystemExit, match=str(code)):

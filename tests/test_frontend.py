@@ -5,7 +5,7 @@ import librosa
 import numpy as np
 import pytest
 
-from ser_utils.config import PAD_DB, FeatureConfig, RunConfig
+from ser_utils.config import PAD_DB, FeatureConfig, RunConfig, run_configs
 from ser_utils.training import frontend
 
 CONFIG = RunConfig("smoke", "synthetic", "random", "alexnet", 0, features=FeatureConfig(n_mels=24, n_mfcc=4),
@@ -70,3 +70,25 @@ def test_a_centred_view_has_no_mean_and_does_not_know_the_level(spectrogram):
     louder = np.where(spectrogram != 0, spectrogram + 3, 0).astype(np.float32)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(louder))[..., 0], got, atol=1e-5)
     assert (got[1, 20:] == 0).all()
+
+
+@pytest.mark.parametrize("model", ["alexnet", "lstm"])
+def test_a_voice_is_enrolled_by_the_statistics_of_its_clips_and_by_no_label(model):
+    (config,) = run_configs("full", "ravdess", [model], ["actors"], [0])
+    keras.utils.set_random_seed(3)
+    small = {"width": 0.1} if model == "alexnet" else {"front_2d": 8, "units": 8}
+    config = dataclasses.replace(config, frames=48, options=config.options | small)
+    whole, rng = frontend.assemble(config, np.full(80, -40.0), np.full(80, 10.0)), np.random.default_rng(0)
+    clips = rng.normal(-30, 10, (18, 48, 80)).astype(np.float32)
+    front, network = frontend.parts(whole)
+    before = {weight.path: weight.numpy().copy() for weight in whole.weights}
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    heard = frontend.outputs(keras.Model(network.inputs[0], first.input), frontend.outputs(front, clips))
+    frontend.enrol(whole, clips)
+    axes = tuple(range(heard.ndim - 1))  # 18 of 18 + SHRINK; from a mean of 0, a variance of 1
+    np.testing.assert_allclose(first.moving_mean, 0.9 * heard.mean(axes), atol=2e-3)
+    np.testing.assert_allclose(first.moving_variance, 0.1 + 0.9 * heard.var(axes), rtol=2e-2)
+    moved = {weight.path for weight in whole.weights if (weight.numpy() != before[weight.path]).any()}
+    assert moved and all("moving_" in path or "seed" in path for path in moved) and first.momentum == 0.9
+    with pytest.raises(ValueError, match="one recording at least"):
+        frontend.enrol(whole, clips[:0])

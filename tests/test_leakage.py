@@ -201,9 +201,9 @@ def test_a_scaler_fitted_on_everything_is_caught(ladder, made_up, honest_data):
     layer = frontend.load(ladder[0]["test_statistics"].dir).get_layer("normalise")
     np.testing.assert_allclose(layer.statistics[0], spectral.statistics(honest_data.logmel)[0], atol=1e-4)
     with pytest.raises(LeakError, match="normalisation's mean is not that of the training clips"):
-        checks.check_run(ladder[0]["test_statistics"], made_up)
-    with pytest.raises(LeakError, match="run.json.*states a val accuracy"):  # of shuffled labels
-        checks.check_run(ladder[0]["permuted"], made_up)
+        checks.check_model(frontend.load(ladder[0]["test_statistics"].dir), honest_data)
+    with pytest.raises(runs.ResultsError, match="run.json.*states a val accuracy"):  # of shuffled labels
+        runs.check(ladder[0]["permuted"].dir)
 
 
 def test_augmentation_at_test_time_is_caught(honest_data, monkeypatch):
@@ -217,7 +217,8 @@ def test_augmentation_at_test_time_is_caught(honest_data, monkeypatch):
 
 def test_an_honest_run_is_not_accused_of_whatever_precision(ladder, honest_data, made_up, monkeypatch):
     checks.check_data(honest_data, made_up, "random")
-    checks.check_run(ladder[0]["random"], made_up)
+    runs.check(ladder[0]["random"].dir)
+    checks.check_model(frontend.load(ladder[0]["random"].dir), honest_data)
     monkeypatch.setattr(fit, "precision", lambda: "mixed_bfloat16")
     model = fit.compiled(CONFIG, honest_data)
     keras.config.set_dtype_policy("float32")  # as in a notebook that has only read the run

@@ -1,8 +1,8 @@
 """ser_utils.plots.results: what the figures hold, and their banner."""
 
+import itertools
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_results, texts
@@ -104,5 +104,9 @@ def test_critical_difference_joins_what_cannot_be_told_apart(root):
     shown = texts(fig)
     for model, rank in comparison["ranks"].items():
         assert any(paper.MODEL_NAMES[model] in text and f"{rank:.2f}" in text for text in shown)
-    for ranks, joined in (([1, 2, 2.5, 5, 5.5], [(0, 2), (3, 4)]), ([1, 2, 3], [(0, 1), (1, 2)]), ([1, 3], [])):
-        assert results._indistinguishable(np.array(ranks), 1.6) == joined
+    bars = [line.get_xdata() for line in fig.axes[0].get_lines() if line.get_linewidth() == 2]
+    ranks, most = comparison["ranks"].to_numpy(), comparison["difference"]
+    joined = {(min(bar), max(bar)) for bar in bars}
+    assert joined and all(high - low < most for low, high in joined)
+    assert all((high - low < most) == any(left <= low and high <= right for left, right in joined)
+               for low, high in itertools.combinations(ranks, 2))

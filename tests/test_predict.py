@@ -13,7 +13,7 @@ from ser_utils import EMOTIONS, config, shipped
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, spectral
 from ser_utils.predict import EmotionRecognizer
-from ser_utils.training import fit
+from ser_utils.training import fit, frontend
 
 RATE = 16_000
 
@@ -101,6 +101,17 @@ def test_one_bad_file_does_not_stop_the_others(recognizer, tmp_path, capsys):
         alone = recognizer.predict(files[row])
         assert table.label[row] == alone.label and table.confidence[row] == pytest.approx(alone.confidence, abs=1e-4)
     assert "6/6" in capsys.readouterr().err and recognizer.predict_many([], progress=False).empty
+
+
+def test_a_voice_is_enrolled_by_recordings_of_sentences(tmp_path, run):
+    recognizer = EmotionRecognizer.load(run)
+    heard = [recognizer.predict((babble(seed=seed), RATE)).windows for seed in range(3)]
+    recognizer.enrol((babble(seed=seed), RATE) for seed in range(3))
+    again, last = EmotionRecognizer.load(run), babble(seed=9)
+    frontend.enrol(again.model, np.concatenate(heard))
+    assert recognizer.predict((last, RATE)).probabilities == pytest.approx(again.predict((last, RATE)).probabilities)
+    with pytest.raises(audio.AudioError, match="The recording is longer than 10 s: cut it"):
+        recognizer.enrol([(babble(11), RATE)])
 
 
 def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):

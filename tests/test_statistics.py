@@ -87,9 +87,7 @@ def test_mcnemar_known_answer():
 def test_wilcoxon_known_answer():
     # ten actors, all better with a by different amounts: the smallest possible p is 2 / 2^10
     actors = np.arange(10).repeat(20)
-    place = np.tile(np.arange(20), 10)
-    a = np.ones(200, dtype=bool)
-    b = place > actors  # actor k: k + 1 clips wrong
+    a, b = np.ones(200, dtype=bool), np.tile(np.arange(20), 10) > actors  # actor k: k + 1 clips wrong
     answer = statistics.wilcoxon_actors(a, b, actors)
     assert answer["p"] == pytest.approx(2 / 1024) and answer["actors"] == 10
     assert answer["difference"] == pytest.approx(np.mean(np.arange(1, 11) / 20))
@@ -118,7 +116,10 @@ def test_networks_are_compared_within_one_protocol(results):
 def test_nemenyi_known_quantiles(models, quantile):
     scores = pd.DataFrame(np.random.default_rng(0).random((24, models)))
     expected = quantile * np.sqrt(models * (models + 1) / (6 * 24))  # Demsar (2006), table 5(a)
-    assert statistics.critical_difference(scores)["difference"] == pytest.approx(expected, rel=5e-4)
+    found = statistics.critical_difference(scores)
+    assert found["difference"] == pytest.approx(expected, rel=5e-4)
+    apart = np.abs(np.subtract.outer(*[found["ranks"].sort_index().to_numpy()] * 2)) > expected
+    np.testing.assert_array_equal(found["pairs"] < 0.05, apart)
 
 
 def test_friedman_known_ranks():

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import scikit_posthocs
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -142,13 +143,15 @@ def critical_difference(scores: pd.DataFrame) -> dict:
     """Friedman's test and Nemenyi's critical difference at 0.05 (Demsar 2006) of models over blocks.
 
     ``scores`` has a row a block (an actor) and a column a model; higher is better. Returns ranks (mean ranks, best
-    first), difference (the critical one), statistic and p of Friedman's test, blocks. ValueError below three models.
+    first), difference (the critical one), pairs (Nemenyi's p values), statistic and p of Friedman's test, blocks.
+    ValueError below three models.
     """
-    values = scores.to_numpy(dtype=float).round(12)  # equal shares must be exact ties
-    blocks, models = values.shape
-    ranks = pd.Series(stats.rankdata(-values, axis=1).mean(axis=0), index=scores.columns).sort_values()
-    tied = (values == values[:, :1]).all()  # everywhere: nothing to test
-    statistic, p = (0.0, 1.0) if tied else stats.friedmanchisquare(*values.T)
+    scores = scores.astype(float).round(12)  # equal shares must be exact ties
+    blocks, models = scores.shape
+    tied = scores.eq(scores.iloc[:, 0], axis=0).all(axis=None)  # everywhere: nothing to test
+    statistic, p = (0.0, 1.0) if tied else stats.friedmanchisquare(*scores.to_numpy().T)
     quantile = stats.studentized_range.ppf(0.95, models, np.inf) / np.sqrt(2)
-    return {"ranks": ranks, "difference": float(quantile * np.sqrt(models * (models + 1) / (6 * blocks))),
+    return {"ranks": scores.rank(axis=1, ascending=False).mean().sort_values(),
+            "difference": float(quantile * np.sqrt(models * (models + 1) / (6 * blocks))),
+            "pairs": scikit_posthocs.posthoc_nemenyi_friedman(scores),
             "statistic": float(statistic), "p": float(p), "blocks": blocks}

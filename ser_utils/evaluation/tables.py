@@ -1,7 +1,4 @@
-"""Tables of finished runs: Table 2 beside the paper's, twins, other studies, people.
-
-They follow from the files of runs alone. ``python -m ser_utils.evaluation.tables [ROOT]`` prints Table 2.
-"""
+"""Tables of finished runs, from their files alone: Table 2 beside the paper's, twins, other studies, people."""
 
 import argparse
 import sys
@@ -11,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import EMOTIONS, FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
+from ser_utils import EMOTIONS, FOLD_COUNT, FOLDS, PROTOCOLS
 from ser_utils.data import folds
 from ser_utils.data.corpus import BANNER
 from ser_utils.evaluation import metrics, statistics
@@ -30,7 +27,7 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
     this order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
     "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": what is trained or told otherwise
-    than the seven, and the ten folds of ``random10``. Raises ResultsError if a run's file is missing or damaged.
+    than the seven, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
@@ -45,7 +42,7 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
     """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
     done = runs.predictions(root, subset=None, references=True, seeds=True)
-    done = done if others else done[done.protocol != TENFOLD]
+    done = done if others else done[done.protocol.isin(PROTOCOLS)]
     others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ()) if others else []
     order = (*FOLD_COUNT, *(f"actors_enrolled{count}" for count in folds.ENROLLED))
     for protocol in in_order({*PROTOCOLS, *done.protocol}, order):

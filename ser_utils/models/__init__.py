@@ -1,7 +1,6 @@
 """The seven networks behind one function: ``build(name, input_shape)``.
 
-A network takes (batch, frames, bins, channels), normalised; a frame whose values are all exactly 0 is
-padding. It returns class probabilities in float32.
+A network takes (batch, frames, bins, channels), normalised, where frames of 0 are padding; probabilities come out.
 """
 
 import functools

@@ -1,4 +1,1 @@
-"""Every figure of the report: ``style`` (colours, banner, saving), ``data``, ``results``, ``explain`` and ``predict``.
-
-One function a figure; each returns a finished matplotlib Figure.
-"""
+"""Figures of the report, one function each; their colours, banner and saving are in ``style``."""

@@ -1,12 +1,9 @@
-"""Figures of finished runs. One function a figure; each returns a finished matplotlib Figure.
-
-``predictions`` are tables of :func:`ser_utils.training.runs.predictions`, ``table`` of
-:func:`ser_utils.evaluation.tables.table2`.
-"""
+"""Figures of finished runs, one function each; ``table`` is that of ``evaluation.tables.table2``."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import scikit_posthocs
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -127,40 +124,17 @@ def critical_difference(comparison: dict, title: str) -> Figure:
 
     ``comparison`` is that of :func:`ser_utils.evaluation.statistics.critical_difference`; drawn after Demsar (2006).
     """
-    ranks, width = comparison["ranks"], comparison["difference"]
-    count = len(ranks)
-    left = (count + 1) // 2  # models whose names stand on the left
-    values = ranks.to_numpy()
-    groups = _indistinguishable(values, width)
-    top = -0.55 - 0.28 * len(groups)
-    bottom = top - 0.42 * left
-    fig, axis = plt.subplots(figsize=(9, 1.2 - 0.85 * bottom), layout="constrained")
-    axis.hlines(0, 1, count, color=INK, linewidth=1.4)
-    for rank in range(1, count + 1):
-        axis.vlines(rank, 0, 0.12, color=INK, linewidth=1.4)
-        axis.text(rank, 0.2, str(rank), ha="center", va="bottom")
-    for place, (model, rank) in enumerate(ranks.items()):
-        y = top - 0.42 * min(place, count - 1 - place)
-        edge = 0.75 if place < left else count + 0.25
-        axis.plot([rank, rank, edge], [0, y, y], color=model_color(model), linewidth=1.8, solid_joinstyle="round")
-        if place < left:
-            axis.text(edge - 0.08, y, f"{model_name(model)}  {rank:.2f}", ha="right", va="center")
-        else:
-            axis.text(edge + 0.08, y, f"{rank:.2f}  {model_name(model)}", va="center")
-    for number, (start, end) in enumerate(groups):
-        axis.hlines(-0.3 - 0.28 * number, values[start] - 0.06, values[end] + 0.06, color=INK, linewidth=4.5)
-    axis.hlines(0.85, 1, 1 + width, color=INK, linewidth=1.4)
-    axis.vlines([1, 1 + width], 0.78, 0.92, color=INK, linewidth=1.4)
-    axis.text(1 + width + 0.12, 0.85, f"critical difference {width:.2f}", va="center")
-    axis.set(xlim=(-1.0, count + 2.0), ylim=(bottom - 0.1, 1.15))
-    axis.axis("off")
+    ranks = comparison["ranks"].rename(model_name)
+    fig, axis = plt.subplots(figsize=(9, 2.8), layout="constrained")
+    drawn = scikit_posthocs.critical_difference_diagram(
+        ranks, comparison["pairs"].rename(index=model_name, columns=model_name), ax=axis, text_h_margin=0.15,
+        label_fmt_left="{label}  {rank:.2f} ", label_fmt_right=" {rank:.2f}  {label}",
+        color_palette={model_name(model): model_color(model) for model in comparison["ranks"].index})
+    for label in drawn["labels"]:
+        label.set_color(INK)
+    axis.grid(False)
+    axis.spines["top"].set_visible(True)
     p = comparison["p"]
-    note = f"Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors"
-    axis.set_title(f"{title} ({note})")
+    axis.set_title(f"{title} (Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors, "
+                   f"critical difference {comparison['difference']:.2f})")
     return finish(fig)
-
-
-def _indistinguishable(ranks: np.ndarray, width: float) -> list[tuple[int, int]]:
-    """Longest stretches (first, last) of two and more sorted ranks that span less than ``width``."""
-    ends = (np.searchsorted(ranks, ranks + width) - 1).tolist()
-    return [(start, end) for start, end in enumerate(ends) if end > max([start, *ends[:start]])]

@@ -7,7 +7,7 @@ from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
-from ser_utils.studies import enrolled
+from ser_utils.studies import aligned
 from ser_utils.training import grid, runs
 
 SEEDS = 3  # of each network, at most
@@ -18,14 +18,14 @@ def recipes() -> list:
     networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
     others = [config.learning(one, learns, teachers) for one in networks
               for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
-    return [*networks, *others, *enrolled.run_configs(), *reference.run_configs("full", "ravdess")]
+    return [*networks, *others, *aligned.enrolled_networks(), *reference.run_configs("full", "ravdess")]
 
 
 @grid.command
 def main() -> int:
     """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
     new = runs.publish(recipes(), RUNS, RESULTS)
-    robust = [*config.run_configs("robust", "ravdess"), *enrolled.run_configs("robust")]
+    robust = [*config.run_configs("robust", "ravdess"), *aligned.enrolled_networks("robust")]
     new += runs.publish(robust, RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     with atomic_write(RESULTS / "README.md") as temporary:

@@ -22,15 +22,17 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
-from ser_utils.config import BaseConfig, FeatureConfig
+from ser_utils import config as configuration
+from ser_utils.config import BaseConfig, FeatureConfig, RunConfig
 from ser_utils.data import corpus
 from ser_utils.data.folds import ENROLLED, enrolled, judged
 from ser_utils.evaluation import reference
+from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features import audio, prosody, spectral
 from ser_utils.paths import RESULTS, RUNS
-from ser_utils.training import grid, runs
+from ser_utils.training import frontend, grid, runs
 from ser_utils.training.augment import interpolation
-from ser_utils.training.frontend import SHRINK
+from ser_utils.training.fit import predict
 
 STATES, SEGMENTS = 40, 10               # of a template; of a view, four states each
 STEPS = np.array([[1, 0], [1, 1], [1, 2]])  # frames and states that one step of the warping path goes on
@@ -101,10 +103,10 @@ def views(store: spectral.FeatureStore, f0: Sequence[np.ndarray], train: np.ndar
 
 
 def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray]) -> np.ndarray:
-    """Views less the mean view of n clips of each voice, weighted n / (n + ``SHRINK``); ``clips``: rows by voice."""
+    """Views less the mean view, times n / (n + ``SHRINK``), of n clips of each voice: ``clips``, rows by voice."""
     out = found.copy()
     for voice, rows in clips.items():
-        out[voices == voice] -= found[rows].mean(axis=(0, 1)) * len(rows) / (len(rows) + SHRINK)
+        out[voices == voice] -= found[rows].mean(axis=(0, 1)) * len(rows) / (len(rows) + frontend.SHRINK)
     return out
 
 
@@ -196,9 +198,37 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
                          parameters=parameters, sentences_right=float((heard == index.statement).mean()))
 
 
+def enrolled_networks(profile: str = "full") -> list[RunConfig]:
+    """The networks of unseen actors in the protocols ``actors_enrolled<n>``, see :func:`judge_enrolled`."""
+    return [dataclasses.replace(config, protocol=f"actors_enrolled{count}") for count in ENROLLED
+            for config in configuration.run_configs(profile, "ravdess", None, ["actors"])]
+
+
+def judge_enrolled(config: RunConfig, store: spectral.FeatureStore, root: Path) -> None:
+    """Write the run of a network whose test voices are enrolled (``frontend.enrol``) by clips of ``folds.enrolled``.
+
+    The weights, history and cost are those of the run in ``root`` of unseen actors; nothing is trained.
+    FileNotFoundError where it has no weights.
+    """
+    source, index = runs.Run(dataclasses.replace(config, protocol="actors").run_directory(root)), store.index
+    model, logmel = frontend.load(source.dir), spectral.fit_length(store.logmel, store.lengths, config.frames)
+    known, usual = enrolled(int(config.protocol.partition("_enrolled")[2]), index), model.get_weights()
+    rows, tables = judged(index, config.protocol, config.fold), {}
+    for part in ("val", "test"):
+        clips, told = rows[part], np.zeros((len(rows[part]), len(EMOTIONS)))
+        for voice, mine in index.iloc[clips].groupby("actor").indices.items():
+            model.set_weights(usual)
+            frontend.enrol(model, logmel[known & (index.actor == voice)])
+            told[mine] = predict(model, logmel[clips[mine]], config.versions)
+        tables[part] = runs.prediction_table(store.clips[clips], index.label.to_numpy()[clips], told, part)
+    scores = {part: metrics(table.label, table[PROBABILITIES]) for part, table in tables.items()}
+    runs.write(config.run_directory(root), source.info | runs.provenance(config) | {"metrics": scores},
+               source.history, pd.concat(tables.values()))
+
+
 @grid.command
 def main(arguments: list[str] | None = None) -> None:
-    """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view and publish it."""
+    """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view, judge enrolled voices."""
     argparse.ArgumentParser(prog="ser_utils.studies.aligned", description=main.__doc__).parse_args(arguments)
     found, configs = corpus.for_profile("full"), run_configs()
     store = spectral.extract(found, FeatureConfig())
@@ -208,7 +238,12 @@ def main(arguments: list[str] | None = None) -> None:
         return prosody.pitch(np.pad(wave, prosody.WINDOW // 2))
 
     fit(configs, store, audio.each(pitch, found.index["path"], "Pitch"), RUNS)
-    print(f"{len(runs.publish(configs, RUNS, RESULTS))} runs are new in results/: make table2 prints what they reach.")
+    networks = [config for profile in ("full", "robust") for config in enrolled_networks(profile)
+                if runs.is_finished(dataclasses.replace(config, protocol="actors"), RUNS)]
+    for config in tqdm([c for c in networks if not runs.is_finished(c, RUNS)], "Enrolled voices", unit="run"):
+        judge_enrolled(config, store, RUNS)
+    print(f"{len(runs.publish(configs, RUNS, RESULTS))} runs of the aligned view are new in results/; make publish "
+          "adds the networks of enrolled voices.")
 
 
 if __name__ == "__main__":

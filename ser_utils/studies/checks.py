@@ -1,14 +1,12 @@
-"""Checks by which a leak in this project's data and runs is caught; each raises LeakError."""
+"""Checks by which a leak in this project's data and models is caught (LeakError); ``runs.check`` is that of runs."""
 
 import keras
 import numpy as np
 import pandas as pd
 
-from ser_utils import config as configuration
 from ser_utils.data.folds import LeakError, check_split
-from ser_utils.evaluation.metrics import ResultsError
 from ser_utils.features import spectral
-from ser_utils.training import fit, frontend, runs
+from ser_utils.training import fit, frontend
 from ser_utils.training.augment import Augment, SpecAugment
 
 
@@ -44,13 +42,3 @@ def check_model(model: keras.Model, data: fit.Data) -> None:
     first, again = frontend.outputs(whole, clips), frontend.outputs(whole, clips)
     if not (np.allclose(first, again, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
         raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
-
-
-def check_run(run: runs.Run, store: spectral.FeatureStore) -> None:
-    """Raise LeakError if a finished run's files (``runs.check``) or its model (:func:`check_model`) betray a leak."""
-    try:
-        runs.check(run.dir)
-    except ResultsError as error:
-        raise LeakError(str(error)) from error
-    if (run.dir / runs.WEIGHTS).exists():
-        check_model(frontend.load(run.dir), fit.prepare(configuration.from_dict(run.info["config"]), store))

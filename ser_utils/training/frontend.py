@@ -111,12 +111,13 @@ def enrol(model: keras.Model, clips: np.ndarray) -> None:
     """Fit a run's model to a voice by unlabelled clips of it: adaptive batch normalisation (Li et al. 2016).
 
     In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the n ``clips``,
-    log-mels in dB (n, frames, bands); no weight changes. arXiv:1603.04779. Raises ValueError without clips.
+    log-mels in dB (n, frames, bands); no weight changes (arXiv:1603.04779). Raises ValueError without clips or
+    such a layer.
     """
-    if not len(clips):
-        raise ValueError("A voice is enrolled by one clip at least.")
     front, network = parts(model)
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not len(clips) or not layers:
+        raise ValueError("To enrol a voice takes one recording at least, and a network with batch normalisation.")
     usual = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = SHRINK / (len(clips) + SHRINK)

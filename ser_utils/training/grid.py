@@ -1,7 +1,4 @@
-"""Many runs, in processes here or on a Dask cluster.
-
-docs/scaling.md says how to use a GPU, a machine without audio, or a cluster.
-"""
+"""Many runs, in processes here or on a Dask cluster; docs/scaling.md: a GPU, a machine without audio, a cluster."""
 
 import argparse
 import concurrent.futures
