@@ -68,7 +68,7 @@ def predict(arguments: list[str]) -> int:
         predicting, shipped = (importlib.import_module(f"ser_utils.{name}") for name in ("predict", "shipped"))
         recognizer = predicting.EmotionRecognizer.load(options.model)
         if options.voice:
-            recognizer.enrol(sorted(path for path in options.voice.iterdir() if path.is_file()))
+            recognizer.enrol(sorted(path for path in options.voice.glob("[!.]*") if path.is_file()))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, shipped.WeightsError) else 2

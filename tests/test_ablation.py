@@ -90,8 +90,6 @@ def test_fewer_clips_are_trained_for_as_many_steps():
     assert [c.share for (c,) in found.values()] == [0.5, 0.25]
 
 
-# The table
-
 def validation(folder):
     table = pd.read_csv(folder / "predictions.csv").query("subset == 'val'").set_index("clip")
     return table[metrics.PROBABILITIES].to_numpy().argmax(axis=1) == table.label
@@ -130,8 +128,6 @@ def test_growth_puts_the_numbers_of_clips_in_order(results, tmp_path):
     (results / ablation.place("clips", configs["quarter"][1]) / "run.json").unlink()
     assert ablation.growth().clips.tolist() == [480, 960]  # the same folds alone
 
-
-# Publishing
 
 def test_published_studies_stay_apart_from_the_main_results(trained, results):
     before = runs.find(fake_results(results, ("actors",), ("alexnet", "lstm"), (0,)))

@@ -156,8 +156,6 @@ def test_what_is_there_but_unreadable_is_not_called_missing(tmp_path, monkeypatc
         audio.load(path)
 
 
-# what is odd about the sound
-
 @pytest.mark.parametrize("channels", [(1, -1), (-1, 1), (1, -1.05), (1, -0.5, -0.5)])
 def test_channels_that_cancel_each_other_leave_the_loudest(tmp_path, channels):
     wave = 0.8 * speech()

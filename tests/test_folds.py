@@ -111,8 +111,6 @@ def test_unknown_protocol_fold_and_clip_are_named():
             folds.split(index, protocol, fold)
 
 
-# fewer training clips
-
 @pytest.mark.parametrize("protocol", folds.PROTOCOLS)
 @pytest.mark.parametrize("fold", range(6))
 def test_fewer_training_clips_keep_together_what_the_protocol_keeps(protocol, fold):
@@ -146,8 +144,6 @@ def test_a_share_that_makes_no_sense_is_refused(protocol, share, said):
     with pytest.raises(ValueError, match=f"(?i){said}"):
         folds.fewer(INDEX, protocol, folds.split(INDEX, "actors", 0)["train"], share)
 
-
-# planted leaks
 
 def moved(parts, row, source, target):
     """The split with one row moved from a part to another."""

@@ -61,8 +61,6 @@ def honest_data(made_up):
     return fit.prepare(CONFIG, made_up)
 
 
-# the configurations
-
 def test_the_rungs_of_a_profile_and_their_hashes():
     plain = [rung(name) for name in SHORTCUTS]
     assert len({c.hash for c in plain}) == len(SHORTCUTS)
@@ -85,8 +83,6 @@ def test_leaky_runs_lie_apart_are_never_taken_for_results_and_not_trained_again(
     assert made["test_epoch"].dir == home / "validity" / "test_epoch" / "alexnet" / "fold0"
     assert [path.parts[-3] for path in runs.find(home)] == ["random"]
 
-
-# what they plant
 
 def test_labels_are_shuffled_within_each_actor(made_up):
     shuffled = made_up.index.assign(label=leakage.leaky_data(rung("permuted"), made_up).labels)
@@ -119,8 +115,6 @@ def test_augmented_before_the_split_puts_siblings_into_training(honest_data, mad
     one, other, _ = np.flatnonzero(data.clips == data.clips[0])
     assert data.labels[one] == data.labels[other] and not np.allclose(data.logmel[one], data.logmel[other], atol=1)
 
-
-# what training does
 
 def test_the_test_picked_epoch_is_the_best_on_test_of_the_very_same_training(ladder):
     honest, leaky = (ladder[0][name] for name in ("random", "test_epoch"))
@@ -173,8 +167,6 @@ def test_controls_of_a_finished_run(ladder, made_up, monkeypatch):
     assert (found.low <= found.score).all() and (found.score <= found.high).all()
     assert set(found.chance.round(3)) == {12.5, 4.167}
 
-
-# planted leaks
 
 @pytest.mark.parametrize("protocol, said", [
     ("actors", "actor in both train and"), ("twins", "pair of repetitions in both train and")])
@@ -240,8 +232,6 @@ def test_every_published_run_of_the_ladder_tells_one_story():
             stated = info["metrics"][subset]
             assert stated == pytest.approx(metrics.metrics(part.get("target", part.label), part.prediction))
 
-
-# publication
 
 def test_the_ladder_is_published_without_weights(ladder, tmp_path, monkeypatch):
     root, results, wanted = tmp_path / "runs", tmp_path / "results", []

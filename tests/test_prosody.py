@@ -32,8 +32,6 @@ def corpus(tmp_path):
     return Corpus(tmp_path, "synthetic", ravdess.index(tmp_path))
 
 
-# pitch
-
 @pytest.mark.parametrize("f0", [65, 110, 163.7, 250, 440, 690])
 def test_pitch_of_a_tone(f0):
     found = prosody.pitch(voice(f0))
@@ -56,8 +54,6 @@ def test_a_soft_echo_is_unvoiced():
     found = prosody.pitch(np.concatenate([loud, soft]))
     assert np.isfinite(found[:20]).all() and np.isnan(found[-20:]).all()
 
-
-# recordings
 
 def test_a_corpus_is_measured_clip_by_clip(corpus):
     table = prosody.measure(corpus)

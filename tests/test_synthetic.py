@@ -21,8 +21,6 @@ def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-# the corpus
-
 def test_the_layout_is_ravdesss_own_and_the_bytes_are_the_same_twice(tmp_path):
     root = synthetic.make_corpus(tmp_path / "made", names=FEW)
     assert set(contents(root)) == {synthetic.MARKER, *(f"Actor_{name[-2:]}/{name}.wav" for name in FEW)}
@@ -89,8 +87,6 @@ def test_the_corpus_keeps_every_factor_its_twins_and_in_every_split_its_promises
         for rows in folds.check_split(index, protocol, fold).values():
             assert index["emotion"].iloc[rows].nunique() == 8
 
-
-# the sound
 
 @functools.cache
 def sound(name):

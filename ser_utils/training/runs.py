@@ -267,7 +267,8 @@ def check(run_dir: str | Path) -> None:
 
     The epochs are numbered without gaps; the kept one is the last or, as the run's ``keep`` says, has the highest
     validation accuracy (ties: the lowest validation loss); where each clip is judged once, the validation predictions
-    are those of that epoch; the clips of a whole corpus are the fold's. Raises ResultsError, which says what is wrong.
+    are those of that epoch, if no voice is enrolled; the clips of a whole corpus are the fold's. Raises ResultsError,
+    which says what is wrong.
     """
     read(run_dir)
     info, history, frame = read_info(run_dir), read_history(run_dir), read_predictions(run_dir)
@@ -288,7 +289,7 @@ def check(run_dir: str | Path) -> None:
         fail(f"epoch {info['best_epoch']} was kept, but epoch {due.epoch:.0f} is the "
              f"{'last one' if last else 'best on validation clips'}: something else chose the epoch.")
     val = frame[frame.subset == "val"]
-    if info["config"].get("versions", 1) == 1 and len(val):
+    if info["config"].get("versions", 1) == 1 and len(val) and "_enrolled" not in info["protocol"]:
         right = val[PROBABILITIES].to_numpy()[np.arange(len(val)), val.label]
         low, high = (float(-np.log(np.clip(right + d, 1e-7, 1)).mean()) for d in (5e-6, -5e-6))  # five decimals
         accuracy = float((val.label == val.prediction).mean())
