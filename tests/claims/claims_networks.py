@@ -92,8 +92,8 @@ def neutral_one_in_three() -> tuple:
 
 def smallest_p() -> float:
     """McNemar's exact test between VGG16 and VGG19, the smallest p-value of the protocols."""
-    right = [facts.predictions(None, model).set_index(["protocol", "clip"]).eval("prediction == label")
-             for model in ("vgg16", "vgg19")]
+    right = [facts.predictions(None, model).query("protocol in @PROTOCOLS").set_index(["protocol", "clip"])
+             .eval("prediction == label") for model in ("vgg16", "vgg19")]
     only = (right[0] & ~right[1]).groupby("protocol").sum(), (~right[0] & right[1]).groupby("protocol").sum()
     return min(binomtest(a, a + b).pvalue for a, b in zip(*only, strict=True))
 

@@ -20,9 +20,9 @@ def twins():
 
 
 def enrolled(count):
-    """Accuracy of the ensemble with the aligned view where a voice is known by some unlabelled clips."""
-    rows = table()
-    return rows[(rows.protocol == f"actors_enrolled{count}") & (rows.model == "aligned_ensemble")].accuracy.item()
+    """With some clips of a voice known: the seven averaged, and with the aligned view."""
+    rows = table()[table().protocol == f"actors_enrolled{count}"].set_index("model").accuracy
+    return rows["ensemble"], rows["aligned_ensemble"]
 
 
 def accuracies(name):
@@ -75,6 +75,6 @@ CLAIMS = [
      lambda: (half_width("random", "twins"), half_width("actors"))),
     *(divided(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()), divided("Ensemble, mean", "–"),
     *(row(name, "–") for name in ("Ensemble with the aligned view", "Logistic regression")),
-    (README, "With 20 unlabelled clips of the new voice, the ensemble with it reaches {:.1f} % on `actors`.",
-     lambda: enrolled(20)),
+    (README, "With 20 unlabelled clips of the new voice enrolled, the seven averaged reach {:.1f} % on `actors`, with "
+             "the aligned view {:.1f} %.", lambda: enrolled(20)),
 ]
