@@ -52,8 +52,8 @@ def predict(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--model", default=WEIGHTS, help="weights by name, a file of weights or a run's folder "
                         f"(default: {WEIGHTS})")
-    parser.add_argument("--voice", type=Path, metavar="FOLDER", help="recordings of the same speaker, whatever they "
-                        "express: they fit the network to the voice (best 20, at least 5)")
+    parser.add_argument("--voice", type=Path, metavar="FOLDER", help="recordings of the same speaker in several "
+                        "moods, which fit the network to the voice: 5 help, 20 help more")
     parser.add_argument("--timeline", action="store_true", help="from moment to moment, for long recordings")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON, with all eight probabilities")

@@ -83,7 +83,7 @@ class EmotionRecognizer:
         return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
 
     def enrol(self, recordings: Iterable[Source]) -> None:
-        """Fit the network to one voice by recordings of it, whatever they express, 5 or better 20: `frontend.enrol`.
+        """Fit the network to one voice by unlabelled recordings in several moods, 5 or better 20: `frontend.enrol`.
 
         Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
         """

@@ -3,7 +3,7 @@
 Dynamic time warping lays a clip against a template of each of the two sentences; the cheaper one names the sentence and
 cuts the clip into ten segments. Their cepstra, duration and pitch go to a support vector machine and to small dense
 networks. Neither the label of a test clip nor the sentence in its name is used. An *enrolled* voice is known by some
-unlabelled clips of its own, whose mean view is taken off.
+unlabelled clips of its own: their mean view is taken off, and the seven networks are fitted to it, too.
 """
 
 import argparse
