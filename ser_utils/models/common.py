@@ -34,14 +34,14 @@ class BatchNorm(layers.BatchNormalization):
         fused = keras.backend.backend() == "tensorflow" and len(inputs.shape) == 4 and mask is None
         if not (fused and training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
+        from tensorflow.compat.v1 import nn
 
         gamma = ops.cast(self.gamma, "float32") if self.scale else ops.ones(inputs.shape[-1])
-        output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, gamma, ops.cast(self.beta, "float32"), epsilon=self.epsilon)
+        x = ops.cast(inputs, "float32") if inputs.shape[-1] % 16 else inputs  # there oneDNN is slow in bfloat16
+        x, mean, variance = nn.fused_batch_norm(x, gamma, ops.cast(self.beta, "float32"), epsilon=self.epsilon)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running * self.momentum + batch * (1.0 - self.momentum))
-        return output
+        return ops.cast(x, inputs.dtype)
 
 
 def batch_norm(name: str, **options) -> layers.Layer:
