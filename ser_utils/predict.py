@@ -56,7 +56,7 @@ class EmotionRecognizer:
     def __init__(self, model: keras.Model, config: RunConfig, temperature: float = 1.0, about: dict | None = None):
         self.model, self.config, self.temperature, self.about = model, config, temperature, about or {}
         self.hop_seconds = config.features.hop_length / config.features.sample_rate  # from frame to frame
-        self.threads = ThreadpoolController()
+        self.threads, self.trained = ThreadpoolController(), model.get_weights()
 
     @classmethod
     def load(cls, name_or_path: str | Path = WEIGHTS) -> "EmotionRecognizer":
@@ -83,15 +83,16 @@ class EmotionRecognizer:
         return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
 
     def enrol(self, recordings: Iterable[Source]) -> None:
-        """Fit the network to one voice by unlabelled recordings in several moods, 5 or better 20: `frontend.enrol`.
+        """Fit the network to this voice and no other by 5, better 20, unlabelled recordings in several moods.
 
-        Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
+        See `frontend.enrol`. Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
         """
         windows = [np.zeros((0, self.config.frames, self.config.features.n_mels), np.float32)]
         for recording in recordings:
             if (heard := self._hear(recording)) is None:
                 raise AudioError(f"{audio.named(recording)} is longer than {LONG:.0f} s: cut it into sentences.")
             windows.append(heard["windows"])
+        self.model.set_weights(self.trained)
         frontend.enrol(self.model, np.concatenate(windows))
 
     def judge(self, windows: np.ndarray, versions: int | None = None) -> np.ndarray:
@@ -227,8 +228,7 @@ def _or_error(function: Callable, recording: Source):
 
 def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
     """What makes an answer doubtful; raises AudioError where clipping has left no sound to judge."""
-    loudest = np.abs(wave).max()
-    clipped = float((np.abs(wave) >= 0.999 * loudest).mean())
+    clipped = float((np.abs(wave) >= 0.999 * np.abs(wave).max()).mean())
     if clipped > 30 * CLIPPED:
         raise AudioError(f"{name} is clipped: {100 * clipped:.0f} % of its samples stand at the limit. Record it again "
                          "at a lower level.")
