@@ -39,7 +39,7 @@ def test_a_file_goes_round_within_what_float16_rounds(made):
     assert got.config == sent.config and got.temperature == sent.temperature != 1
     assert np.load(path, allow_pickle=False)["001"].dtype == np.float16 and path.stat().st_size < 200_000
     val = runs.read_predictions(run).query("subset == 'val'")
-    likelihood = [np.log(EmotionRecognizer(None, SETTINGS, factor * got.temperature).calibrated(
+    likelihood = [np.log(EmotionRecognizer(got.model, SETTINGS, factor * got.temperature).calibrated(
         val[PROBABILITIES].to_numpy())[np.arange(len(val)), val.label]).mean() for factor in (0.8, 1, 1.25)]
     assert likelihood[1] == max(likelihood)
     words, test = path.with_suffix(".md").read_text(), runs.read_predictions(run).query("subset == 'test'")
