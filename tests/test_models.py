@@ -229,7 +229,7 @@ def test_batch_norm_does_what_that_of_keras_does(options):
     ours, theirs = common.BatchNorm(momentum=0.9, **options), keras.layers.BatchNormalization(momentum=0.9, **options)
     for training in (True, True, False):
         pair = [keras.ops.cast(layer(x, training=training), "float32") for layer in (ours, theirs)]
-        np.testing.assert_allclose(*pair, atol=0.04 if "dtype" in options else 2e-3)
+        np.testing.assert_allclose(*pair, atol=0.04 if "dtype" in options else 2e-3)  # bfloat16's steps are 0.03 there
     np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-4)
     np.testing.assert_allclose(ours.moving_variance, theirs.moving_variance, rtol=1e-3)  # by n / (n - 1)
 

@@ -47,7 +47,7 @@ def best():
 
 
 def lost():
-    return math.floor((networks("random").accuracy - networks("actors").accuracy).min() / 5) * 5
+    return math.floor((networks("random").accuracy - networks("actors").accuracy).min())
 
 
 def met():

@@ -255,7 +255,8 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("On unseen actors the standard deviation between voices is {:.1f} points ({:.1f} to {:.1f}), between "
      "networks {:.1f}; on the random split, where every voice is known, that between voices is still {:.1f}.",
      lambda: (*spread(), components("random")["voices"])),
-    ("{:.2f} on unseen actors, {:.2f} on the random split.", lambda: (agreement("actors"), agreement("random"))),
+    ("*Agreement* is Kendall's W, 1 where all networks rank the voices alike: {:.2f} on unseen actors, {:.2f} on the "
+     "random split.", lambda: (agreement("actors"), agreement("random"))),
     ("The hardest voice is actor {}'s, of which the networks recognise {:.0f} %, the easiest actor {}'s, with "
      "{:.0f} %.",
      ends),
