@@ -34,8 +34,7 @@ HUMAN = {
     "options": 7, "overall": 62.4,
     "emotion": {"neutral": 81.7, "calm": 81.7, "happy": 36.6, "sad": 47.9, "angry": 74.6, "fearful": 66.2,
                 "disgust": 51.9, "surprised": 67.9},  # one figure for neutral and calm together
-    "intensity": {"normal": 58.0, "strong": 67.4},
-    "gender": {"female": 66.1, "male": 58.6}}  # of the actor
+    "intensity": {"normal": 58.0, "strong": 67.4}, "gender": {"female": 66.1, "male": 58.6}}  # of the actor
 
 
 class Published(NamedTuple):
@@ -73,7 +72,5 @@ UNSEEN = (  # speakers that were not trained on
 TEN_FOLDS = 1296  # clips in training
 _TIMNET = (None, "ten", "Ye et al. 2023 (TIM-Net)", "https://github.com/Jiaxin-Ye/TIM-Net_SER")
 KNOWN = (
-    Published("CPAC", "scratch", 81.3, *_TIMNET),
-    Published("GM-TCNet", "scratch", 82.8, *_TIMNET),
-    Published("TIM-Net", "scratch", 90.0, *_TIMNET),
-)
+    Published("CPAC", "scratch", 81.3, *_TIMNET), Published("GM-TCNet", "scratch", 82.8, *_TIMNET),
+    Published("TIM-Net", "scratch", 90.0, *_TIMNET))

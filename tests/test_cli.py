@@ -1,5 +1,6 @@
 """The command line: an answer or one sentence for every file, exit codes, score."""
 
+import importlib
 import io
 import json
 import struct
@@ -16,6 +17,7 @@ from test_predict import RATE, babble, recognizer, run  # noqa: F401  fixtures
 from ser_utils import cli, predict
 from ser_utils.evaluation import score
 from ser_utils.evaluation.metrics import PROBABILITIES
+from ser_utils.paths import ROOT
 from ser_utils.training import runs
 
 WAVE = babble()
@@ -155,6 +157,15 @@ def test_help_unknown_commands_and_missing_weights(capfd):
     assert set(cli.COMMANDS) <= set(said.out.split()) and "'sing' (choose from" in said.err
     assert cli.main(["predict", "a.wav", "--model", "nobody"]) == 1
     assert "There are no weights" in capfd.readouterr().err
+
+
+def test_every_module_that_is_a_command_has_help_and_does_nothing_else(capsys):
+    for path in (ROOT / "ser_utils").rglob("*.py"):
+        if "__main__" in path.read_text(encoding="utf-8"):
+            module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+            with pytest.raises(SystemExit, match="0"):
+                module.main(["--help"])
+            assert capsys.readouterr().out.startswith("usage: "), path
 
 
 def test_the_command_itself_is_quiet_but_for_its_sentence(tmp_path, run):  # noqa: F811

@@ -23,17 +23,17 @@ def finished(tmp_path, monkeypatch):
 
 
 def test_finished_runs_are_published_with_tables_and_figures(finished, capsys):
-    assert publish.main() == 0
+    assert publish.main([]) == 0
     assert "2 runs are new in results/: random/lstm/fold0, random/transformer/fold0." in capsys.readouterr().out
     assert "Transformer" in (finished / "results" / "README.md").read_text()
     assert [path.name for path in (finished / "figures").iterdir()] == ["table2.png"]
-    assert publish.main() == 0 and "0 runs are new" in capsys.readouterr().out
+    assert publish.main([]) == 0 and "0 runs are new" in capsys.readouterr().out
 
 
 def test_a_damaged_run_is_refused_and_nothing_is_copied(finished, capsys):
     path = finished / "runs/ravdess-full/random/transformer/fold0/predictions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    assert publish.main() == 1 and str(path.parent.name) in capsys.readouterr().err
+    assert publish.main([]) == 1 and str(path.parent.name) in capsys.readouterr().err
     assert not (finished / "results").exists()
 
 

@@ -1,5 +1,6 @@
 """Finished full runs become the published results; the tables and the figure of README are made anew."""
 
+import argparse
 import sys
 
 from ser_utils import FOLD_COUNT, config
@@ -22,8 +23,9 @@ def recipes() -> list:
 
 
 @grid.command
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
+    argparse.ArgumentParser(prog="ser_utils.report.publish", description=main.__doc__).parse_args(arguments)
     new = runs.publish(recipes(), RUNS, RESULTS)
     robust = [*config.run_configs("robust", "ravdess"), *aligned.enrolled_networks("robust")]
     new += runs.publish(robust, RUNS, RESULTS, lambda one: f"robust/{one.place}")
