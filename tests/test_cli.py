@@ -159,7 +159,7 @@ def test_help_unknown_commands_and_missing_weights(capfd):
     assert "There are no weights" in capfd.readouterr().err
 
 
-def test_every_module_that_is_a_command_has_help_and_does_nothing_else(capsys):
+def test_every_module_that_is_a_command_has_help(capsys):
     for path in (ROOT / "ser_utils").rglob("*.py"):
         if "__main__" in path.read_text(encoding="utf-8"):
             module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
