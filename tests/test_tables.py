@@ -170,6 +170,17 @@ def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tm
     assert row == pytest.approx(table.loc["lstm", list(row)].to_dict())
 
 
+def test_a_refit_is_a_row_below_the_networks_beside_the_same_figure_of_the_paper_and_in_no_ensemble(tmp_path):
+    fake_results(tmp_path, protocols=("random",), models=("alexnet", "lstm"))
+    without = tables.table2(tmp_path)
+    for fold in range(6):
+        fake_run(tmp_path, "random", "lstm_refit", fold, 0.9)
+    table = tables.table2(tmp_path)
+    assert table.group[:10].tolist() == ["network"] * 7 + ["taught"] + ["ensemble"] * 2
+    assert (table.name[7], table.paper_accuracy[7], table.folds[7]) == ("LSTM, refit", 79.8, 6)
+    pd.testing.assert_frame_equal(table.drop(7).reset_index(drop=True), without)
+
+
 def test_twins_in_training_are_those_in_neither_the_test_nor_the_validation_fold(tmp_path):
     fake_results(tmp_path, protocols=("random",), models=("alexnet", "lstm"), folds=(0, 4))
     clips = clip_names().assign(fold=fold_of(clip_names(), "random"))

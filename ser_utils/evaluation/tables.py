@@ -26,12 +26,12 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
     paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
     this order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
-    "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": what is trained or told otherwise
-    than the seven, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
+    "taught", refit or distilled; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": what is
+    no such network, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
-        paper = TABLE2.get(model.rsplit("_x", 1)[0], (np.nan,) * len(METRICS))
+        paper = TABLE2.get(model.split("_")[0], (np.nan,) * len(METRICS))
         rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
                     | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
                     | figures(answers, protocol) | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique()})
@@ -43,12 +43,14 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
     """The rows of :func:`table2`: protocol, group, model, name, and the test predictions that the row rests on."""
     done = runs.predictions(root, subset=None, references=True, seeds=True)
     done = done if others else done[done.protocol.isin(PROTOCOLS)]
-    others = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ()) if others else []
+    found = in_order(set(done.model) - set(MODEL_NAMES) - set(REFERENCE_NAMES), ())
+    taught = [name for model in MODEL_NAMES for name in found if name.startswith(f"{model}_")]
+    others = [name for name in found if name not in taught] if others else []
     order = (*FOLD_COUNT, *(f"actors_enrolled{count}" for count in folds.ENROLLED))
     for protocol in in_order({*PROTOCOLS, *done.protocol}, order):
         mine = done[done.protocol == protocol]
         test = mine[mine.subset == "test"]
-        of = {model: test[test.model == model] for model in [*MODEL_NAMES, *others, *REFERENCE_NAMES]}
+        of = {model: test[test.model == model] for model in [*MODEL_NAMES, *found, *REFERENCE_NAMES]}
         joint, count = metrics.ensembles(mine)
         whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
         for model in MODEL_NAMES:
@@ -59,15 +61,14 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             if len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and count > 1:
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
-        for model in in_order(joint.model, metrics.ENSEMBLE_NAMES):
-            name = model_name(model).replace("Ensemble", whole)
-            yield protocol, "ensemble", model, name, joint[joint.model == model]
-        for group, models in (("reference", REFERENCE_NAMES), ("other", others)):
+        of |= {model: joint[joint.model == model] for model in metrics.ENSEMBLE_NAMES}
+        for group, models in (("taught", taught), ("ensemble", metrics.ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES),
+                              ("other", others)):
             for model in models:
-                if len(of[model]):
-                    yield protocol, group, model, model_name(model), of[model]
+                if len(of.get(model, ())):
+                    yield protocol, group, model, model_name(model).replace("Ensemble", whole), of[model]
         first = joint[(joint.model == "ensemble") & (joint.seed == joint.seed.min())]
-        if len(first) and "aligned_dense" in of:
+        if others and len(first) and len(of.get("aligned_dense", ())):
             yield (protocol, "other", "aligned_ensemble", model_name("aligned_ensemble"),
                    metrics.ensemble(pd.concat([of["aligned_dense"], first]), "aligned_ensemble"))
 

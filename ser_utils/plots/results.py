@@ -26,7 +26,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     Diamonds are the paper's figures, bars ours with 95 % intervals. Missing runs and folds are named.
     """
     panels = dict(list(table.groupby("protocol", sort=False)))
-    order = pd.Categorical(table.group, ("network", "averaged", "ensemble", "reference"), ordered=True)
+    order = pd.Categorical(table.group, ("network", "averaged", "taught", "ensemble", "reference"), ordered=True)
     shown = table.assign(group=order).sort_values("group", kind="stable").drop_duplicates("model")[::-1]
     groups, names = shown.group.tolist(), shown.set_index("model").name
     size = (max(3.1 * len(panels) + 1, 6.5), 0.4 * len(names) + 1.4)
@@ -63,7 +63,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
 
 def _draw_accuracy(axis, place: int, row, note: str) -> None:
     """A bar of :func:`table2_bars` with its interval, its number, which keeps clear of the interval, and a note."""
-    color = model_color(row.model.rsplit("_x", 1)[0])  # the seeds averaged have the colour of their network
+    color = model_color(row.model.split("_")[0])  # averaged or refit, a network has its colour
     axis.barh(place, row.accuracy, color=color, height=0.68)
     reach = [[max(0, row.accuracy - row.accuracy_low)], [max(0, row.accuracy_high - row.accuracy)]]
     axis.errorbar(row.accuracy, place, xerr=reach, color="white", linewidth=3)  # a rim, for dark bars

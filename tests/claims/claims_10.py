@@ -1,7 +1,6 @@
 """Numbers in the prose of 10_comparison."""
 
 import functools
-import math
 
 import facts
 import pandas as pd
@@ -39,15 +38,6 @@ def networks(protocol):
 def figure(protocol, model, column="accuracy"):
     rows = table()
     return rows[(rows.protocol == protocol) & (rows.model == model)][column].item()
-
-
-def best():
-    random = networks("random")
-    return random.name[random.accuracy.idxmax()], random.accuracy.max(), figure("random", "ensemble")
-
-
-def lost():
-    return math.floor((networks("random").accuracy - networks("actors").accuracy).min())
 
 
 def met():
@@ -165,13 +155,12 @@ CLAIMS = [
            "actors: {:.1f} to {:.1f} points); with the aligned view it is {:.1f} %, and with five clips already {:.1f} "
            "%.", lambda: (*gains(), *(aligned()[f"actors_enrolled{count}", "aligned_ensemble"] for count in (20, 5)))),
     (FILE, "On the paper's random split the {} is most accurate, at {:.1f} %; averaging all seven networks gives "
-           "{:.1f} %.", best),
-    (FILE, "every network loses {} points or more", lost),
+           "{:.1f} %.", lambda: facts.best("random")),
+    (FILE, "every network loses {} points or more", facts.least_lost),
     (FILE, "{} reach the paper's accuracy on the random split; the other {} miss it by {:.1f} to {:.1f} points.", met),
     (FILE, "The paper's accuracies lie {:.1f} points apart, ours {:.1f}", spread),
     (FILE, "The ensembles are {} every single network under all three protocols", ensembles_lead),
-    (FILE, "Averaging {} trainings of one network can bring as much: {:.1f} % for the Transformer.",
-     averaged),
+    (FILE, "Averaging {} trainings of one network can bring as much: {:.1f} % for the Transformer.", averaged),
     (FILE, "The commonest mistake on the random split is {} taken for {}: the seven networks together make it for "
            "{:.0f} % of the {} clips.", mistake),
     (FILE, "{} of the 1,440 test clips of the random split have their other take in training.",

@@ -234,12 +234,10 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("Strong emotions are recognised {:.1f} points more often than normal ones, much as by people.",
      lambda: means("actors")[2]),
     ("The voice counts more than the network: from actor to actor accuracy runs from {:.0f} to {:.0f} %, while "
-     "the seven networks lie within {:.1f} points.",
-     lambda: (*np.array(ends())[[1, 3]], np.ptp(voices().mean()))),
+     "the seven networks lie within {:.1f} points.", lambda: (*np.array(ends())[[1, 3]], np.ptp(voices().mean()))),
     ("And the networks are at home in the studio: a telephone's band costs {:.0f} points and other voices 10 dB "
      "below the speaker {:.0f}, and they hardly notice: they are {:.0f} and {:.0f} points too sure of their "
-     "answers.",
-     lambda: (loss("band 3400"), loss("babble 10"), *excess("as it is")[["band 3400", "babble 10"]])),
+     "answers.", lambda: (loss("band 3400"), loss("babble 10"), *excess("as it is")[["band 3400", "babble 10"]])),
     ("On unseen actors the seven networks recognise {:.1f} % of normal and {:.1f} % of strong emotion, a gain of"
      " {:.1f} points ({:.1f} to {:.1f}); people {} and {} %.",
      lambda: (*means("actors")[:5], HUMAN["intensity"]["normal"], HUMAN["intensity"]["strong"])),
@@ -258,15 +256,13 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("*Agreement* is Kendall's W, 1 where all networks rank the voices alike: {:.2f} on unseen actors, {:.2f} on the "
      "random split.", lambda: (agreement("actors"), agreement("random"))),
     ("The hardest voice is actor {}'s, of which the networks recognise {:.0f} %, the easiest actor {}'s, with "
-     "{:.0f} %.",
-     ends),
+     "{:.0f} %.", ends),
     ("Every network recognises women better than men: {:.1f} against {:.1f} % on average, a gap of {:.1f} points"
      " ({:.1f} to {:.1f}).", lambda: genders()[:5]),
     ("People find women easier, too, by {:.1f} points, a gap that lies in this interval.", lambda: genders()[5]),
     ("The farther, the harder: the rank correlation is {:+.2f}, within a gender {:+.2f}.", lambda: hard()[2:]),
     ("Pitch goes with accuracy over all voices ({:+.2f}) but not within a gender ({:+.2f}): it stands for "
-     "gender.",
-     lambda: hard()[:2]),
+     "gender.", lambda: hard()[:2]),
     ("With noise 20 dB below the speech, or louder, there is no silence left to cut: {:.1f} s come through in "
      "place of {:.1f}.", lambda: seconds("white 20", "clean")),
     ("Here is what {} networks lose, on average.",
@@ -296,7 +292,6 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: tuple(excess(how)[name] for name in ("clean", "babble 0") for how in ("as it is", "warm"))),
     ("Under all {} conditions they are too sure, with temperature, too.", too_sure),
     ("Of clean clips {:.0f} % of the surer half are recognised and {:.0f} % of all; over a telephone {:.0f} and "
-     "{:.0f} %.",
-     halves),
+     "{:.0f} %.", halves),
     ("At 30 dB next to nothing is lost.", lambda: harmless("babble 30", "music 30", "white 30")),
 )]

@@ -31,20 +31,6 @@ def accuracies(name):
     return tuple(rows.accuracy[["random", "twins", "actors"]])
 
 
-def best(protocol):
-    """The most accurate network, its accuracy, and that of the seven averaged."""
-    part = table()[table().protocol == protocol]
-    networks = part[part.group == "network"]
-    row = networks.loc[networks.accuracy.idxmax()]
-    return row["name"], row.accuracy, part.accuracy[part.model == "ensemble"].iloc[0]
-
-
-def least_loss():
-    """The smallest loss of a network from random to actors, whole points, rounded down."""
-    networks = table()[table().group == "network"].pivot(index="name", columns="protocol", values="accuracy")
-    return (int((networks.random - networks.actors).min()),)
-
-
 def half_width(*protocols):
     """Half the mean width of the networks' 95 % intervals, rounded."""
     part = table()[(table().group == "network") & table().protocol.isin(protocols)]
@@ -66,11 +52,11 @@ def divided(name, paper):
 
 CLAIMS = [
     (README, "On the paper's random split the most accurate network is the {}, with {:.1f} %, and all seven averaged "
-             "reach {:.1f} %.", lambda: best("random")),
+             "reach {:.1f} %.", lambda: facts.best("random")),
     (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %; people, "
-             f"who chose among {HUMAN['options']} emotions, reach {HUMAN['overall']} %.", lambda: best("actors")),
+             f"who chose among {HUMAN['options']} emotions, reach {HUMAN['overall']} %.", lambda: facts.best("actors")),
     (README, "Every network loses {} points or more from the one to the other: that much is the known voice, not the "
-             "emotion.", least_loss),
+             "emotion.", facts.least_lost),
     (README, "The 95 % intervals are about ±{} points for `random` and `twins`, ±{} for `actors`;",
      lambda: (half_width("random", "twins"), half_width("actors"))),
     *(divided(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()), divided("Ensemble, mean", "–"),

@@ -23,6 +23,19 @@ def predictions(protocol=None, model=None, subset="test", seeds=False) -> pd.Dat
     return found[keep].reset_index(drop=True)
 
 
+def best(protocol: str) -> tuple[str, float, float]:
+    """The most accurate network of a protocol, its accuracy, and that of the seven averaged."""
+    rows = table2().query("protocol == @protocol").set_index("model")
+    row = rows.loc[rows.accuracy[rows.group == "network"].idxmax()]
+    return row["name"], row.accuracy, rows.accuracy["ensemble"]
+
+
+def least_lost() -> int:
+    """The smallest loss of a network from random to actors, whole points, rounded down."""
+    networks = table2().query("group == 'network'").pivot(index="name", columns="protocol", values="accuracy")
+    return int((networks.random - networks.actors).min())
+
+
 def network(model: str) -> pd.DataFrame:
     """A network's rows of Table 2 by protocol."""
     return table2().query("model == @model and folds > 0").set_index("protocol")
