@@ -15,10 +15,9 @@ _PLACES = {
     "find_corpus": "data.corpus:find", "split": "data.folds:split", "check_split": "data.folds:check_split",
     "FeatureConfig": "config:FeatureConfig", "RunConfig": "config:RunConfig", "run_configs": "config:run_configs",
     "extract": "features.spectral:extract", "log_mel": "features.spectral:log_mel", "build_model": "models:build",
-    "train": "training.fit:run", "load_model": "training.frontend:load",
-    "Run": "training.runs:Run", "find_runs": "training.runs:find",
-    "predictions": "training.runs:predictions", "metrics": "evaluation.metrics:metrics",
-    "table2": "evaluation.tables:table2", "EmotionRecognizer": "predict:EmotionRecognizer",
+    "train": "training.fit:run", "load_model": "training.frontend:load", "Run": "training.runs:Run",
+    "find_runs": "training.runs:find", "metrics": "evaluation.metrics:metrics", "table2": "evaluation.tables:table2",
+    "predictions": "training.runs:predictions", "EmotionRecognizer": "predict:EmotionRecognizer",
 }
 __all__ = ["EMOTIONS", "FOLDS", "PROTOCOLS", *_PLACES]
 

@@ -4,8 +4,7 @@ Three have six folds: fold k tests, fold k+1 (mod 6) validates, the other four t
 clips, and every clip is tested exactly once.
 
 random  stratified by emotion; the paper's protocol. Speakers and sentences recur in all parts.
-twins   as random, but the two repetitions of one actor's same emotion, intensity and statement stay
-        together.
+twins   as random, but an actor's two takes of the same words, emotion and intensity stay together.
 actors  no speaker in two parts; the folds of EmoBox (Ma et al. 2024, Interspeech).
 
 The fourth, random10, stands beside them for comparison with other studies: ten folds stratified by emotion, one tests
@@ -40,6 +39,13 @@ class LeakError(ValueError):
 def twin_key(clip: str) -> str:
     """What the two repetitions of a clip share: its name without the repetition field."""
     return clip[:15] + clip[18:]
+
+
+def twin_part(clips: pd.Series, fold: Sequence[int]) -> np.ndarray:
+    """Where the other take of each clip is: in "train", "val" or "test" of a fold of ``random``; both (N,)."""
+    twins = clips.str[:16] + clips.str[16].map({"1": "2", "2": "1"}) + clips.str[17:]
+    steps = (table().set_index("clip")["random"].reindex(twins).to_numpy() - np.asarray(fold)) % FOLDS
+    return np.select([steps == 0, steps == 1], ["test", "val"], "train")
 
 
 def table() -> pd.DataFrame:

@@ -166,10 +166,8 @@ def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     done = runs.predictions(root, "random", subset=None, seeds=True)
     joint, _ = metrics.ensembles(done)
     test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
-    fold_of = folds.table().set_index("clip")["random"]
-    other = test["clip"].str[:16] + test["clip"].str[16].map({"1": "2", "2": "1"}) + test["clip"].str[17:]
-    away = (fold_of.reindex(other).to_numpy() - test.fold.to_numpy()) % FOLDS  # 0: test, 1: validation
-    table = test.assign(right=100.0 * (test.label == test.prediction), side=np.where(away > 1, "twin", "alone"))
+    side = np.where(folds.twin_part(test["clip"], test.fold) == "train", "twin", "alone")
+    table = test.assign(right=100.0 * (test.label == test.prediction), side=side)
     groups = table.groupby(["model", "side"])
     found = groups.right.mean().unstack().join(groups["clip"].nunique().unstack().add_suffix("_clips"))
     found = found.loc[in_order(found.index)].reset_index()

@@ -109,12 +109,10 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     reach = rows[["uar", "low", "high"]].stack()
     axis.set(xlabel="Unweighted average recall on unseen speakers (%)", ylim=(places.min() - 0.7, places.max() + 1.6),
              xlim=(10 * np.floor(reach.min() / 10), 10 * np.ceil(reach.max() / 10)))
-    handles = [
-        Line2D([], [], color=INK, marker="o", linestyle="", label="the six folds used here"),
-        Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
-        Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers"),
-        Line2D([], [], label=PEOPLE_LABEL, **PEOPLE),
-    ]
+    handles = [Line2D([], [], color=INK, marker="o", linestyle="", label="the six folds used here"),
+               Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
+               Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers"),
+               Line2D([], [], label=PEOPLE_LABEL, **PEOPLE)]
     fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return finish(fig)
 

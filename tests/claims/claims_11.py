@@ -84,34 +84,32 @@ def pairs():
     return (table.p_unpaired < 0.05).sum()
 
 
-CLAIMS = [
-    (FILE, "{} of the paper's seven accuracies are impossible with 240 test clips.",
+CLAIMS = [(FILE, *claim) for claim in (
+    ("{} of the paper's seven accuracies are impossible with 240 test clips.",
      lambda: verdicts("accuracy").capitalize()),
-    (FILE, "the same network loses {:.0f} to {:.0f} points when the voices of the test clips are new to it", gaps),
-    (FILE, "In a stratified test set {} of the seven recalls are impossible, too.", lambda: verdicts("recall")),
-    (FILE, "The smallest number of test clips that allows all seven accuracies is {}",
-     lambda: audit.fitting_sizes()[0]),
-    (FILE, "From {} tests on every figure is possible",
+    ("the same network loses {:.0f} to {:.0f} points when the voices of the test clips are new to it", gaps),
+    ("In a stratified test set {} of the seven recalls are impossible, too.", lambda: verdicts("recall")),
+    ("The smallest number of test clips that allows all seven accuracies is {}", lambda: audit.fitting_sizes()[0]),
+    ("From {} tests on every figure is possible",
      lambda: WORDS[audit.averaging().query("accuracies == 7 and recalls == 7").runs.min()]),
-    (FILE, "All {} agree with the harmonic mean", lambda: WORDS[audit.f1_check().consistent.sum()]),
-    (FILE, "{} of the 21 pairs differ at the 5 % level, and none after Holm's correction", pairs),
-    (FILE, "Even in the most favourable case {} of the 21 differences do not survive",
+    ("All {} agree with the harmonic mean", lambda: WORDS[audit.f1_check().consistent.sum()]),
+    ("{} of the 21 pairs differ at the 5 % level, and none after Holm's correction", pairs),
+    ("Even in the most favourable case {} of the 21 differences do not survive",
      lambda: (audit.pairs().holm_least >= 0.05).sum()),
-    (FILE, "AlexNet gains {:.1f} points and the Transformer {:.1f}.",
+    ("AlexNet gains {:.1f} points and the Transformer {:.1f}.",
      lambda: (-gain("actors", "alexnet"), -gain("actors", "transformer"))),
-    (FILE, "Keeping the repetitions together costs {:.1f} and {:.1f} points.",
+    ("Keeping the repetitions together costs {:.1f} and {:.1f} points.",
      lambda: (-gain("twins", "alexnet"), -gain("twins", "transformer"))),
-    (FILE, "gains {:.1f} points for AlexNet, the only shortcut whose gain survives the correction, and {:.1f} for the "
-           "Transformer", epoch_on_test),
-    (FILE, "**Copies before the split pay nothing here**", pays_nothing),
-    (FILE, "both networks gain about {} points on unseen actors", by_speaker),
-    (FILE, "From {:.1f} % on unseen actors to {:.1f} % on the random split and {:.1f} % with all three shortcuts.",
-     climbed),
-    (FILE, "within chance (p = {:.2f}). Shortcuts may explain a few points of a table like the paper's; on these runs "
-           "they do not reach its best figure, {} %", last_step),
-    (FILE, "With shuffled labels both networks stay at chance: the procedure itself gives nothing away. Loudness alone "
-           "reaches {:.1f} % of mean recall", chance),
-    (FILE, "an actor is named in {:.1f} % (AlexNet) and {:.1f} % (Transformer) of the test clips, from the mean "
-           "spectrum in {:.1f} %", named),
-    (FILE, "two networks on all six folds: {} runs", lambda: int(scores("quick").folds.sum())),
-]
+    ("gains {:.1f} points for AlexNet, the only shortcut whose gain survives the correction, and {:.1f} for the "
+     "Transformer", epoch_on_test),
+    ("**Copies before the split pay nothing here**", pays_nothing),
+    ("both networks gain about {} points on unseen actors", by_speaker),
+    ("From {:.1f} % on unseen actors to {:.1f} % on the random split and {:.1f} % with all three shortcuts.", climbed),
+    ("within chance (p = {:.2f}). Shortcuts may explain a few points of a table like the paper's; on these runs they "
+     "do not reach its best figure, {} %", last_step),
+    ("With shuffled labels both networks stay at chance: the procedure itself gives nothing away. Loudness alone "
+     "reaches {:.1f} % of mean recall", chance),
+    ("an actor is named in {:.1f} % (AlexNet) and {:.1f} % (Transformer) of the test clips, from the mean spectrum in "
+     "{:.1f} %", named),
+    ("two networks on all six folds: {} runs", lambda: int(scores("quick").folds.sum())),
+)]

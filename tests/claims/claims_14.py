@@ -5,6 +5,7 @@ import functools
 import facts
 import pandas as pd
 
+from ser_utils.data import folds
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.paths import RESULTS
 from ser_utils.studies import ablation
@@ -86,29 +87,43 @@ def on_fold_0():
     return tuple(found[model, 0] - found[model, -1] for model in TWO)
 
 
-CLAIMS = [
-    (FILE, "Of {} recipes {} ran to the end, from {:.1f} to {:.1f} % of the validation clips.", searched),
-    (FILE, "On fold 0 of `random` it was {:.1f} points below the recipe in use, on fold 0 of `actors` {:.1f} points "
-           "above", at_full_length),
-    (FILE, "the published training is {:.1f} points (AlexNet) and {:.1f} points (Transformer) above its own repetition",
+def refits():
+    """Clips and the least and most points that a refit gains: where the twin comes in, and elsewhere."""
+    tests = runs.predictions(RESULTS, "random", references=True, seeds=True)
+    comes = pd.Series(folds.twin_part(tests["clip"], tests.fold) == "val", tests.index).map({True: "new", False: "old"})
+    right = (100 * (tests.label == tests.prediction)).groupby([tests.model, comes]).mean().unstack()
+    gain = right.filter(like="_refit", axis=0)
+    gain = gain - right.loc[gain.index.str.removesuffix("_refit")].to_numpy()
+    return tuple(value for kind in ("new", "old") for value in (
+        tests["clip"][comes == kind].nunique(), gain[kind].min(), gain[kind].max()))
+
+
+CLAIMS = [(FILE, *claim) for claim in (
+    ("The {} test clips whose twin comes in gain {:.1f} to {:.1f} points. The other {:,} change by {:+.1f} to {:+.1f}.",
+     refits),
+    ("{:.0f} % of the test clips have their twin in training there.", lambda: 100 * folds.table().groupby(
+        folds.table()["clip"].map(folds.twin_key)).random10.transform("nunique").gt(1).mean()),
+    ("Of {} recipes {} ran to the end, from {:.1f} to {:.1f} % of the validation clips.", searched),
+    ("On fold 0 of `random` it was {:.1f} points below the recipe in use, on fold 0 of `actors` {:.1f} points above",
+     at_full_length),
+    ("the published training is {:.1f} points (AlexNet) and {:.1f} points (Transformer) above its own repetition",
      lambda: (worth("again", "alexnet"), worth("again", "transformer"))),
-    (FILE, "are worth {:.1f} points to AlexNet and {:.1f} to the Transformer",
+    ("are worth {:.1f} points to AlexNet and {:.1f} to the Transformer",
      lambda: beyond_doubt(("alexnet", "plain"), ("transformer", "plain"))),
-    (FILE, "**240 epochs, not 80**: {:.1f} and {:.1f} points",
+    ("**240 epochs, not 80**: {:.1f} and {:.1f} points",
      lambda: beyond_doubt(("alexnet", "epochs"), ("transformer", "epochs"))),
-    (FILE, "mixing two voices costs AlexNet {:.1f} points, taking off each clip's mean spectrum {:.1f}",
+    ("mixing two voices costs AlexNet {:.1f} points, taking off each clip's mean spectrum {:.1f}",
      lambda: beyond_doubt(("alexnet", "mixup"), ("alexnet", "centred"))),
-    (FILE, "of the Transformer: {:.1f} points on two folds", lambda: beyond_doubt(("transformer", "front"))),
-    (FILE, "test-time augmentation is worth {:.1f} points to ResNet, and the front {:.1f} points to the LSTM",
+    ("of the Transformer: {:.1f} points on two folds", lambda: beyond_doubt(("transformer", "front"))),
+    ("test-time augmentation is worth {:.1f} points to ResNet, and the front {:.1f} points to the LSTM",
      lambda: beyond_doubt(("resnet", "single"), ("lstm", "front"))),
-    (FILE, "AlexNet gains {:.1f} and ResNet {:.1f} points, with intervals that include zero", level),
-    (FILE, "On one fold, equal trainings differ by up to {} points", largest_on_a_fold),
-    (FILE, "AlexNet reaches {:.1f} % in place of {:.1f} and {:.1f}, the Transformer {:.1f} % in place of {:.1f} and "
-           "{:.1f}.", trainings),
-    (FILE, "Averaging gains {:.1f} points for AlexNet and {:.1f} for the Transformer", averaged),
-    (FILE, "With known voices the first doubling brings {:.1f} points and the second {:.1f}",
-     lambda: doublings("random")),
-    (FILE, "both bring about the same, {:.1f} and {:.1f} points", lambda: doublings("actors")),
-    (FILE, "on that fold the recipe trained once more loses {:.1f} points (AlexNet) and {:.1f} points (Transformer)",
+    ("AlexNet gains {:.1f} and ResNet {:.1f} points, with intervals that include zero", level),
+    ("On one fold, equal trainings differ by up to {} points", largest_on_a_fold),
+    ("AlexNet reaches {:.1f} % in place of {:.1f} and {:.1f}, the Transformer {:.1f} % in place of {:.1f} and {:.1f}.",
+     trainings),
+    ("Averaging gains {:.1f} points for AlexNet and {:.1f} for the Transformer", averaged),
+    ("With known voices the first doubling brings {:.1f} points and the second {:.1f}", lambda: doublings("random")),
+    ("both bring about the same, {:.1f} and {:.1f} points", lambda: doublings("actors")),
+    ("on that fold the recipe trained once more loses {:.1f} points (AlexNet) and {:.1f} points (Transformer)",
      on_fold_0),
-]
+)]

@@ -10,6 +10,7 @@ from ser_utils.training import runs
 
 WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven")
 table2 = functools.cache(lambda: tables.table2(others=True))
+twins = functools.cache(lambda: tables.by_twin().set_index("model"))
 everything = functools.cache(lambda: runs.predictions(RESULTS, subset=None, seeds=True))
 
 
