@@ -50,7 +50,7 @@ CLAIMS = [
      lambda: (half_width("random", "twins"), half_width("actors"))),
     *(divided(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()), divided("Ensemble, mean", "–"),
     *(row(name, "–") for name in ("Ensemble with the aligned view", "Logistic regression")),
-    (README, "Learned from the validation clips, too, ResNet reaches {:.1f} %",
+    (README, "With the validation clips to learn from, too, ResNet reaches {:.1f} %",
      lambda: facts.network("resnet_refit").accuracy["random"]),
     (README, "With 20 unlabelled clips of the new voice enrolled, the seven averaged reach {:.1f} % on `actors`, with "
              "the aligned view {:.1f} %.", lambda: enrolled(20)),
