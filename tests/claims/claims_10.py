@@ -164,7 +164,7 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("The paper's accuracies lie {:.1f} points apart, ours {:.1f}", spread),
     ("With a quarter more clips to learn from, {} gain {:.1f} to {:.1f} points, and {} reaches the paper's accuracy.",
      refit),
-    ("The ensembles are {} every single network under all three protocols", ensembles_lead),
+    ("The ensembles are {} each of their networks under all three protocols", ensembles_lead),
     ("Averaging {} trainings of one network can bring as much: {:.1f} % for the Transformer.", averaged),
     ("The commonest mistake on the random split is {} taken for {}: the seven networks together make it for {:.0f} % "
      "of the {} clips.", mistake),
