@@ -44,6 +44,10 @@ def test_the_sentence_says_what_the_results_say(file, sentence, compute):
     assert said in prose(file).replace(" -", " −"), f"{file} should say: {said}"
 
 
+def test_the_readme_has_claims():
+    assert "README.md" in {claim.values[0] for claim in collected()}
+
+
 def test_the_tables_of_the_results_are_those_of_their_runs(monkeypatch):
     monkeypatch.setattr(tables, "table2", lambda root, others: importlib.import_module("facts").table2())
     assert (RESULTS / "README.md").read_text(encoding="utf-8") == tables.results_readme()

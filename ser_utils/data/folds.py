@@ -42,7 +42,7 @@ def twin_key(clip: str) -> str:
 
 
 def twin_part(clips: pd.Series, fold: Sequence[int]) -> np.ndarray:
-    """Where the other take of each clip is: in "train", "val" or "test" of a fold of ``random``; both (N,)."""
+    """Where each clip's other take is, "train", "val" or "test", while ``fold`` of ``random`` tests; all (N,)."""
     twins = clips.str[:16] + clips.str[16].map({"1": "2", "2": "1"}) + clips.str[17:]
     steps = (table().set_index("clip")["random"].reindex(twins).to_numpy() - np.asarray(fold)) % FOLDS
     return np.select([steps == 0, steps == 1], ["test", "val"], "train")

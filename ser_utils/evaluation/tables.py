@@ -26,8 +26,8 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
     paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
     this order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
-    "taught", refit or distilled; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": what is
-    no such network, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
+    "taught", refit or distilled; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": aligned
+    view, faces, fusions, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
@@ -65,7 +65,7 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
         for group, models in (("taught", taught), ("ensemble", metrics.ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES),
                               ("other", others)):
             for model in models:
-                if len(of.get(model, ())):
+                if len(of[model]):
                     yield protocol, group, model, model_name(model).replace("Ensemble", whole), of[model]
         first = joint[(joint.model == "ensemble") & (joint.seed == joint.seed.min())]
         if others and len(first) and len(of.get("aligned_dense", ())):

@@ -26,13 +26,11 @@ def pairs(protocol):
 
 
 def networks(protocol):
-    rows = table()
-    return rows[(rows.protocol == protocol) & (rows.group == "network")].set_index("model")
+    return table().query("protocol == @protocol and group == 'network'").set_index("model")
 
 
 def figure(protocol, model, column="accuracy"):
-    rows = table()
-    return rows[(rows.protocol == protocol) & (rows.model == model)][column].item()
+    return table().query("protocol == @protocol and model == @model")[column].item()
 
 
 def met():
@@ -54,8 +52,7 @@ def ensembles_lead():
 
 
 def averaged():
-    rows = table()
-    (row,) = rows[(rows.protocol == "random") & rows.model.str.startswith("transformer_x")].itertuples()
+    (row,) = table()[table().model.str.startswith("transformer_x")].query("protocol == 'random'").itertuples()
     return WORDS[int(row.model.split("_x")[1])], row.accuracy
 
 

@@ -16,8 +16,7 @@ def enrolled(count):
 
 def accuracies(name):
     """Accuracy of one row of Table 2 under random, twins and actors."""
-    rows = table()[table().name == name].set_index("protocol")
-    return tuple(rows.accuracy[["random", "twins", "actors"]])
+    return tuple(table().query("name == @name").set_index("protocol").accuracy[["random", "twins", "actors"]])
 
 
 def half_width(*protocols):
