@@ -12,6 +12,7 @@ from ser_utils.data import folds, names
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features.spectral import FeatureStore
 from ser_utils.studies import aligned
+from ser_utils.training import runs
 
 INDEX = names.index_of(names.speech_names())
 
@@ -111,18 +112,23 @@ def test_fits_are_ordinary_runs_share_their_views_and_are_not_made_again(store, 
     made = []
     monkeypatch.setattr(aligned, "views", lambda *arguments: made.append(arguments[2]) or viewed)
     configs = [dataclasses.replace(c, profile="quick", members=1, epochs=3) for c in aligned.run_configs()
-               if c.protocol in ("actors", "actors_enrolled10") and c.fold == 0]
-    assert len(configs) == 4
+               if (c.protocol in ("actors", "actors_enrolled10") or c.model == "aligned_dense_refit") and c.fold == 0]
+    refit, parts = configs.pop(2), folds.split(store.index, "random", 0)
+    assert len(configs) == 4 and refit.protocol == "random"
     for _ in range(2):
-        aligned.fit(configs, store, pitches, tmp_path)
-        np.testing.assert_array_equal(made, [folds.split(store.index, "actors", 0)["train"]])  # once
+        aligned.fit([*configs, refit], store, pitches, tmp_path)
+        once, again = made
+        assert set(once) == set(folds.split(store.index, "actors", 0)["train"])
+        assert set(again) == {*parts["train"], *parts["val"]}
+    assert set(runs.Run(refit.run_directory(tmp_path)).predictions["clip"]) == set(store.clips[parts["test"]])
+    runs.check(refit.run_directory(tmp_path))
     for config in configs:
-        run = aligned.runs.read(config.run_directory(tmp_path))
+        run = runs.read(config.run_directory(tmp_path))
         assert (run["protocol"], run["model"], run["fold"]) == (config.protocol, config.model, 0)
         rows = folds.judged(store.index, config.protocol, config.fold)
         assert (len(rows["val"]) + len(rows["test"]) == 60) == (config.enrolled == 0)
         clips = store.clips[np.concatenate([rows["val"], rows["test"]])]
-        assert set(aligned.runs.Run(run["dir"]).predictions["clip"]) == set(clips)
+        assert set(runs.Run(run["dir"]).predictions["clip"]) == set(clips)
 
 
 def test_a_network_judges_each_enrolled_voice_by_its_own_clips_alone_and_unlabelled(store, tmp_path):
@@ -133,8 +139,8 @@ def test_a_network_judges_each_enrolled_voice_by_its_own_clips_alone_and_unlabel
     model = aligned.frontend.assemble(config, np.full(80, -40.0), np.full(80, 12.0))
     model.save(before / "model.keras")
     aligned.judge_enrolled(config, store, tmp_path)
-    made = aligned.runs.Run(config.run_directory(tmp_path))
-    assert made.info["config_hash"] == config.hash and made.history.equals(aligned.runs.Run(before).history)
+    made = runs.Run(config.run_directory(tmp_path))
+    assert made.info["config_hash"] == config.hash and made.history.equals(runs.Run(before).history)
     table = made.predictions.set_index("clip")
     assert set(table.index) == set(store.clips[np.concatenate([rows["val"], rows["test"]])])
     voice = store.index.actor == 4  # validates: judged after no other, it gets the same answers

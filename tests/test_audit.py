@@ -64,13 +64,6 @@ def test_averaging_frees_every_figure_at_last():
     assert table.step.loc[6] == pytest.approx(100 / 1440)
 
 
-def test_fitting_sizes_are_those_whose_multiples_print_the_table():
-    sizes = audit.fitting_sizes(600)
-    by_hand = [n for n in range(1, 601) if all(
-        any(abs(100 * k / n - row[0]) <= 0.05 + 1e-9 for k in range(n + 1)) for row in TABLE2.values())]
-    assert sizes == by_hand and 240 not in sizes
-
-
 def test_f1_follows_the_right_formula_and_not_the_printed_one(monkeypatch):
     table = audit.f1_check()
     assert table.consistent.all() and (table.printed - table.harmonic).abs().max() < 0.1

@@ -180,6 +180,15 @@ def test_a_refit_is_a_row_below_the_networks_beside_the_same_figure_of_the_paper
     assert table.group[:10].tolist() == ["network"] * 7 + ["taught"] + ["ensemble"] * 2
     assert (table.name[7], table.paper_accuracy[7], table.folds[7]) == ("LSTM, refit", 79.8, 6)
     pd.testing.assert_frame_equal(table.drop(7).reset_index(drop=True), without)
+    for model in ["aligned_dense", "aligned_dense_refit", *(f"{name}_refit" for name in MODELS)]:
+        for fold in range(6):
+            fake_run(tmp_path, "random", model, fold, 0.6)
+    table = tables.table2(tmp_path, others=True).set_index("model")
+    assert (table.name.ensemble_refit, table.group.ensemble_refit) == ("Ensemble, mean, refit", "taught")
+    assert table.name.aligned_ensemble_refit == "Ensemble with the aligned view, refit"
+    members = runs.predictions(tmp_path, "random", references=True)
+    mean = metrics.ensemble(members[members.model.isin([f"{name}_refit" for name in MODELS])])
+    assert table.accuracy.ensemble_refit == pytest.approx(100 * (mean.label == mean.prediction).mean())
 
 
 def test_twins_in_training_are_those_in_neither_the_test_nor_the_validation_fold(tmp_path):

@@ -104,13 +104,13 @@ def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame],
            **told) -> runs.Run:
     """Write the run of what is fitted in one step, without epochs: ``samples`` in ``seconds``.
 
-    ``tables`` are its predictions ("val" and "test"); what is ``told`` stands in ``run.json``, too.
+    ``tables`` are its predictions ("test", of most "val"); what is ``told`` stands in ``run.json``, too.
     """
-    val = tables["val"]
     scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
-    history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {
-        "epoch": 1, "val_loss": cross_entropy(val[PROBABILITIES].to_numpy(), val.label),
-        "val_accuracy": scores["val"]["accuracy"]}
+    history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {"epoch": 1}
+    if (val := tables.get("val")) is not None:
+        history |= {"val_loss": cross_entropy(val[PROBABILITIES].to_numpy(), val.label),
+                    "val_accuracy": scores["val"]["accuracy"]}
     info = runs.provenance(config) | {
         "epochs": 1, "best_epoch": 1, "metrics": scores, "wall_seconds": round(seconds, 4),
         "samples_per_second": round(samples / seconds, 2)} | told

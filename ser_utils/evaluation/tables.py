@@ -62,15 +62,20 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model], over="seed"))
         of |= {model: joint[joint.model == model] for model in metrics.ENSEMBLE_NAMES}
-        for group, models in (("taught", taught), ("ensemble", metrics.ENSEMBLE_NAMES), ("reference", REFERENCE_NAMES),
-                              ("other", others)):
+        refits = test[test.model.isin([f"{model}_refit" for model in MODEL_NAMES]) & (test.seed == 0)]
+        refits = refits[refits.groupby("fold").model.transform("nunique") == len(MODEL_NAMES)]
+        of["ensemble_refit"] = metrics.ensemble(refits, "ensemble_refit")
+        for group, models in (("taught", [*taught, "ensemble_refit"]), ("ensemble", metrics.ENSEMBLE_NAMES),
+                              ("reference", REFERENCE_NAMES), ("other", others)):
             for model in models:
                 if len(of[model]):
-                    yield protocol, group, model, model_name(model).replace("Ensemble", whole), of[model]
-        first = joint[(joint.model == "ensemble") & (joint.seed == joint.seed.min())]
-        if others and len(first) and len(of.get("aligned_dense", ())):
-            yield (protocol, "other", "aligned_ensemble", model_name("aligned_ensemble"),
-                   metrics.ensemble(pd.concat([of["aligned_dense"], first]), "aligned_ensemble"))
+                    name = model_name(model).replace("Ensemble", whole if group == "ensemble" else "Ensemble")
+                    yield protocol, group, model, name, of[model]
+        for learns in ("", "_refit"):
+            seven, view, name = (f"{kind}{learns}" for kind in ("ensemble", "aligned_dense", "aligned_ensemble"))
+            if others and len(of[seven]) and len(of.get(view, ())):
+                first = of[seven][of[seven].seed == of[seven].seed.min()]
+                yield protocol, "other", name, model_name(name), metrics.ensemble(pd.concat([of[view], first]), name)
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:

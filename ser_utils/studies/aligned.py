@@ -25,7 +25,7 @@ from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
 from ser_utils import config as configuration
 from ser_utils.config import BaseConfig, FeatureConfig, RunConfig
 from ser_utils.data import corpus
-from ser_utils.data.folds import ENROLLED, enrolled, judged
+from ser_utils.data.folds import ENROLLED, enrolled, joined, judged
 from ser_utils.evaluation import reference
 from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features import audio, prosody, spectral
@@ -123,11 +123,11 @@ class AlignedConfig(BaseConfig):
 
 
 def run_configs() -> list[AlignedConfig]:
-    """The fits of the three protocols and of enrolled voices, six folds each."""
-    kinds = [(protocol, {}) for protocol in PROTOCOLS]
-    kinds += [(f"actors_enrolled{count}", {"enrolled": count, "copies": COPIES, "epochs": 14}) for count in ENROLLED]
+    """The fits of the three protocols and of enrolled voices, six folds each; on ``random`` a refit, too."""
+    kinds = [(protocol, MODELS, {}) for protocol in PROTOCOLS] + [("random", ("aligned_dense_refit",), {})]
+    kinds += [(f"actors_enrolled{n}", MODELS, {"enrolled": n, "copies": COPIES, "epochs": 14}) for n in ENROLLED]
     return [AlignedConfig("full", "ravdess", protocol, model, fold, **more)
-            for protocol, more in kinds for fold in range(FOLDS) for model in MODELS]
+            for protocol, models, more in kinds for fold in range(FOLDS) for model in models]
 
 
 def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
@@ -150,12 +150,12 @@ def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
 
 def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarray, rows: dict[str, np.ndarray]
             ) -> tuple[dict[str, np.ndarray], int]:
-    """Probabilities (N, 8) of the validation and test rows by a model fitted on the training rows; its parameters.
+    """Probabilities (N, 8) of all rows but the training rows by a model fitted on these; its parameters.
 
     ``found``: see :func:`views`. An enrolled voice is known by the clips of ``folds.enrolled``, a training voice by as
     many drawn at random, ``copies`` times.
     """
-    voices, train = store.index.actor.to_numpy(), rows["train"]
+    voices, train, parts = store.index.actor.to_numpy(), rows["train"], [part for part in rows if part != "train"]
     taught, tested = [found[train]], found
     if config.enrolled:
         of = {voice: np.flatnonzero(voices == voice) for voice in np.unique(voices)}
@@ -170,11 +170,11 @@ def answers(config: AlignedConfig, store: spectral.FeatureStore, found: np.ndarr
     if config.model == "aligned_svm":
         middle = WARPS.index(0.0)
         svm = reference.classifier("svm", config.strength).fit(scaler.transform(taught[:, middle]), truth)
-        return ({part: svm.predict_proba(scaler.transform(tested[rows[part], middle])) for part in ("val", "test")},
+        return ({part: svm.predict_proba(scaler.transform(tested[rows[part], middle])) for part in parts},
                 reference.parameters(svm))
     network = dense(config, scaler.transform(taught.reshape(-1, size)), np.repeat(truth, len(WARPS)))
     told = {}
-    for part in ("val", "test"):  # the mean over warps and members
+    for part in parts:  # the mean over warps and members
         values = network.predict(scaler.transform(tested[rows[part]].reshape(-1, size)), batch_size=2048, verbose=0)
         told[part] = values.reshape(len(rows[part]), -1, len(EMOTIONS)).mean(axis=1)
     return told, network.count_params()
@@ -185,7 +185,7 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
     waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: (c.fold, c.protocol))
     index, train = store.index, None
     for config in tqdm(waiting, desc="Aligned view", unit="run"):
-        rows = judged(index, config.protocol, config.fold)
+        rows = joined(judged(index, config.protocol, config.fold), config.model.partition("_refit")[1][1:] or "train")
         if not np.array_equal(train, rows["train"]):  # enrolled or not, the views of a fold are the same
             train = rows["train"]
             found, heard = views(store, f0, train)

@@ -56,11 +56,6 @@ def averaging(most: int = 6) -> pd.DataFrame:
         for name, metric in (("accuracies", "accuracy"), ("recalls", "recall"))} for runs in range(1, most + 1)])
 
 
-def fitting_sizes(most: int = 1440) -> list[int]:
-    """The numbers of test clips, up to ``most``, of which all seven accuracies can be shares."""
-    return [n for n in range(1, most + 1) if all(numerators(figures[0], n) for figures in TABLE2.values())]
-
-
 def f1_check() -> pd.DataFrame:
     """Table 2's F1 against the harmonic mean of its precision and recall, and against equation (10) as printed.
 

@@ -186,7 +186,7 @@ def read_info(run_dir: Path) -> dict:
 
 def judged(info: dict) -> tuple[str, ...]:
     """The subsets that a run is judged on: test clips alone where validation clips are learned from, too."""
-    alone = info["protocol"] == TENFOLD or info.get("config", {}).get("learns") == "refit"
+    alone = info["protocol"] == TENFOLD or str(info["model"]).endswith("_refit")
     return ("test",) if alone else ("val", "test")
 
 
@@ -285,7 +285,7 @@ def check(run_dir: str | Path) -> None:
         ["val_accuracy", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
     kept = history[history.epoch == info["best_epoch"]]
     same = ["epoch"] if last else ["val_accuracy", "val_loss"]
-    if kept.empty or tuple(kept.iloc[0][same]) != tuple(due[same]):
+    if kept.empty or not kept.iloc[0][same].equals(due[same]):
         fail(f"epoch {info['best_epoch']} was kept, but epoch {due.epoch:.0f} is the "
              f"{'last one' if last else 'best on validation clips'}: something else chose the epoch.")
     val = frame[frame.subset == "val"]
