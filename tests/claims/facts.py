@@ -37,6 +37,13 @@ def least_lost() -> int:
     return int((networks.random - networks.actors).min())
 
 
+def refits() -> pd.DataFrame:
+    """The rows of networks that learned from validation clips, too; gain: points above the same network without."""
+    alone = table2().query("protocol == 'random' and group == 'network'").set_index("model").accuracy
+    rows = table2()[table2().model.isin(alone.index + "_refit")]
+    return rows.assign(gain=rows.accuracy - rows.model.str.removesuffix("_refit").map(alone))
+
+
 def network(model: str) -> pd.DataFrame:
     """A network's rows of Table 2 by protocol."""
     return table2().query("model == @model and folds > 0").set_index("protocol")
