@@ -78,7 +78,6 @@ def versions() -> dict[str, str]:
 
 def revision() -> str:
     """The commit of the code, with ``+`` where the working tree differs; "unknown" outside a checkout."""
-
     def git(*words):
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
     try:

@@ -186,8 +186,7 @@ def read_info(run_dir: Path) -> dict:
 
 def judged(info: dict) -> tuple[str, ...]:
     """The subsets that a run is judged on: test clips alone where validation clips are learned from, too."""
-    alone = info["protocol"] == TENFOLD or str(info["model"]).endswith("_refit")
-    return ("test",) if alone else ("val", "test")
+    return ("val", "test")[info["protocol"] == TENFOLD or str(info["model"]).endswith("_refit"):]
 
 
 def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:

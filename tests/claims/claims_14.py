@@ -92,7 +92,7 @@ def refits():
     tests = runs.predictions(RESULTS, "random", references=True, seeds=True)
     comes = pd.Series(folds.twin_part(tests["clip"], tests.fold) == "val", tests.index).map({True: "new", False: "old"})
     right = (100 * (tests.label == tests.prediction)).groupby([tests.model, comes]).mean().unstack()
-    gain = right.filter(like="_refit", axis=0)
+    gain = right.loc[facts.refits().model]
     gain = gain - right.loc[gain.index.str.removesuffix("_refit")].to_numpy()
     return tuple(value for kind in ("new", "old") for value in (
         tests["clip"][comes == kind].nunique(), gain[kind].min(), gain[kind].max()))
