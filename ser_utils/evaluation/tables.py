@@ -24,10 +24,10 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
     """The paper's Table 2 beside ours: one row a protocol and model, all figures in per cent.
 
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
-    paper's, points); folds (that are finished), seeds. A network without a finished run has folds 0 and NaN. Groups, in
-    this order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
-    "taught", refit or distilled; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` also "other": aligned
-    view, faces, fusions, and the protocols beside the three. Raises ResultsError if a run's file is missing or damaged.
+    paper's, points); folds (finished ones), seeds. A network without finished runs has folds 0 and NaN. Groups, in this
+    order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
+    "taught", refit or distilled, all seven refits averaged; "ensemble" (``metrics.ensembles``); "reference"; with
+    ``others`` "other": aligned view, face, fusions, more protocols. ResultsError if a run's file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):

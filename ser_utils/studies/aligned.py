@@ -185,7 +185,7 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
     waiting = sorted((c for c in configs if not runs.is_finished(c, root)), key=lambda c: (c.fold, c.protocol))
     index, train = store.index, None
     for config in tqdm(waiting, desc="Aligned view", unit="run"):
-        rows = joined(judged(index, config.protocol, config.fold), config.model.partition("_refit")[1][1:] or "train")
+        rows = joined(judged(index, config.protocol, config.fold), "refit" if "_refit" in config.model else "train")
         if not np.array_equal(train, rows["train"]):  # enrolled or not, the views of a fold are the same
             train = rows["train"]
             found, heard = views(store, f0, train)
