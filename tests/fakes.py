@@ -77,8 +77,7 @@ def fake_run(root, protocol="random", model="resnet", fold=0, accuracy=0.8, seed
     clips = clip_names()
     number_of = fold_of(clips, protocol)
     parts, scores = [], {}
-    alone = protocol == "random10" or model.endswith("_refit")  # none is left to validate
-    for subset, number in (("val", (fold + 1) % 6), ("test", fold))[alone:]:
+    for subset, number in (("val", (fold + 1) % 6), ("test", fold))[protocol == "random10" or "_refit" in model:]:
         part = clips.loc[number_of == number, ["clip", "label"]].reset_index(drop=True)
         probabilities = fake_probabilities(part.label, accuracy, rng)
         scores[subset] = {key: float(value) for key, value in fake_scores(part.label, probabilities).items()}

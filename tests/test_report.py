@@ -272,10 +272,11 @@ def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
 def kept_once(tmp_path_factory, corpora):
     """A folder with a notebook executed and kept with its outputs, and the results that it read."""
     folder = tmp_path_factory.mktemp("kept")
-    fake_run(folder / "results", "random", "lstm")
+    for protocol, model in (("random", "lstm"), ("actors", "lstm"), ("actors", "resnet")):
+        fake_run(folder / "results", protocol, model)
     write(folder, "01_first", "import os, sys\nprint('in', os.getcwd(), object())",
-          f"open({str(folder)!r} + '/results/random/lstm/fold0/run.json').close(); print('chatter', file=sys.stderr)\n"
-          "from tqdm import tqdm\nlist(tqdm([1], file=sys.stdout))",
+          f"for p in ('random', 'actors'): open({str(folder)!r} + f'/results/{{p}}/lstm/fold0/run.json').close()\n"
+          "print('chatter', file=sys.stderr)\nfrom tqdm import tqdm\nlist(tqdm([1], file=sys.stdout))",
           "import matplotlib.pyplot as plt\nfrom IPython.display import Audio, display\nplt.imshow([[1, 2]]);\n"
           "display(Audio([0.0] * 800, rate=8000, normalize=False))")
     with pytest.MonkeyPatch.context() as patch:
@@ -301,7 +302,7 @@ def test_kept_notebooks_hold_small_figures_and_nothing_of_the_machine(kept):
     whole = kept.read_text()
     assert "audio/wav" not in whole and "Audio player" in whole and "papermill" not in whole
     assert [cell.metadata for cell in notebook.cells if cell.metadata] == [{"tags": ["parameters"]}]
-    assert notebook.metadata.made_from.folders == ["random"]  # of which it read all
+    assert notebook.metadata.made_from.folders == ["actors/lstm", "random"]  # of which it read all
 
 
 def test_only_what_changed_is_executed_again(kept, capsys):
@@ -309,10 +310,11 @@ def test_only_what_changed_is_executed_again(kept, capsys):
     assert report.keep() == [] and "is current" in capsys.readouterr().out
     assert kept.read_bytes() == before
     notebook = nbformat.read(kept, as_version=4)
+    fake_run(report.RESULTS, "actors", "alexnet")
     assert execute.is_current(notebook)
     fake_run(report.RESULTS, "random", "resnet")
     assert not execute.is_current(notebook)
-    notebook.metadata.made_from.results = execute.results_digest(["random"])
+    notebook.metadata.made_from.results = execute.results_digest(["actors/lstm", "random"])
     assert execute.is_current(notebook)
     notebook.cells[-1].source += "\n1 + 1"
     assert not execute.is_current(notebook)

@@ -180,11 +180,10 @@ def test_a_refit_is_a_row_below_the_networks_beside_the_same_figure_of_the_paper
     assert table.group[:10].tolist() == ["network"] * 7 + ["taught"] + ["ensemble"] * 2
     assert (table.name[7], table.paper_accuracy[7], table.folds[7]) == ("LSTM, refit", 79.8, 6)
     pd.testing.assert_frame_equal(table.drop(7).reset_index(drop=True), without)
-    for model in ["aligned_dense", "aligned_dense_refit", *(f"{name}_refit" for name in MODELS)]:
-        for fold in range(6):
-            fake_run(tmp_path, "random", model, fold, 0.6)
+    fake_results(tmp_path, ("random",), ["aligned_dense", *(f"{name}_refit" for name in MODELS)])
+    fake_results(tmp_path, ("random",), ["aligned_dense_refit"], folds=range(4))  # averaged as far as it is there
     table = tables.table2(tmp_path, others=True).set_index("model")
-    assert table.group[["ensemble_refit", "aligned_ensemble_refit"]].tolist() == ["taught", "other"]
+    assert table.folds[["ensemble_refit", "aligned_ensemble", "aligned_ensemble_refit"]].tolist() == [6, 6, 4]
     members = runs.predictions(tmp_path, "random", references=True)
     mean = metrics.ensemble(members[members.model.isin([f"{name}_refit" for name in MODELS])])
     assert table.accuracy.ensemble_refit == pytest.approx(100 * (mean.label == mean.prediction).mean())

@@ -35,8 +35,7 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
         rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
                     | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
                     | figures(answers, protocol) | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique()})
-    table = pd.DataFrame(rows)
-    return table.assign(difference=table.accuracy - table.paper_accuracy)
+    return pd.DataFrame(rows).assign(difference=lambda table: table.accuracy - table.paper_accuracy)
 
 
 def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str, str, str, pd.DataFrame]]:
@@ -73,9 +72,10 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                     yield protocol, group, model, name, of[model]
         for learns in ("", "_refit"):
             seven, view, name = (f"{kind}{learns}" for kind in ("ensemble", "aligned_dense", "aligned_ensemble"))
-            if others and len(of[seven]) and len(of.get(view, ())):
-                first = of[seven][of[seven].seed == of[seven].seed.min()]
-                yield protocol, "other", name, model_name(name), metrics.ensemble(pd.concat([of[view], first]), name)
+            both = pd.concat([test[test.model == view], of[seven]]).query("seed == 0")
+            both = both[both.groupby("fold").model.transform("nunique") == 2]
+            if others and len(both):
+                yield protocol, "other", name, model_name(name), metrics.ensemble(both, name)
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:

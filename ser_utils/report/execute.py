@@ -106,7 +106,7 @@ def execute(source: Path, target: Path, parameters: dict | None = None, inputs: 
         notebook = nbformat.read(temporary, as_version=4)
         notebook.metadata.papermill.update(input_path=source.name, output_path=target.name)  # no machine's paths
         read = {RESULTS.joinpath(*Path(name).parts[:2]) for name in reads.read_text().splitlines()}
-        read = {one.parent if read.issuperset(one.parent.iterdir()) else one for one in read}  # all: new ones, too
+        read = {one.parent if read.issuperset(one.parent.iterdir()) else one for one in read}
         folders = sorted(one.relative_to(RESULTS).as_posix() for one in read)
         notebook.metadata.made_from = nbformat.from_dict({
             "inputs": "" if error else inputs, "code": code_digest(nbformat.read(source, as_version=4)),

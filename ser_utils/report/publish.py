@@ -15,11 +15,12 @@ SEEDS = 3  # of each network, at most
 
 
 def recipes() -> list:
-    """Every run of ``results/`` by today's recipe: networks, taught, refitted or with enrolled voices; references."""
+    """Every run of ``results/`` by today's recipe: networks, taught or with enrolled voices; aligned; references."""
     networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
     others = [config.learning(one, learns, teachers) for one in networks
               for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
-    return [*networks, *others, *aligned.enrolled_networks(), *reference.run_configs("full", "ravdess")]
+    fitted = [*aligned.run_configs(), *reference.run_configs("full", "ravdess")]
+    return [*networks, *others, *aligned.enrolled_networks(), *fitted]
 
 
 @grid.command

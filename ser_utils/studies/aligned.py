@@ -29,7 +29,7 @@ from ser_utils.data.folds import ENROLLED, enrolled, joined, judged
 from ser_utils.evaluation import reference
 from ser_utils.evaluation.metrics import PROBABILITIES, metrics
 from ser_utils.features import audio, prosody, spectral
-from ser_utils.paths import RESULTS, RUNS
+from ser_utils.paths import RUNS
 from ser_utils.training import frontend, grid, runs
 from ser_utils.training.augment import interpolation
 from ser_utils.training.fit import predict
@@ -112,7 +112,7 @@ def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray])
 
 @dataclasses.dataclass(frozen=True)
 class AlignedConfig(BaseConfig):
-    """A fit of one of ``MODELS``; of a voice so many clips are known without their labels."""
+    """A fit of one of ``MODELS`` or a refit; of a voice so many clips are known without their labels."""
 
     enrolled: int = 0
     strength: float = 8.0  # C of the SVM
@@ -230,20 +230,19 @@ def judge_enrolled(config: RunConfig, store: spectral.FeatureStore, root: Path) 
 def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view, judge enrolled voices."""
     argparse.ArgumentParser(prog="ser_utils.studies.aligned", description=main.__doc__).parse_args(arguments)
-    found, configs = corpus.for_profile("full"), run_configs()
+    found = corpus.for_profile("full")
     store = spectral.extract(found, FeatureConfig())
 
     def pitch(path: str) -> np.ndarray:  # a value for every frame of the log-mel
         wave = audio.load_speech(path, store.config.sample_rate, store.config.top_db)
         return prosody.pitch(np.pad(wave, prosody.WINDOW // 2))
 
-    fit(configs, store, audio.each(pitch, found.index["path"], "Pitch"), RUNS)
+    fit(run_configs(), store, audio.each(pitch, found.index["path"], "Pitch"), RUNS)
     networks = [config for profile in ("full", "robust") for config in enrolled_networks(profile)
                 if runs.is_finished(dataclasses.replace(config, protocol="actors"), RUNS)]
     for config in tqdm([c for c in networks if not runs.is_finished(c, RUNS)], "Enrolled voices", unit="run"):
         judge_enrolled(config, store, RUNS)
-    print(f"{len(runs.publish(configs, RUNS, RESULTS))} runs of the aligned view are new in results/; make publish "
-          "adds the networks of enrolled voices.")
+    print("Finished runs lie in runs/; make publish puts them into results/.")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ CLAIMS = [
      lambda: (half_width("random", "twins"), half_width("actors"))),
     *(divided(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()), divided("Ensemble, mean", "–"),
     *(row(name, "–") for name in ("Ensemble with the aligned view", "Logistic regression")),
-    (README, "With the validation clips to learn from, too, {} networks reach {:.1f} to {:.1f} % on `random`, thanks "
+    (README, "Trained on the validation clips, too, the {} networks tried reach {:.1f} to {:.1f} % on `random`, thanks "
              "to twins.", lambda: (facts.WORDS[len(facts.refits())], *facts.refits().accuracy.agg(["min", "max"]))),
     (README, "With 20 unlabelled clips of the new voice enrolled, the seven averaged reach {:.1f} % on `actors`, with "
              "the aligned view {:.1f} %.", lambda: enrolled(20)),
