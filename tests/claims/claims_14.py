@@ -5,6 +5,7 @@ import functools
 import facts
 import pandas as pd
 
+from ser_utils import paper
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.paths import RESULTS
@@ -88,19 +89,21 @@ def on_fold_0():
 
 
 def refits():
-    """Clips and the least and most points that a refit gains: where the twin comes in, and elsewhere."""
+    """What a refit gains: clips whose twin comes in, least and most points; other clips, least and most of all networks
+    but one, that one, and its points."""
     tests = runs.predictions(RESULTS, "random", references=True, seeds=True)
     comes = pd.Series(folds.twin_part(tests["clip"], tests.fold) == "val", tests.index).map({True: "new", False: "old"})
     right = (100 * (tests.label == tests.prediction)).groupby([tests.model, comes]).mean().unstack()
     gain = right.loc[facts.refits().model]
     gain = gain - right.loc[gain.index.str.removesuffix("_refit")].to_numpy()
-    return tuple(value for kind in ("new", "old") for value in (
-        tests["clip"][comes == kind].nunique(), gain[kind].min(), gain[kind].max()))
+    clips, old = tests.groupby(comes)["clip"].nunique(), gain.old.sort_values()
+    return (clips.new, gain.new.min(), gain.new.max(), clips.old, facts.WORDS[len(old) - 1], old.iloc[0], old.iloc[-2],
+            paper.MODEL_NAMES[old.index[-1].removesuffix("_refit")], old.iloc[-1])
 
 
 CLAIMS = [(FILE, *claim) for claim in (
-    ("The {} test clips whose twin comes in gain {:.1f} to {:.1f} points. The other {:,} change by {:+.1f} to {:+.1f}.",
-     refits),
+    ("The {} test clips whose twin comes in gain {:.1f} to {:.1f} points. On the other {:,}, {} networks change by "
+     "{:+.1f} to {:+.1f} points, {} by {:+.1f}.", refits),
     ("{:.0f} % of the test clips have their twin in training there.", lambda: 100 * folds.table().groupby(
         folds.table()["clip"].map(folds.twin_key)).random10.transform("nunique").gt(1).mean()),
     ("Of {} recipes {} ran to the end, from {:.1f} to {:.1f} % of the validation clips.", searched),
