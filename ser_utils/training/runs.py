@@ -186,7 +186,7 @@ def read_info(run_dir: Path) -> dict:
 
 def judged(info: dict) -> tuple[str, ...]:
     """The subsets that a run is judged on: test clips alone where validation clips are learned from, too."""
-    return ("val", "test")[info["protocol"] == TENFOLD or str(info["model"]).endswith("_refit"):]
+    return ("test",) if info["protocol"] == TENFOLD or str(info["model"]).endswith("_refit") else ("val", "test")
 
 
 def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None = None, remedy: str = AGAIN) -> None:
