@@ -24,10 +24,10 @@ def half_width(*protocols):
 def row(name, paper="–"):
     """A row of the table: accuracies, and "–" where none was measured."""
     def values():
-        scores = table().query("name == @name").set_index("protocol").accuracy
+        scores = table().pivot(index="name", columns="protocol", values="accuracy")
         divided = facts.twins().set_index("name").reindex([name])[["twin", "alone"]].iloc[0]
-        refit = table().set_index("name").accuracy.get(f"{name}, refit")
-        shown = (scores["random"], refit, *divided, scores["twins"], scores["actors"])
+        shown = (scores["random"][name], scores["random"].get(f"{name}, refit"), *divided,
+                 *scores.loc[name, ["twins", "actors"]])
         return tuple("–" if pd.isna(score) else f"{score:.1f}" for score in shown)
 
     return (README, f"| {name} | {paper} | " + " | ".join(["{}"] * 6) + " |", values)
