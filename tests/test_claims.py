@@ -29,11 +29,12 @@ def folded(text):
 
 @functools.cache
 def prose(file):
-    """The text of a file, of a notebook that of its Markdown cells, line breaks folded to blanks."""
+    """The text of a file, of a notebook its Markdown cells and what its code printed, line breaks folded to blanks."""
     path = ROOT / file
     if path.suffix == ".ipynb":
-        cells = nbformat.read(path, as_version=4).cells
-        return folded("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+        said = [[cell.source] if cell.cell_type == "markdown" else [output.get("text", "") for output in cell.outputs]
+                for cell in nbformat.read(path, as_version=4).cells]
+        return folded("\n".join(sum(said, [])))
     return folded(path.read_text(encoding="utf-8"))
 
 

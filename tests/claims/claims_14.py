@@ -102,20 +102,20 @@ def refits():
 
 
 def ten_folds():
-    """Share of test clips whose twin trains; AlexNet's accuracy there, on the others; their number; from 960 clips."""
-    dealt = folds.table().set_index("clip").random10
-    apart = dealt.groupby(folds.twin_key).transform("nunique").gt(1)
-    tests = facts.predictions("random10", "alexnet")
-    right = (100 * (tests.label == tests.prediction)).groupby(tests["clip"].map(apart)).mean()
-    few = facts.twins().loc["alexnet", ["twin", "alone"]]
-    return 100 * apart.mean(), right[True], right[False], (~apart).sum(), *few
+    """Per cent of test clips whose twin trains; the others; networks; their accuracy there, on the others; from 960."""
+    apart = folds.table().set_index("clip").random10.groupby(folds.twin_key).transform("nunique").gt(1)
+    tests = facts.predictions("random10")
+    right = (100 * (tests.label == tests.prediction)).groupby([tests.model, tests["clip"].map(apart)]).mean().unstack()
+    shares = right.iloc[:, ::-1].join(facts.twins()[["twin", "alone"]])
+    return 100 * apart.mean(), (~apart).sum(), facts.WORDS[len(right)], *shares.agg(["min", "max"]).T.to_numpy().ravel()
 
 
 CLAIMS = [(FILE, *claim) for claim in (
     ("The {} test clips whose twin comes in gain {:.1f} to {:.1f} points. On the other {:,}, {} networks change by "
      "{:+.1f} to {:+.1f} points, {} by {:+.1f}.", refits),
-    ("{:.0f} % of the test clips have their twin in training there. AlexNet recognises {:.1f} % of these and {:.1f} % "
-     "of the {} others; from 960 clips it recognises {:.1f} and {:.1f} %.", ten_folds),
+    ("{:.0f} % of the test clips have their twin in training there, {} have not. The {} networks trained so recognise "
+     "{:.1f} to {:.1f} % of the former and {:.1f} to {:.1f} % of the latter; from 960 clips they recognise {:.1f} to "
+     "{:.1f} and {:.1f} to {:.1f} %.", ten_folds),
     ("Of {} recipes {} ran to the end, from {:.1f} to {:.1f} % of the validation clips.", searched),
     ("On fold 0 of `random` it was {:.1f} points below the recipe in use, on fold 0 of `actors` {:.1f} points above",
      at_full_length),
