@@ -82,7 +82,8 @@ def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, s
 
 
 def test_published_runs_come_first_after_the_paper_and_own_ones_below(session, shown, own, tmp_path):
-    fake_run(tmp_path / "results", "random", "lstm")
+    for protocol in ("random", "random10"):  # of which the page of a network shows the first alone
+        fake_run(tmp_path / "results", protocol, "lstm")
     session.show_published("lstm", own)
     text = html(shown[-1])
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)][1:]

@@ -18,7 +18,7 @@ from pandas.io.formats.style import Styler  # noqa: E402
 from sklearn.metrics import ConfusionMatrixDisplay  # noqa: E402
 from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: E402
 
-from ser_utils import EMOTIONS, FOLD_COUNT, PROTOCOLS, config, explain, machine, paper  # noqa: E402
+from ser_utils import EMOTIONS, PROTOCOLS, config, explain, machine, paper  # noqa: E402
 from ser_utils.data import corpus as corpora  # noqa: E402
 from ser_utils.evaluation import metrics, statistics, tables  # noqa: E402
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, PROTOCOL_TITLES  # noqa: E402
@@ -109,9 +109,9 @@ class Session:
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
         rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
         published = runs.predictions(RESULTS, model=model, seeds=True)
-        for protocol, part in published[published.protocol.isin(FOLD_COUNT)].groupby("protocol", sort=False):
+        for protocol, part in published[published.protocol.isin(PROTOCOLS)].groupby("protocol", sort=False):
             row = tables.figures(part, protocol)
-            rows[f"{PROTOCOL_TITLES.get(protocol, protocol)}, {part.fold.nunique()} folds"] = (
+            rows[f"{PROTOCOL_TITLES[protocol]}, {part.fold.nunique()} folds"] = (
                 row["accuracy"], f"{row['accuracy_low']:.1f} to {row['accuracy_high']:.1f}",
                 *(row[name] for name in METRICS[1:]))
         for protocol, run in (own or {}).items():
