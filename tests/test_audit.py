@@ -86,8 +86,7 @@ def test_pairs_of_the_paper():
     assert len(table) == 21 and (table.points > 0).all() and table.points.is_monotonic_decreasing
     first = table.iloc[0]
     assert (first.better, first.worse) == ("transformer", "alexnet")
-    counts = [[210, 30], [188, 52]]
-    assert first.p_unpaired == pytest.approx(stats.chi2_contingency(counts, correction=False).pvalue)
+    assert first.p_unpaired == pytest.approx(stats.chi2_contingency([[210, 30], [188, 52]], correction=False).pvalue)
     assert first.p_least == pytest.approx(2 * 0.5**22) and (table.holm_least >= table.p_least).all()
     row = audit.intervals().iloc[0]
     assert (row.low, row.high) == pytest.approx([72.70, 83.08], abs=0.01)

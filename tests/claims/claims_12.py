@@ -176,8 +176,7 @@ def harmless(*conditions):
 
 
 def seconds(*conditions):
-    table = pd.read_csv(RESULTS / "robustness" / "seconds.csv").set_index("condition").seconds
-    return tuple(table[list(conditions)])
+    return tuple(pd.read_csv(RESULTS / "robustness" / "seconds.csv").set_index("condition").seconds[list(conditions)])
 
 
 @functools.cache

@@ -63,8 +63,7 @@ def three():
 
 
 def trainings():
-    means = three().groupby(["model", "seed"]).right.mean()
-    return tuple(means[model, seed] for model in TWO for seed in (0, -1, 1))
+    return tuple(three().groupby(["model", "seed"]).right.mean()[model, seed] for model in TWO for seed in (0, -1, 1))
 
 
 def largest_on_a_fold():
@@ -102,12 +101,13 @@ def refits():
 
 
 def ten_folds():
-    """Per cent of test clips whose twin trains; the others; networks; their accuracy there, on the others; from 960."""
-    apart = folds.table().set_index("clip").random10.groupby(folds.twin_key).transform("nunique").gt(1)
-    tests = facts.predictions("random10")
-    right = (100 * (tests.label == tests.prediction)).groupby([tests.model, tests["clip"].map(apart)]).mean().unstack()
-    shares = right.iloc[:, ::-1].join(facts.twins()[["twin", "alone"]])
-    return 100 * apart.mean(), (~apart).sum(), facts.WORDS[len(right)], *shares.agg(["min", "max"]).T.to_numpy().ravel()
+    """Test clips whose twin trains (%), the others (clips), networks; least and most on either, there and from 960."""
+    held_in = folds.table().set_index("clip").random10.groupby(folds.twin_key).transform("nunique")  # one fold, or two
+    tests = facts.predictions("random10").assign(right=lambda table: 100.0 * (table.label == table.prediction))
+    right = tests.pivot_table("right", "model", tests["clip"].map(held_in))[[2, 1]]
+    right = right.join(facts.twins()[["twin", "alone"]])
+    return (100 * (held_in == 2).mean(), (held_in == 1).sum(), facts.WORDS[len(right)],
+            *right.agg(["min", "max"]).unstack())
 
 
 CLAIMS = [(FILE, *claim) for claim in (
