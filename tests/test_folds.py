@@ -87,6 +87,14 @@ def test_twins_stay_together_and_random_splits_most():
     assert (held_out("random", 0)["clip"].map(folds.twin_key).value_counts() == 1).mean() > 0.5
 
 
+@pytest.mark.parametrize("protocol", ["random", "random10"])
+def test_the_part_of_the_other_take_is_where_the_split_has_it(protocol):
+    for fold in (0, 5):
+        where = {clip: part for part, at in folds.split(INDEX, protocol, fold).items() for clip in INDEX["clip"][at]}
+        twins = INDEX["clip"].map(lambda clip: clip[:16] + "21"[clip[16] == "2"] + clip[17:])
+        assert folds.twin_part(INDEX["clip"], [fold] * 1440, protocol).tolist() == twins.map(where).tolist()
+
+
 def test_actors_are_the_folds_of_emobox():
     assert [set(held_out("actors", fold)["actor"]) for fold in range(6)] == [
         {1, 11, 20, 21}, {4, 10, 12, 14}, {8, 9, 19, 23}, {3, 5, 7, 24}, {2, 15, 16, 18}, {6, 13, 17, 22}]

@@ -28,8 +28,7 @@ def test_the_corpus_has_7356_names_of_which_1440_are_speech():
 def test_every_field_is_read():
     assert ravdess.parse_name("data/Actor_16/03-01-05-02-01-02-16.wav") == {
         "clip": "03-01-05-02-01-02-16", "modality": "audio", "channel": "speech", "emotion": "angry",
-        "label": 4, "intensity": "strong", "statement": 1, "repetition": 2, "actor": 16, "gender": "female",
-    }
+        "label": 4, "intensity": "strong", "statement": 1, "repetition": 2, "actor": 16, "gender": "female"}
     assert ravdess.parse_name("01-02-06-01-02-01-23.mp4") == {
         "clip": "01-02-06-01-02-01-23", "modality": "audio-video", "channel": "song", "emotion": "fearful",
         "label": 5, "intensity": "normal", "statement": 2, "repetition": 1, "actor": 23, "gender": "male"}
@@ -47,9 +46,7 @@ def test_every_field_is_read():
     ("03-01-05-01-01-01-01.wav.part", "actor field is '01.wav'"),
     ("03-01-05-01-01-01-01 (1).wav", "actor field is '01 \\(1\\)'"),
     ("03-01-٠٥-01-01-01-01.wav", "emotion field"),
-    ("03-01-05-01-01-01.wav", "6 field\\(s\\), not 7"),
-    ("song.wav", "1 field\\(s\\), not 7"),
-    ("", "field"),
+    ("03-01-05-01-01-01.wav", "6 field\\(s\\), not 7"), ("song.wav", "1 field\\(s\\), not 7"), ("", "field"),
     ("03-01-01-02-01-01-01.wav", "neutral has no strong"),
     ("03-02-07-01-01-01-01.wav", "disgust and surprised were not sung"),
     ("03-02-08-01-01-01-01.wav", "disgust and surprised were not sung"),

@@ -10,7 +10,6 @@ import pytest
 from fakes import MODELS, clip_names, fake_results, fake_run, fold_of
 
 from ser_utils import paper
-from ser_utils.data import folds
 from ser_utils.data.corpus import BANNER
 from ser_utils.evaluation import metrics, statistics, tables
 from ser_utils.paths import ROOT
@@ -203,6 +202,3 @@ def test_twins_in_training_are_those_in_neither_the_test_nor_the_validation_fold
                                                                           100 * np.mean(right[False])])
     assert table.loc["lstm", ["twin_clips", "alone_clips"]].tolist() == [len(right[True]), len(right[False])]
     assert (table.difference == table.twin - table.alone).all()
-    later = {fold: set(clips["take"][clips.fold == fold + 1]) for fold in (0, 4)}
-    found = folds.twin_part(answers["clip"], answers.fold) == "val"
-    assert found.tolist() == [take in later[fold] for take, fold in zip(answers["take"], answers.fold, strict=True)]

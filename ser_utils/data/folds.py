@@ -41,11 +41,11 @@ def twin_key(clip: str) -> str:
     return clip[:15] + clip[18:]
 
 
-def twin_part(clips: pd.Series, fold: Sequence[int]) -> np.ndarray:
-    """Where each clip's other take is, "train", "val" or "test", while ``fold`` of ``random`` tests; all (N,)."""
+def twin_part(clips: pd.Series, fold: Sequence[int], protocol: str = "random") -> np.ndarray:
+    """Where each clip's other take is, "train", "val" or "test", while ``fold`` of ``protocol`` tests; all (N,)."""
     twins = clips.str[:16] + clips.str[16].map({"1": "2", "2": "1"}) + clips.str[17:]
-    steps = (table().set_index("clip")["random"].reindex(twins).to_numpy() - np.asarray(fold)) % FOLDS
-    return np.select([steps == 0, steps == 1], ["test", "val"], "train")
+    steps = (table().set_index("clip")[protocol].reindex(twins).to_numpy() - np.asarray(fold)) % FOLD_COUNT[protocol]
+    return np.select([steps == 0, (steps == 1) & (protocol != TENFOLD)], ["test", "val"], "train")
 
 
 def table() -> pd.DataFrame:

@@ -102,11 +102,11 @@ def refits():
 
 def ten_folds():
     """Test clips whose twin trains (%), the others (clips), networks; least and most on either, there and from 960."""
-    held_in = folds.table().set_index("clip").random10.groupby(folds.twin_key).transform("nunique")  # one fold, or two
     tests = facts.predictions("random10").assign(right=lambda table: 100.0 * (table.label == table.prediction))
-    right = tests.pivot_table("right", "model", tests["clip"].map(held_in))[[2, 1]]
+    where = pd.Series(folds.twin_part(tests["clip"], tests.fold, "random10"), tests.index)
+    right = tests.pivot_table("right", "model", where)[["train", "test"]]
     right = right.join(facts.twins()[["twin", "alone"]])
-    return (100 * (held_in == 2).mean(), (held_in == 1).sum(), facts.WORDS[len(right)],
+    return (100 * (where == "train").mean(), tests["clip"][where == "test"].nunique(), facts.WORDS[len(right)],
             *right.agg(["min", "max"]).unstack())
 
 
