@@ -17,7 +17,7 @@ from test_predict import RATE, babble, recognizer, run  # noqa: F401  fixtures
 from ser_utils import cli, predict
 from ser_utils.evaluation import score
 from ser_utils.evaluation.metrics import PROBABILITIES
-from ser_utils.paths import ROOT
+from ser_utils.paths import RESULTS, ROOT
 from ser_utils.training import runs
 
 WAVE = babble()
@@ -187,6 +187,13 @@ def test_score_stands_beside_the_published_networks(results, tmp_path, capsys, k
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     assert [row[0] for row in rows[2:]] == ["Yours", "AlexNet", "ResNet"]
     assert rows[2][1:6] == rows[3][1:6] and rows[3][6:] == ["+0.0", "1.000", "1.000", "no"] and rows[2][5] == "2"
+
+
+def test_score_knows_the_ten_folds(tmp_path, capsys):
+    runs.predictions(RESULTS, "random10", "alexnet").to_csv(tmp_path / "mine.csv", index=False)
+    assert cli.main(["score", str(tmp_path / "mine.csv"), "--protocol", "random10"]) == 0
+    mine, same = (line.split("|") for line in capsys.readouterr().out.splitlines()[2:4])
+    assert mine[2:7] == same[2:7] and mine[6].strip() == "10" and same[7].strip() == "+0.0"
 
 
 def test_score_finds_what_differs_and_refuses_what_is_no_whole_fold(results, tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import PROTOCOLS
+from ser_utils import FOLD_COUNT
 from ser_utils.data import folds
 from ser_utils.evaluation import statistics, tables
 from ser_utils.evaluation.metrics import PROBABILITIES, ResultsError, in_order, model_name
@@ -38,10 +38,10 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
         raise ResultsError(f"{path}: {fold.index[fold.isna()][0]!r} is no speech clip of RAVDESS. {REMEDY}")
     frame = pd.DataFrame({"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known})
     runs.check_predictions(frame, path, remedy=REMEDY)
-    counts = fold.astype(int).value_counts()
-    if (counts != 240).any():
-        raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not 240. Give "
-                           "whole folds, or name the protocol they are of.")
+    counts, due = fold.astype(int).value_counts(), len(folds.table()) // FOLD_COUNT[protocol]
+    if (counts != due).any():
+        raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not {due}. "
+                           "Give whole folds, or name the protocol they are of.")
     return frame.assign(model="yours", protocol=protocol, fold=fold.to_numpy(int), seed=0,
                         prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
 
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Predictions of any system beside the published networks; 0, or 2 where the file can't be used."""
     parser = argparse.ArgumentParser(prog="ser-utils score", description=main.__doc__, epilog=REMEDY)
     parser.add_argument("file", type=Path, help="CSV with clip and p_neutral ... p_surprised, a row a test clip")
-    parser.add_argument("--protocol", default="actors", choices=PROTOCOLS, help="whose folds (default: actors)")
+    parser.add_argument("--protocol", default="actors", choices=FOLD_COUNT, help="whose folds (default: actors)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="published runs (default: results/)")
     options = parser.parse_args(arguments)
     try:

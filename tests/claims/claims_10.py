@@ -179,8 +179,7 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("On unseen actors {} does; by ranks, {} is just ahead of {}.",
      lambda: (pairs("actors").significant.sum() or "none", *behind("actors"))),
     ("On the random split the networks are off by {:.0f} to {:.0f} points",
-     lambda: (min(calibration("random")), max(calibration("random")))),
-    ("all {} are too sure", too_sure),
+     lambda: (min(calibration("random")), max(calibration("random")))), ("all {} are too sure", too_sure),
     ("the best one at {:.1f} UAR", lambda: networks("actors").recall.max()),
     ("Our ensemble, from 960 clips, comes to {:.1f} UAR. {} of our networks are trained in ten folds: they come to "
      "{:.1f} to {:.1f}, and averaged to {:.1f}. All are above {} of the three studies.", known),

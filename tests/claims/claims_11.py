@@ -103,7 +103,6 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("With shuffled labels both networks stay at chance: the procedure itself gives nothing away. Loudness alone "
      "reaches {:.1f} % of mean recall", chance),
     ("an actor is named in {:.1f} % (AlexNet) and {:.1f} % (Transformer) of the test clips, from the mean spectrum in "
-     "{:.1f} %", named),
-    ("two networks on all six folds: {} runs", lambda: int(scores("quick").folds.sum())),
+     "{:.1f} %", named), ("two networks on all six folds: {} runs", lambda: int(scores("quick").folds.sum())),
     ("{} published runs checked, 0 refused.", lambda: len(runs.find(RESULTS, seeds=True))),
 )]
