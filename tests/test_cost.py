@@ -13,8 +13,7 @@ from ser_utils.models.common import AttentionPooling, AttentionWeights, PaddingM
 # (name, options, trainable parameters, multiply-accumulates, layers with weights), as in the papers, in torchvision and
 # in keras.applications.
 PUBLISHED = [
-    ("vgg16", {}, 138_357_544, 15_470_264_320, 16),
-    ("vgg19", {}, 143_667_240, 19_632_062_464, 19),
+    ("vgg16", {}, 138_357_544, 15_470_264_320, 16), ("vgg19", {}, 143_667_240, 19_632_062_464, 19),
     ("inceptionnet", {}, 23_817_352, pytest.approx(5.7e9, rel=0.01), 95),  # published as 5.7 billion
     ("resnet", {"depth": 18}, 11_689_512, 1_814_073_344, 21),
     ("resnet", {"depth": 34}, 21_797_672, 3_663_761_408, 37), ("resnet", {"depth": 50}, 25_583_592, 3_857_973_248, 54),

@@ -183,6 +183,7 @@ def test_a_refit_is_a_row_below_the_networks_beside_the_same_figure_of_the_paper
     fake_results(tmp_path, ("random",), ["aligned_dense_refit"], folds=range(4))  # averaged as far as it is there
     table = tables.table2(tmp_path, others=True).set_index("model")
     assert table.folds[["ensemble_refit", "aligned_ensemble", "aligned_ensemble_refit"]].tolist() == [6, 6, 4]
+    assert table.name.aligned_ensemble == "Ensemble of 2 with the aligned view"
     members = runs.predictions(tmp_path, "random", references=True)
     mean = metrics.ensemble(members[members.model.isin([f"{name}_refit" for name in MODELS])])
     assert table.accuracy.ensemble_refit == pytest.approx(100 * (mean.label == mean.prediction).mean())

@@ -70,12 +70,12 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                 if len(of[model]):
                     name = model_name(model).replace("Ensemble", whole if group == "ensemble" else "Ensemble")
                     yield protocol, group, model, name, of[model]
-        for learns in ("", "_refit"):
+        for learns, said in (("", whole), ("_refit", "Ensemble")):
             seven, view, name = (f"{kind}{learns}" for kind in ("ensemble", "aligned_dense", "aligned_ensemble"))
             both = pd.concat([test[test.model == view], of[seven]]).query("seed == 0")
             both = both[both.groupby("fold").model.transform("nunique") == 2]
             if others and len(both):
-                yield protocol, "other", name, model_name(name), metrics.ensemble(both, name)
+                yield protocol, "other", name, model_name(name).replace("Ensemble", said), metrics.ensemble(both, name)
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from keras import layers
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from ser_utils import EMOTIONS, FOLDS, PROTOCOLS
+from ser_utils import EMOTIONS, FOLD_COUNT, FOLDS
 from ser_utils import config as configuration
 from ser_utils.config import BaseConfig, FeatureConfig, RunConfig
 from ser_utils.data import corpus
@@ -123,11 +123,11 @@ class AlignedConfig(BaseConfig):
 
 
 def run_configs() -> list[AlignedConfig]:
-    """The fits of the three protocols and of enrolled voices, six folds each; on ``random`` a refit, too."""
-    kinds = [(protocol, MODELS, {}) for protocol in PROTOCOLS] + [("random", ("aligned_dense_refit",), {})]
+    """The fits of all protocols and of enrolled voices, every fold; on ``random`` a refit, too."""
+    kinds = [(protocol, MODELS, {}) for protocol in FOLD_COUNT] + [("random", ("aligned_dense_refit",), {})]
     kinds += [(f"actors_enrolled{n}", MODELS, {"enrolled": n, "copies": COPIES, "epochs": 14}) for n in ENROLLED]
     return [AlignedConfig("full", "ravdess", protocol, model, fold, **more)
-            for protocol, models, more in kinds for fold in range(FOLDS) for model in models]
+            for protocol, models, more in kinds for fold in range(FOLD_COUNT.get(protocol, FOLDS)) for model in models]
 
 
 def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
