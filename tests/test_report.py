@@ -181,8 +181,7 @@ def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_re
 # The command line
 
 @pytest.mark.parametrize("outcome, code, said", [
-    ([], 0, ""),
-    ([report.Failure("02_second", 4, "NameError: x")], 1, "FAILED 02_second, cell 4: NameError: x"),
+    ([], 0, ""), ([report.Failure("02_second", 4, "NameError: x")], 1, "FAILED 02_second, cell 4: NameError: x"),
     (ValueError("No RAVDESS: run `make data`."), 2, "run `make data`"),
     (OSError(28, "The disk is full: could not write a/b.csv"), 2, "could not write a/b.csv"),
 ])

@@ -291,6 +291,5 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: tuple(excess(how)[name] for name in ("clean", "babble 0") for how in ("as it is", "warm"))),
     ("Under all {} conditions they are too sure, with temperature, too.", too_sure),
     ("Of clean clips {:.0f} % of the surer half are recognised and {:.0f} % of all; over a telephone {:.0f} and "
-     "{:.0f} %.", halves),
-    ("At 30 dB next to nothing is lost.", lambda: harmless("babble 30", "music 30", "white 30")),
+     "{:.0f} %.", halves), ("At 30 dB next to nothing is lost.", lambda: harmless("babble 30", "music 30", "white 30")),
 )]
