@@ -275,7 +275,7 @@ def kept_once(tmp_path_factory, corpora):
         fake_run(folder / "results", protocol, model)
     write(folder, "01_first", "import os, sys\nprint('in', os.getcwd(), object())",
           f"for p in ('random', 'actors'): open({str(folder)!r} + f'/results/{{p}}/lstm/fold0/run.json').close()\n"
-          "print('chatter', file=sys.stderr)\nfrom tqdm import tqdm\nlist(tqdm([1], file=sys.stdout))",
+          "print('chatter', file=sys.stderr)\nfrom tqdm import tqdm\nlist(tqdm([1], file=sys.stdout))\nprint('\\33[m')",
           "import matplotlib.pyplot as plt\nfrom IPython.display import Audio, display\nplt.imshow([[1, 2]]);\n"
           "display(Audio([0.0] * 800, rate=8000, normalize=False))")
     with pytest.MonkeyPatch.context() as patch:
@@ -295,7 +295,7 @@ def test_kept_notebooks_hold_small_figures_and_nothing_of_the_machine(kept):
     notebook = nbformat.read(kept, as_version=4)
     nbformat.validate(notebook)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert not [noise for noise in ("chatter", " object at 0x", "%|") if noise in text_outputs(kept)]
+    assert not [noise for noise in ("chatter", " object at 0x", "%|", "\33") if noise in text_outputs(kept)]
     pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     assert execute.Image.open(io.BytesIO(base64.b64decode(pictures[0]))).mode == "P"
     whole = kept.read_text()

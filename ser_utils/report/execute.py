@@ -205,7 +205,7 @@ def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode
 
 
 def _clean(text: str) -> str:
-    text = re.sub(r".*%\|.*\n?| at 0x[0-9a-f]+", "", text)  # tqdm's bars, addresses in memory
+    text = re.sub(r".*%\|.*\n?| at 0x[0-9a-f]+|\x1b\[[\d;]*m", "", text)  # tqdm's bars, addresses, a terminal's colours
     for place, name in ((os.environ.get("RAVDESS_DIR"), "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
         text = text.replace(place, name) if place and place != "/" else text
     return text
