@@ -69,8 +69,14 @@ def test_a_segment_holds_what_was_said_in_it():
     np.testing.assert_allclose(frames, np.log(8.5))
     np.testing.assert_allclose(np.exp(melody), [100, *[200] * 9])  # unvoiced segments: the clip's median
     np.testing.assert_array_equal(voiced, [1] * 5 + [0] * 5)
-    higher = aligned.view(logmel, f0, states, warp=0.1)
-    np.testing.assert_allclose(higher[210:215] - melody[:5], np.log(1.1))
+
+
+def test_a_warp_lowers_formants_and_pitch_together():
+    voice, higher = (np.tile(50 * np.exp(-50 * (np.arange(80) / mel - 1) ** 2), (80, 1)) for mel in (40, 44))
+    f0, states = np.full(80, 200.0), np.arange(80) // 2
+    lowered = aligned.view(higher, 1.1 * f0, states, warp=0.1)
+    np.testing.assert_allclose(lowered, aligned.view(voice, f0, states), atol=1)
+    assert np.abs(aligned.view(higher, f0, states) - lowered).max() > 10
 
 
 def test_sentences_are_heard_and_judged_clips_teach_nothing(store, pitches, viewed):

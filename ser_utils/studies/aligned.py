@@ -36,7 +36,7 @@ from ser_utils.training.fit import predict
 
 STATES, SEGMENTS = 40, 10               # of a template; of a view, four states each
 STEPS = np.array([[1, 0], [1, 1], [1, 2]])  # frames and states that one step of the warping path goes on
-WARPS = (-0.08, -0.04, 0.0, 0.04, 0.08)  # of the frequency axis and the pitch: training and test clips in all of them
+WARPS = (-0.08, -0.04, 0.0, 0.04, 0.08)  # of the mel axis and the pitch: training and test clips in all of them
 MODELS = ("aligned_svm", "aligned_dense")
 COPIES = 3  # of each training voice, enrolled by other clips each time
 
@@ -71,12 +71,12 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
 
     For each: the mean of 20 cepstra, the log of its frames, the mean log pitch and the share of voiced frames.
     ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a pitch has the
-    clip's. ``warp`` stretches frequencies and pitch.
+    clip's. ``warp`` lowers the spectrum, on the mel axis, and the pitch, as those of a longer vocal tract.
     """
     bands = np.arange(logmel.shape[1], dtype=np.float32)
     warped = logmel @ np.asarray(interpolation(np.clip(bands * (1 + warp), 0, bands[-1]), len(bands))).T
     frames = pd.DataFrame(librosa.feature.mfcc(S=warped.T, n_mfcc=20).T)
-    pitch = pd.Series(np.log(f0 * (1 + warp)))
+    pitch = pd.Series(np.log(f0 / (1 + warp)))
     segment = states * SEGMENTS // STATES  # each has frames: a path skips no two states
     melody = pitch.groupby(segment).mean().fillna(pitch.median()).fillna(np.log(200.0))
     return np.concatenate([frames.groupby(segment).mean().to_numpy().ravel(), np.log(np.bincount(segment) + 0.5),
