@@ -141,9 +141,9 @@ ship: $(STAMP)  ## weights of fold 0 of actors into ser_utils/weights/, from run
 verify: $(STAMP)  ## hold weights made by make ship against the published predictions, from audio (RAVDESS, 2 minutes)
 	$(BIN)/python -m ser_utils.shipped verify
 
-clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess, runs/*-full and runs/studies
-	@for path in report $(filter-out %-full runs/studies,$(wildcard runs/*)) data/features data/cache data/synthetic* \
+clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess and all other runs
+	@for path in report $(wildcard runs/*-smoke runs/*-quick) data/features data/cache data/synthetic* \
 	    .pytest_cache .ruff_cache $(wildcard .coverage*) $$(find . -path ./.venv -prune -o \
 	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
-	@echo "kept: data/ravdess, $(or $(filter %-full,$(wildcard runs/*)),runs/*-full (none)), results/, .venv"
+	@echo "kept: data/ravdess, $(or $(filter-out %-smoke %-quick,$(wildcard runs/*)),runs/ (none)), results/, .venv"

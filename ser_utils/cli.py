@@ -60,8 +60,8 @@ def predict(arguments: list[str]) -> int:
     form.add_argument("--csv", action="store_true", help="print CSV, with all eight probabilities")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the timeline of one recording to this file")
     options = parser.parse_args(arguments)
-    if options.plot and len(options.files) > 1:
-        parser.error(f"--plot draws one recording, not {len(options.files)}.")
+    if options.plot and (len(options.files) > 1 or options.plot.suffix.lower() != ".png"):
+        parser.error("--plot draws one recording, to a file that ends in .png.")
     if options.voice and not options.voice.is_dir():
         parser.error(f"--voice {options.voice} is no folder.")
     try:

@@ -9,6 +9,7 @@ import functools
 import html
 import io
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -126,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="weights by name, a file of weights or a run's folder (default: %(default)s)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     options = parser.parse_args(arguments)
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, too, must delete the recordings
+        signal.signal(ending, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:

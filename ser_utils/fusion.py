@@ -66,11 +66,11 @@ def modality(name: str, table: pd.DataFrame) -> Modality:
     for names outside RAVDESS's speech, a performance that comes twice, or a contradiction with the names.
     """
     try:
-        facts = names.index_of("03" + str(clip)[2:] for clip in table["clip"])
+        facts = names.index_of("03" + str(clip)[2:] for clip in table.get("clip", ()))
     except ValueError as error:
         raise AlignmentError(f"{name}: {error}") from error
     if facts.empty or (facts.channel != "speech").any() or facts["clip"].duplicated().any():
-        raise AlignmentError(f"{name}: each row must be one speech clip, and no clip may come twice.")
+        raise AlignmentError(f"{name}: each row must be one speech clip, named in the column clip, none twice.")
     shared = table.columns.intersection(facts.columns).drop("clip")
     wrong = table[shared].astype(str).to_numpy() != facts[shared].astype(str).to_numpy()
     if wrong.any():

@@ -77,7 +77,7 @@ class EmotionRecognizer:
         :meth:`timeline`. ``versions``: of test-time augmentation, left out as in the network's published predictions;
         3 averages 27 variants of each window, 1 takes it as it is. Raises AudioError or FileNotFoundError.
         """
-        heard = self._hear(recording)
+        heard = self._hear(recording := audio.held(recording))
         if heard is None:
             return self._predict_long(recording)
         return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
@@ -140,7 +140,7 @@ class EmotionRecognizer:
         """
         import librosa.feature  # noqa: F401  before the threads start
 
-        recordings, rows = list(recordings), []
+        recordings, rows = [audio.held(recording) for recording in recordings], []
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
@@ -162,7 +162,7 @@ class EmotionRecognizer:
         One row a step of a quarter window, in speech alone: start, end (seconds), label, confidence, p_neutral ...
         p_surprised, the mean of all windows over its middle. ``attrs["seconds"]``: its length. Raises as `predict`.
         """
-        power, rate = audio.powers(recording)
+        power, rate = audio.powers(recording := audio.held(recording))
         stretches = audio.utterances(power, self.config.features.top_db)
         if not stretches:
             raise AudioError(f"{audio.named(recording)} holds no speech: nothing in it is louder than "
@@ -183,12 +183,11 @@ class EmotionRecognizer:
 
     def timelines(self, recordings: Iterable[Source]) -> tuple[pd.DataFrame, list[str]]:
         """The rows of :meth:`timeline` of many recordings, with the column file first; the sentences of bad ones."""
-        found = {audio.named(recording): _or_error(self.timeline, recording) for recording in recordings}
-        tables = [table.assign(file=name)[["file", *table]] for name, table in found.items()
-                  if not isinstance(table, str)]
+        found = [(audio.named(recording), _or_error(self.timeline, recording)) for recording in recordings]
+        tables = [table.assign(file=name)[["file", *table]] for name, table in found if not isinstance(table, str)]
         empty = pd.DataFrame(columns=["file", "start", "end", "label", "confidence", *PROBABILITIES])
         return (pd.concat(tables, ignore_index=True) if tables else empty,
-                [table for table in found.values() if isinstance(table, str)])
+                [table for _, table in found if isinstance(table, str)])
 
     def _pieces(self, recording: Source, stretches: list, block: int) -> Iterator[tuple]:
         """(first block, starts, windows, frames) of every stretch, from a second decoding."""
@@ -249,6 +248,6 @@ def _row(name: str, found: Prediction | str) -> dict:
 def spans(timeline: pd.DataFrame) -> pd.DataFrame:
     """A timeline with neighbouring steps of one label joined: its columns up to confidence, which is the mean."""
     keys = [key for key in ("file", "label") if key in timeline]
-    new = (timeline[keys] != timeline[keys].shift()).any(axis=1) | (timeline.start != timeline.end.shift())
+    new = (timeline[keys] != timeline[keys].shift()).any(axis=1) | (timeline.start > timeline.end.shift() + 0.03)
     how = dict.fromkeys(keys, "first") | {"start": "first", "end": "last", "confidence": "mean"}
     return timeline.groupby(new.cumsum()).agg(how)[[name for name in timeline if name in how]].reset_index(drop=True)

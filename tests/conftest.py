@@ -32,7 +32,6 @@ def no_network(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def figures_closed():
-    """No figure outlives its test."""
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
@@ -123,7 +122,6 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_store(tiny_corpus, tmp_path_factory):
-    """The file of features of the tiny corpus."""
     from ser_utils.features import spectral
 
     path = tmp_path_factory.mktemp("features") / "tiny.npz"

@@ -22,19 +22,16 @@ def clip_names() -> pd.DataFrame:
 
 
 def fold_of(clips: pd.DataFrame, protocol: str) -> np.ndarray:
-    """The committed fold 0-5 of each clip."""
     return folds.table().set_index("clip")[protocol].reindex(clips["clip"]).to_numpy()
 
 
 def texts(fig) -> list[str]:
-    """Every text of a figure that is not empty."""
     from matplotlib.text import Text
 
     return [text.get_text() for text in fig.findobj(Text) if text.get_text()]
 
 
 def waveform(name: str, samples: int = 64) -> np.ndarray:
-    """A moment of noise, another for each clip, int16."""
     return np.random.default_rng([int(part) for part in name.split("-")]).integers(-2000, 2000, samples, np.int16)
 
 
@@ -113,7 +110,6 @@ def fake_finished(root, config, /, accuracy=0.8, seed=None, **told) -> Path:
 
 
 def edit(path, **values):
-    """Have a run.json say something else."""
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 

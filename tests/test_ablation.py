@@ -30,7 +30,6 @@ def put(configs, root, accuracies):
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """An empty folder of results."""
     monkeypatch.setattr(ablation, "RESULTS", tmp_path / "results")
     return tmp_path / "results"
 

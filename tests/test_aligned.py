@@ -113,8 +113,7 @@ def test_the_enrolled_clips_are_a_committed_table_and_never_judged():
         assert not folds.enrolled(config.enrolled, INDEX)[np.concatenate([rows["test"], rows["val"]])].any()
 
 
-def test_fits_are_ordinary_runs_share_their_views_and_are_not_made_again(store, pitches, viewed, tmp_path,
-                                                                             monkeypatch):
+def test_fits_are_ordinary_runs_share_their_views_and_are_not_made_again(store, pitches, viewed, tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(aligned, "views", lambda *arguments: made.append(arguments[2]) or viewed)
     configs = [dataclasses.replace(c, profile="quick", members=1, epochs=3) for c in aligned.run_configs()

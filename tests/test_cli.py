@@ -24,7 +24,6 @@ WAVE = babble()
 
 
 def sound(wave=WAVE, rate=RATE, form="WAV", subtype=None):
-    """The bytes of a sound file."""
     file = io.BytesIO()
     soundfile.write(file, wave, rate, format=form, subtype=subtype)
     return file.getvalue()
@@ -37,7 +36,6 @@ def spoilt(value):
 
 
 def header(at, form, value):
-    """A WAV file with one field of its header written anew."""
     content = bytearray(sound())
     struct.pack_into(form, content, at, value)
     return bytes(content)
@@ -47,6 +45,7 @@ noise = np.random.default_rng(0).uniform(-0.3, 0.3, 32_000)
 click = np.zeros(RATE)
 click[4_000:4_100] = 0.5
 UNUSABLE = {
+    "end.wav": sound(np.append(np.zeros(RATE), click[3_900:4_100])),  # sound in less than the last 20 ms
     "empty.wav": b"", "text.wav": b"Not a sound at all, but a few words.\n", "zip.wav": b"PK\3\4" + bytes(200),
     "picture.mp3": b"\x89PNG\r\n\x1a\n" + bytes(300), "song.m4a": b"\0\0\0\x20ftypM4A " + bytes(90),
     "a.wma": bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(99), "riff.wav": b"RIFF",
@@ -68,8 +67,7 @@ USABLE = {  # the same sound
     "mono.wav": sound(), "opposite.wav": sound(np.stack([WAVE, -WAVE], axis=1)), "sound.txt": sound(),
     "20 channels.wav": sound(np.stack([WAVE] * 20, axis=1)), "stream.wav": header(40, "<I", 0),
     "stream2.wav": header(40, "<I", 0xFFFFFFFF), "Straße.flac": sound(form="FLAC"), "a.aiff": sound(form="AIFF")}
-OTHERWISE = {
-    "24 bit.wav": sound(subtype="PCM_24"), "gsm.wav": sound(WAVE, 8_000, subtype="GSM610"),
+OTHERWISE = {"24 bit.wav": sound(subtype="PCM_24"), "gsm.wav": sound(WAVE, 8_000, subtype="GSM610"),
     "ulaw.au": sound(form="AU", subtype="ULAW"), "a little clipped.wav": sound(np.clip(5 * WAVE, -1, 1)),
     "0.3 s.wav": sound(babble(0.3, lead=0))}
 
@@ -128,13 +126,16 @@ def test_answers_as_table_json_csv_timeline_and_picture(answer, tmp_path):
     table = pd.read_csv(io.StringIO(out))
     assert code == 0 and list(table)[:5] == ["file", "start", "end", "label", "confidence"] and len(table) > 20
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    cut = table.assign(start=table.start - 0.02 * (table.index == 9), label="sad")  # as where 30 s are cut
+    assert len(predict.spans(cut)) == 3  # parts, between which there is silence
     joined = predict.spans(table)
     assert (joined.end - joined.start).sum() == pytest.approx((table.end - table.start).sum())
     assert len(joined) < len(table)
     assert ((joined.label != joined.label.shift()) | (joined.start != joined.end.shift())).all()
     assert answer("a.wav", "folder", "--timeline")[0] == answer("gone.wav", "--timeline")[0] == 2
-    with pytest.raises(SystemExit, match="2"):
-        answer("a.wav", "b.wav", "--plot", "a.png")
+    for words in (("a.wav", "b.wav", "--plot", "a.png"), ("a.wav", "--plot", "a.doc")):
+        with pytest.raises(SystemExit, match="2"):
+            answer(*words)
 
 
 def test_a_folder_of_recordings_enrols_a_voice(answer, tmp_path, monkeypatch, recognizer):  # noqa: F811

@@ -36,7 +36,6 @@ def fetch(monkeypatch):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Fail if the network is asked for anything."""
     monkeypatch.setattr(ravdess, "download", lambda *source: pytest.fail("asked the network"))
 
 

@@ -1,5 +1,8 @@
 """The page of ser-utils demo: the function behind it, and itself in headless Chromium with a fake microphone."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import soundfile
@@ -17,7 +20,6 @@ def loaded(recognizer, monkeypatch):  # noqa: F811
 
 
 def shown(found):
-    """A prediction as the page writes it: the label, and all probabilities."""
     return [found.label, *(f"{100 * value:.1f} %" for value in found.probabilities.values())]
 
 
@@ -51,6 +53,14 @@ def test_without_gradio_or_a_free_port_one_sentence_says_what_to_do(monkeypatch,
     monkeypatch.setattr(demo, "start", start)
     assert demo.main([]) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP"])
+def test_recordings_are_deleted_however_the_demo_is_stopped(monkeypatch, ending):
+    monkeypatch.setattr(demo, "start", lambda *_: signal.raise_signal(signal.Signals[ending]))
+    with pytest.raises(KeyboardInterrupt):
+        demo.main([])
+    assert not os.path.exists(os.environ["GRADIO_TEMP_DIR"])
 
 
 def test_the_page_answers_a_microphone_and_a_file_as_predict_does(loaded, tmp_path, monkeypatch, browse):

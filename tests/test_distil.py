@@ -25,7 +25,6 @@ def two_teachers(quick_trainings):
 
 @pytest.fixture(scope="module")
 def taught(made_up, tmp_path_factory):
-    """Two teachers and the student's run: (run, their root)."""
     root = tmp_path_factory.mktemp("taught")
     for config in TEACHERS:
         fit.run(config, made_up, root, progress=False)

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.usefixtures("quick_trainings")
 
 @pytest.fixture(scope="module")
 def finished(made_up, tmp_path_factory):
-    """An undisturbed run: (run, its root)."""
     root = tmp_path_factory.mktemp("undisturbed")
     return fit.run(CONFIG, made_up, root=root, progress=False), root
 

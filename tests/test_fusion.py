@@ -29,7 +29,6 @@ def table():
 
 @pytest.fixture
 def file(table, tmp_path, monkeypatch):
-    """They are what RAVDESS_FACES names."""
     monkeypatch.setenv("RAVDESS_FACES", str(tmp_path))
     table.to_csv(tmp_path / fusion.FACES, index=False)
     return tmp_path / fusion.FACES
@@ -64,9 +63,10 @@ def test_a_shuffled_or_foreign_table_fails_loudly(table, file):
     with pytest.raises(fusion.AlignmentError, match="emotion of .* contradicts"):
         fusion.modality("face", table.assign(emotion=np.roll(INDEX.emotion, 100)))
     assert "actor" not in fusion.modality("face", table.assign(actor=INDEX.actor)).table
-    for clip in ("01-01-09-01-01-01-01", "a.wav", "01-02-02-01-01-01-01", table["clip"][1]):
+    wrong = ("01-01-09-01-01-01-01", "a.wav", "01-02-02-01-01-01-01", table["clip"][1])
+    for foreign in [table.drop(columns="clip"), *(table.assign(clip=[clip, *table["clip"][1:]]) for clip in wrong)]:
         with pytest.raises(fusion.AlignmentError):
-            fusion.modality("face", table.assign(clip=[clip, *table["clip"][1:]]))
+            fusion.modality("face", foreign)
     file.unlink()
     with pytest.raises(FileNotFoundError, match="MMEmotionRecognition"):
         fusion.faces()

@@ -37,7 +37,6 @@ def test_a_row_a_clip_that_all_networks_judged_with_their_answers(published, tmp
 
 
 def page_of(folder, results, corpus):
-    """The page in a site without notebooks."""
     with pytest.MonkeyPatch.context() as patch:
         use(patch, folder, corpus)
         patch.setattr(report, "RESULTS", results)

@@ -24,7 +24,6 @@ def small(name, shape=SHAPE, **options):
 
 
 def clips(frames=SHAPE[0], lengths=(44, 20)):
-    """Random clips with padding after the given numbers of frames."""
     x = rng.normal(size=(len(lengths), frames, *SHAPE[1:])).astype("float32")
     for clip, length in zip(x, lengths, strict=True):
         clip[length:] = 0
@@ -50,7 +49,6 @@ def test_tailored_network(name, tmp_path):
     assert np.abs(y[0] - y[1]).max() > 1e-6
     np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(run(model, np.zeros_like(x)).sum(axis=1), 1, atol=1e-5)  # silence
-
     weights = run(keras.Model(model.input, model.get_layer("attention").output), x)
     if name not in ("lstm", "transformer"):
         assert weights.shape[1] == model.get_layer("last_conv").output.shape[1]
@@ -58,10 +56,8 @@ def test_tailored_network(name, tmp_path):
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
     assert (weights[0] > 0).all()
     assert (weights[1, :sounding] > 0).all() and (weights[1, sounding:] == 0).all()
-
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(run(keras.models.load_model(tmp_path / "model.keras"), x), y)
-
     before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy", run_eagerly=True)
     model.train_on_batch(clips(lengths=(44, 40, 30, 20)), np.array([0, 1, 2, 3]))

@@ -16,7 +16,6 @@ from ser_utils.training.runs import Run
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a notebook would show."""
     things = []
     monkeypatch.setattr(notebook, "display", lambda *some: things.extend(some))
     return things

@@ -19,7 +19,6 @@ LIBRARIES = {"keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": l
 
 
 def cell(name: str) -> str:
-    """The source of the cell that defines a page's network."""
     cells = nbformat.read(NOTEBOOKS / f"{PAGES[name]}.ipynb", as_version=4).cells
     found = [c.source for c in cells if c.cell_type == "code" and f"\ndef {name}(" in f"\n{c.source}"]
     assert len(found) == 1, f"{PAGES[name]} has {len(found)} cells that define {name}()"

@@ -53,7 +53,6 @@ def test_two_writers_share_no_temporary_file(tmp_path):
 
 
 def sources():
-    """The package's modules, path -> syntax tree."""
     return {path: ast.parse(path.read_text()) for path in sorted((paths.ROOT / "ser_utils").rglob("*.py"))}
 
 

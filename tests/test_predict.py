@@ -27,6 +27,11 @@ def babble(seconds=1.5, rate=RATE, lead=0.3, seed=0):
     return np.concatenate([silence, 0.1 * voice * (1.1 + np.sin(2 * np.pi * 4 * time)), silence]).astype(np.float32)
 
 
+class Pipe(io.BytesIO):
+    def seekable(self):
+        return False
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run whose network was never trained, but for what an answer needs."""
@@ -75,11 +80,6 @@ def test_a_temperature_moves_the_confidence_and_not_the_answer(recognizer):
 def test_a_recording_may_come_in_any_of_these_ways(recognizer, tmp_path, kind):
     wave, path = np.round(babble() * 32_767).astype(np.int16), tmp_path / "a.wav"
     soundfile.write(path, wave, RATE)
-
-    class Pipe(io.BytesIO):
-        def seekable(self):
-            return False
-
     given = {"path": path, "text": str(path), "bytes": path.read_bytes(), "file": io.BytesIO(path.read_bytes()),
              "pipe": Pipe(path.read_bytes()), "int16": (wave, RATE), "channels first": (np.stack([wave, wave]), RATE),
              "stereo": (np.stack([wave, wave], axis=1), float(RATE))}[kind]
@@ -128,10 +128,13 @@ def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):
     alone = recognizer.predict((parts[0], RATE))
     assert table.label[0] == alone.label and table.confidence[0] == pytest.approx(alone.confidence, abs=0.01)
     np.testing.assert_allclose(table[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
-    whole = recognizer.predict((np.concatenate(parts + parts), RATE))
-    twice = recognizer.timeline((np.concatenate(parts + parts), RATE))
+    soundfile.write(tmp_path / "twice.wav", np.concatenate(parts + parts), RATE)
+    whole = recognizer.predict(Pipe((tmp_path / "twice.wav").read_bytes()))
+    twice = recognizer.timeline(Pipe((tmp_path / "twice.wav").read_bytes()))
     lengths = twice.end - twice.start
     assert whole.confidence == pytest.approx((lengths @ twice[f"p_{whole.label}"]) / lengths.sum())
+    both, errors = recognizer.timelines([(parts[4], RATE), (parts[4], 1), (parts[0], RATE)])  # nameless, all three
+    assert (both.start < 0.1).sum() == 2 and len(errors) == 1
 
 
 def test_the_memory_of_a_timeline_does_not_grow_with_the_length(recognizer, tmp_path):

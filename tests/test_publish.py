@@ -11,7 +11,6 @@ from ser_utils.training import runs
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """A checkout with two finished full runs with today's settings."""
     for model in ("lstm", "transformer"):
         place = f"random/{model}/fold0"
         runs.copy(RESULTS / place, tmp_path / "runs" / "ravdess-full" / place)

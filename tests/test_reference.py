@@ -22,7 +22,6 @@ CONFIG = reference.ReferenceConfig("full", "ravdess", "random", "logistic", 2, 0
 
 
 def with_mfcc(store, mfcc):
-    """A store of RAVDESS whose MFCCs are those given."""
     made = FeatureStore(CONFIG.features, "ravdess", store.clips, np.full(len(store.clips), 12), store.logmel)
     made.__dict__["mfcc"] = mfcc  # where the property keeps what it computed
     return made
@@ -70,7 +69,6 @@ def test_the_runs_are_what_the_results_format_asks_for_and_learn_what_can_be_lea
 
 
 def test_nothing_but_training_clips_is_fitted(material, finished, tmp_path):
-    """Scaler and classifier stay what they are when test clips change; C is chosen without them."""
     spoilt = material.mfcc.copy()
     spoilt[split(material.index, "random", 2)["test"]] = 1e3
     folder = reference.run(CONFIG, with_mfcc(material, spoilt), tmp_path).dir
@@ -115,7 +113,6 @@ def test_references_stand_below_the_networks_and_are_never_counted_among_them(fi
     assert set(runs.table(tmp_path).model) == set(runs.predictions(tmp_path).model) == {"alexnet", "vgg16"}
     assert len([runs.read(path) for path in runs.find(tmp_path)]) == 5
     assert set(runs.predictions(tmp_path, model="svm").model) == {"svm"}
-
     table = tables.table2(tmp_path)
     part = table[table.protocol == "random"]
     assert part.group.tolist() == ["network"] * 7 + ["ensemble"] * 2 + ["reference"] * 3

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_run
@@ -302,6 +303,15 @@ def test_kept_notebooks_hold_small_figures_and_nothing_of_the_machine(kept):
     assert "audio/wav" not in whole and "Audio player" in whole and "papermill" not in whole
     assert [cell.metadata for cell in notebook.cells if cell.metadata] == [{"tags": ["parameters"]}]
     assert notebook.metadata.made_from.folders == ["actors/lstm", "random"]  # of which it read all
+
+
+def test_a_palette_keeps_the_rare_colours_at_both_ends_of_a_scale():
+    scale = np.random.default_rng(0).normal(128, 30, (200, 200, 3)).clip(60, 196).astype(np.uint8)
+    scale[:4, :4], scale[-4:, -4:], file = (103, 0, 31), (5, 48, 97), io.BytesIO()
+    execute.Image.fromarray(scale).save(file, "PNG")
+    small = base64.b64decode(execute._palette(base64.b64encode(file.getvalue()).decode(), None, 64))
+    kept = np.asarray(execute.Image.open(io.BytesIO(small)).convert("RGB"), float)
+    assert max(abs(kept - scale)[corner].max() for corner in (np.s_[:4, :4], np.s_[-4:, -4:])) < 10
 
 
 def test_only_what_changed_is_executed_again(kept, capsys):

@@ -53,7 +53,6 @@ class Nursery:
         return found
 
     def results(self):
-        """History, predictions and scores of every finished run."""
         done = [config.run_directory(self.root) for config in self.configs if runs.is_finished(config, self.root)]
         return {path: [(path / "history.csv").read_text(), (path / "predictions.csv").read_text(),
                        runs.Run(path).info["metrics"]] for path in done}

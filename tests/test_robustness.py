@@ -35,7 +35,6 @@ def tones(*frequencies, seconds=1.0):
 
 
 def gain_db(before, after, frequency):
-    """By how much a tone is louder afterwards, from the middle of both."""
     turning = np.hanning(RATE // 2) * np.exp(-2j * np.pi * frequency * np.arange(RATE // 2) / RATE)
     first, then = (abs(wave[len(wave) // 2 - RATE // 4:][: RATE // 2] @ turning) for wave in (before, after))
     return 20 * np.log10(then / first)

@@ -12,7 +12,6 @@ OWN = {"figure.figsize": (2, 2), "savefig.dpi": 20, "savefig.transparent": True,
 
 
 def drawn(folder) -> bytes:
-    """The file of a small figure."""
     style.use_style()
     figure, axis = style.plt.subplots()
     axis.plot([0, 1], [0, 1], label="a line")

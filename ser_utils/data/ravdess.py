@@ -219,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     root = options.folder or default_root()
     try:
-        if options.command == "download":
+        if options.command == "download" and len(files(root).clips) < len(speech_names()):  # else no lock is needed
             print(f"RAVDESS speech in {root}\n{CITATION}")
             download(root, options.url, options.md5)
         found = validate(root)

@@ -32,7 +32,12 @@ class AudioError(ValueError):
 def named(source: Source) -> str:
     """What messages call a recording: its path, or "the recording" where there is none."""
     name = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
-    return str(name) if isinstance(name, (str, os.PathLike)) else "The recording"
+    return os.fsencode(name).decode(errors="replace") if isinstance(name, (str, os.PathLike)) else "The recording"
+
+
+def held(source: Source) -> Source:
+    """The source; of a pipe, which can be read only once, what it holds."""
+    return source.read() if hasattr(source, "seekable") and not source.seekable() else source
 
 
 def load(source: Source) -> tuple[np.ndarray, int]:
@@ -61,14 +66,12 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     if isinstance(source, (str, os.PathLike)):
         source = Path(source)
         if not os.path.lexists(source):
-            raise FileNotFoundError(f"There is no audio file {source}.")
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+            raise FileNotFoundError(f"There is no audio file {name}.")
+    elif isinstance(source := held(source), (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
     elif not hasattr(source, "seekable"):
         raise AudioError(f"{name} is of type {type(source).__name__}: give a path, bytes, a file or (samples, rate).")
     try:
-        if not isinstance(source, Path) and not source.seekable():
-            source = io.BytesIO(source.read())
         with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
             size = raw.seek(0, io.SEEK_END)  # and an OSError says what can't be read, which libsndfile does not
             raw.seek(0)
@@ -95,7 +98,7 @@ def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[t
     if wave.ndim not in (1, 2) or wave.dtype.kind not in "iuf":
         raise AudioError(f"{name} is an array of shape {wave.shape} and type {wave.dtype}: give numbers (samples,) or "
                          "(samples, channels).")
-    wave = wave[:, None] if wave.ndim == 1 else wave.T if wave.shape[0] < wave.shape[1] else wave
+    wave = wave[:, None] if wave.ndim == 1 else wave.T if 0 < wave.shape[0] < wave.shape[1] else wave
     count = len(wave) if seconds is None else round(seconds * rate)
     for start in range(0, max(len(wave), 1), max(count, 1)):
         block = wave[start: start + count].astype(np.float32)
@@ -172,7 +175,7 @@ def speech_bounds(wave: np.ndarray, rate: int, top_db: float) -> tuple[int, int]
     blocks = wave[: len(wave) // block * block].reshape(-1, block)
     power = np.einsum("ij,ij->i", blocks, blocks)
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
-    return int(loud[0]) * block, (int(loud[-1]) + 1) * block
+    return (int(loud[0]) * block, (int(loud[-1]) + 1) * block) if len(loud) else (len(wave) // block * block, len(wave))
 
 
 def resample(wave: np.ndarray, rate: int, target: int) -> np.ndarray:

@@ -46,6 +46,5 @@ def cost_table(networks: Mapping[str, keras.Model], repeats: int, runs: pd.DataF
         rows.append({
             "model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
             "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers[1:])),
-            "latency_ms": latency(network, repeats),
-            "training_seconds": seconds.get(model, math.nan)})
+            "latency_ms": latency(network, repeats), "training_seconds": seconds.get(model, math.nan)})
     return pd.DataFrame(rows)

@@ -112,8 +112,8 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=INK, marker="o", linestyle="", label="the six folds used here"),
                Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
                Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers"),
-               Line2D([], [], label=PEOPLE_LABEL, **PEOPLE)]
-    fig.legend(handles=handles, loc="outside lower center", ncols=4)
+               Line2D([], [], label=f"{PEOPLE_LABEL} (accuracy)", **PEOPLE)]
+    fig.legend(handles=handles, loc="outside lower center", ncols=2)
     return finish(fig)
 
 

@@ -65,9 +65,8 @@ _OF_RESNET = _OF_CONVOLUTIONS | {
         "learning_rate": 8.07e-4, "weight_decay": 0.107, "batch_size": 16, "label_smoothing": 0.2, "ema": 0.99,
         "options": {"dropout": 0.0}, "augment": {"stretch": 0.125, "shift": 10, "warp": 0.05, "time_masks": 2,
                                                  "noise_probability": 0.3125, "frequency_masks": 2}})}
-_OF_LSTM = _RECIPE | {
-    "front": Change("two convolutions over frames and bands in front, not along time alone",
-                    {"options": {"front_2d": 0}})}
+_OF_LSTM = _RECIPE | {"front": Change("two convolutions over frames and bands in front, not along time alone",
+                                      {"options": {"front_2d": 0}})}
 _OF_TRANSFORMER = _OF_LSTM | {  # where its recipe is another
     "rate": Change("a learning rate of 0.002, not half of it", {"learning_rate": 1e-3}),
     "average": Change("the running average of the weights, not the weights themselves", {"ema": 0.0}),

@@ -35,9 +35,8 @@ def recipe(config: configuration.RunConfig, parameters: dict) -> configuration.R
         usual, frequency_masks=masks, time_masks=masks, shift=round(usual.shift * factor),
         noise_probability=min(usual.noise_probability * factor, 1.0),
         **{name: getattr(usual, name) * factor for name in ("stretch", "warp", "gain_db", "tilt_db")})
-    return dataclasses.replace(
-        config, augment=augment, options=config.options | {"dropout": parameters["dropout"]},
-        **{name: value for name, value in parameters.items() if name in vars(config)})
+    return dataclasses.replace(config, augment=augment, options=config.options | {"dropout": parameters["dropout"]},
+                               **{name: value for name, value in parameters.items() if name in vars(config)})
 
 
 def objective(trial: optuna.Trial, configs: list[configuration.RunConfig], store: spectral.FeatureStore) -> float:

@@ -309,10 +309,10 @@ def check(run_dir: str | Path) -> None:
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
     """Folders of finished runs under ``root``, in the order of the tables; with ``seeds`` those of further seeds, too.
 
-    Runs that were moved aside (:func:`move_aside`) are left out.
+    Runs that were moved aside (:func:`move_aside`) are left out, and those of all clips, which none is left to test.
     """
-    name = re.compile(r"fold\d+(-seed\d+)?" if seeds else r"fold\d+")
-    found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.name)]
+    name = re.compile(r".*(?<!_all)/fold\d+" + r"(-seed\d+)?" * seeds)
+    found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.as_posix())]
     protocols = in_order({path.parts[-3] for path in found}, PROTOCOLS)
     models = in_order({path.parts[-2] for path in found}, tuple(MODEL_NAMES))
     return sorted(found, key=lambda path: (protocols.index(path.parts[-3]), models.index(path.parts[-2]), path.name))
@@ -323,10 +323,8 @@ def table(root: str | Path) -> pd.DataFrame:
     return pd.DataFrame([read(path) for path in find(root) if path.parts[-2] in MODEL_NAMES])
 
 
-def predictions(
-    root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test",
-    references: bool = False, seeds: bool = False,
-) -> pd.DataFrame:
+def predictions(root: str | Path, protocol: str | None = None, model: str | None = None, subset: str | None = "test",
+                references: bool = False, seeds: bool = False) -> pd.DataFrame:
     """Predictions of all finished runs of networks under ``root`` in one long table.
 
     ``protocol``, ``model`` and ``subset`` ("test", "val") choose; None takes all, with ``references`` also those that

@@ -25,5 +25,4 @@ def in_every_fold():
 CLAIMS = [
     (PAGE, "A classifier that always names the same emotion is right in {:.1f} % of the clips, or in {:.1f} % if that "
            "emotion is neutral.", always_the_same),
-    (PAGE, "every fold holds {} neutral clips and {} of every other emotion", in_every_fold),
-]
+    (PAGE, "every fold holds {} neutral clips and {} of every other emotion", in_every_fold)]

@@ -96,6 +96,18 @@ def calibration(protocol):
             for _, answers in test(protocol).groupby("model")]
 
 
+def averaged_confidence():
+    """Calibration error of the seven averaged: on unseen actors below each; on random, where they are too modest."""
+    found = {}
+    for protocol in ("actors", "random"):
+        joint = metrics.ensembles(facts.everything().query("protocol == @protocol"))[0].query("model == 'ensemble'")
+        probabilities = joint[metrics.PROBABILITIES].to_numpy()
+        found[protocol] = 100 * metrics.calibration_error(joint.label, probabilities)
+    assert probabilities.max(axis=1).mean() < (joint.label == joint.prediction).mean()
+    assert found["actors"] < min(calibration("actors")) and found["random"] > max(calibration("random"))
+    return found["actors"], found["random"]
+
+
 def too_sure():
     part = test("actors")
     sure = part[metrics.PROBABILITIES].max(axis=1) - (part.label == part.prediction)
@@ -134,14 +146,14 @@ def gains():
 
 def known():
     """UAR with known voices: seven averaged; in ten folds: networks, least, most, averaged, view; studies below all."""
-    ten, (seven, *ours) = networks("random10").recall, [figure(split, name, "recall") for split, name in (
-        ("random", "ensemble"), ("random10", "ensemble"), ("random10", "aligned_ensemble"))]
-    (below,) = {sum(other.uar < uar for other in paper.KNOWN) for uar in (seven, *ours, *ten)}
+    ten, (seven, *ours) = networks("random10").query("folds == 10").recall, [
+        figure(*row, "recall") for row in (("random", "ensemble"), ("random10", "ensemble"),
+                                           ("random10", "aligned_ensemble"))]
+    below = min(sum(other.uar < uar for other in paper.KNOWN) for uar in (seven, *ours, *ten))
     return seven, WORDS[len(ten)].capitalize(), ten.min(), ten.max(), *ours, WORDS[below]
 
 
-CLAIMS = [(FILE, *claim) for claim in (
-    ("the cheaper one names the sentence, rightly in {:.1f} % of the clips", heard),
+CLAIMS = [(FILE, *claim) for claim in (("the cheaper one names the sentence, rightly in {:.1f} % of the clips", heard),
     ("Knowing the text is worth {:.1f} points on the random split and {:.1f} on unseen actors beside the seven "
      "networks; alone, the dense networks ({:.1f} %) are level with the seven on unseen actors, from {} numbers a "
      "clip.", lambda: (worth("random"), worth("actors"), level_with_the_seven(), 23 * SEGMENTS)),
@@ -181,8 +193,9 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: (pairs("actors").significant.sum() or "none", *behind("actors"))),
     ("On the random split the networks are off by {:.0f} to {:.0f} points",
      lambda: (min(calibration("random")), max(calibration("random")))), ("all {} are too sure", too_sure),
+    ("Averaging the seven takes that down to {:.1f} points, but makes the answers too modest on the random split, by "
+     "{:.1f}.", averaged_confidence),
     ("the best one at {:.1f} UAR", lambda: networks("actors").recall.max()),
     ("Our ensemble, from 960 clips, comes to {:.1f} UAR. {} of our networks are trained in ten folds: they come to "
-     "{:.1f} to {:.1f}, averaged to {:.1f}, and with the aligned view to {:.1f}. All are above {} of the three "
-     "studies.", known),
-)]
+     "{:.1f} to {:.1f}, averaged to {:.1f}, and with the aligned view to {:.1f}. All are above at least {} of "
+     "the three studies.", known))]

@@ -46,14 +46,12 @@ def taken_for(model: str, emotion: str, count: int) -> set[str]:
 
 
 def several_points_each(model: str) -> tuple:
-    """From random to twins to actors an accuracy falls by 4 to 15 points each."""
     accuracy = facts.network(model).accuracy[list(PROTOCOLS)]
     assert (-accuracy.diff().dropna()).between(4, 15).all(), accuracy
     return ()
 
 
 def training_ends_above_95(*models: str) -> tuple:
-    """The mean training accuracy of the last epoch, by protocol."""
     for protocol in PROTOCOLS:
         for model in models:
             last = [runs.read_history(d).accuracy.iloc[-1] for d in runs.find(RESULTS)
@@ -63,7 +61,6 @@ def training_ends_above_95(*models: str) -> tuple:
 
 
 def neutral_and_sad_are_hard(model: str) -> tuple:
-    """Both are among the three emotions of lowest recall under each protocol."""
     for protocol in PROTOCOLS:
         hardest = [EMOTIONS[i] for i in np.argsort(shares(model, protocol).diagonal())[:3]]
         assert {"neutral", "sad"} <= set(hardest), (protocol, hardest)
@@ -99,7 +96,6 @@ def smallest_p() -> float:
 
 
 def extra_parameters() -> float:
-    """By how many per cent VGG19 has more parameters than VGG16."""
     one, other = (runs.Run(RESULTS / "random" / model / "fold0").info["parameters"] for model in ("vgg16", "vgg19"))
     return 100 * (other / one - 1)
 

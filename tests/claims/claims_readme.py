@@ -37,13 +37,12 @@ CLAIMS = [
     (README, "On the paper's random split the most accurate network is the {}, with {:.1f} %, and all seven averaged "
              "reach {:.1f} %.", lambda: facts.best("random")),
     (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %; people, "
-             f"who chose among {HUMAN['options']} emotions, reach {HUMAN['overall']} %.", lambda: facts.best("actors")),
-    (README, "Every network loses {} points or more from the one to the other: that much is the known voice, not the "
-             "emotion.", facts.least_lost),
+             f"for whom neutral and calm count as one, reach {HUMAN['overall']} %.", lambda: facts.best("actors")),
+    (README, "Every network loses {} points or more from the one to the other: that much is known voices and "
+             "second takes, not emotion.", facts.least_lost),
     (README, "The 95 % intervals are about ±{} points for `random` and `twins`, ±{} for `actors`;",
      lambda: (half_width("random", "twins"), half_width("actors"))),
     *(row(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()),
     *map(row, ("Ensemble, mean", "Ensemble with the aligned view", "Logistic regression")),
     (README, "With 20 unlabelled clips of the new voice enrolled, the seven averaged reach {:.1f} % on `actors`, with "
-             "the aligned view {:.1f} %.", lambda: enrolled(20)),
-]
+             "the aligned view {:.1f} %.", lambda: enrolled(20))]

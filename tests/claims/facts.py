@@ -45,5 +45,4 @@ def refits() -> pd.DataFrame:
 
 
 def network(model: str) -> pd.DataFrame:
-    """A network's rows of Table 2 by protocol."""
     return table2().query("model == @model and folds > 0").set_index("protocol")
