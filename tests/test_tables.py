@@ -49,9 +49,8 @@ def test_table2_intervals_are_over_actors_where_speakers_are_new(results, publis
 
 
 def test_ten_folds_stand_among_the_other_rows_with_an_ensemble_that_needs_no_validation(tmp_path):
-    for model in MODELS[:2]:
-        for fold in range(10):
-            fake_run(tmp_path, "random10", model, fold, told={"protocol": "random10"})
+    for model, fold in [*((name, fold) for name in MODELS[:2] for fold in range(10)), (MODELS[2], 0)]:  # nine missing
+        fake_run(tmp_path, "random10", model, fold, told={"protocol": "random10"})
     assert len(tables.table2(tmp_path)) == 21
     table = tables.table2(tmp_path, others=True)
     table = table[table.protocol == "random10"]

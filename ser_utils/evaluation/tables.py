@@ -25,9 +25,9 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
     paper's, points); folds (finished ones), seeds. A network without finished runs has folds 0 and NaN. Groups, in this
-    order: "network"; "averaged", the seeds of one network averaged, where every fold has the same two or more;
-    "taught", refit or distilled, all seven refits averaged; "ensemble" (``metrics.ensembles``); "reference"; with
-    ``others`` "other": aligned view, face, fusions, more protocols. ResultsError if a run's file is missing or damaged.
+    order: "network"; "averaged", the seeds of one network, where every fold has the same two or more; "taught": refit,
+    distilled, all seven refits averaged; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` "other"
+    (aligned view, face, fusions), and whole rows of more protocols. ResultsError if a file is missing or damaged.
     """
     rows = []
     for protocol, group, model, name, answers in _answers(root, others):
@@ -53,7 +53,7 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
         joint, count = metrics.ensembles(mine)
         whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
         for model in MODEL_NAMES:
-            if protocol in PROTOCOLS or len(of[model]):
+            if protocol in PROTOCOLS or of[model].fold.nunique() == FOLD_COUNT.get(protocol, FOLDS):
                 yield protocol, "network", model, model_name(model), of[model]
         for model in MODEL_NAMES:
             seeds, count = of[model].groupby("fold").seed.agg(frozenset), of[model].seed.nunique()
