@@ -142,8 +142,8 @@ verify: $(STAMP)  ## hold weights made by make ship against the published predic
 	$(BIN)/python -m ser_utils.shipped verify
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess and all other runs
-	@for path in report $(wildcard runs/*-smoke runs/*-quick) data/features data/cache data/synthetic* \
+	@for path in report $(wildcard runs/*-smoke runs/*-quick runs/live) data/features data/cache data/synthetic* \
 	    .pytest_cache .ruff_cache $(wildcard .coverage*) $$(find . -path ./.venv -prune -o \
 	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
-	@echo "kept: data/ravdess, $(or $(filter-out %-smoke %-quick,$(wildcard runs/*)),runs/ (none)), results/, .venv"
+	@echo "kept: data/ravdess, $(or $(filter-out %-smoke %-quick runs/live,$(wildcard runs/*)),runs/ (none)), results/, .venv"

@@ -127,8 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="weights by name, a file of weights or a run's folder (default: %(default)s)")
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     options = parser.parse_args(arguments)
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal, too, must delete the recordings
-        signal.signal(ending, signal.default_int_handler)
+    for ending in filter(lambda one: signal.getsignal(one) != signal.SIG_IGN, (signal.SIGTERM, signal.SIGHUP)):
+        signal.signal(ending, signal.default_int_handler)  # a closed terminal, too, deletes the recordings
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:

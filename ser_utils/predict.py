@@ -77,7 +77,7 @@ class EmotionRecognizer:
         :meth:`timeline`. ``versions``: of test-time augmentation, left out as in the network's published predictions;
         3 averages 27 variants of each window, 1 takes it as it is. Raises AudioError or FileNotFoundError.
         """
-        heard = self._hear(recording := audio.held(recording))
+        heard = self._hear(recording)
         if heard is None:
             return self._predict_long(recording)
         return _answer(self.calibrated(self.judge(heard["windows"], versions).mean(axis=0)), **heard)
@@ -140,7 +140,7 @@ class EmotionRecognizer:
         """
         import librosa.feature  # noqa: F401  before the threads start
 
-        recordings, rows = [audio.held(recording) for recording in recordings], []
+        recordings, rows = list(recordings), []
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
@@ -162,7 +162,7 @@ class EmotionRecognizer:
         One row a step of a quarter window, in speech alone: start, end (seconds), label, confidence, p_neutral ...
         p_surprised, the mean of all windows over its middle. ``attrs["seconds"]``: its length. Raises as `predict`.
         """
-        power, rate = audio.powers(recording := audio.held(recording))
+        power, rate = audio.powers(recording)
         stretches = audio.utterances(power, self.config.features.top_db)
         if not stretches:
             raise AudioError(f"{audio.named(recording)} holds no speech: nothing in it is louder than "

@@ -75,7 +75,7 @@ def test_a_warp_lowers_formants_and_pitch_together():
     voice, higher = (np.tile(50 * np.exp(-50 * (np.arange(80) / mel - 1) ** 2), (80, 1)) for mel in (40, 44))
     f0, states = np.full(80, 200.0), np.arange(80) // 2
     lowered = aligned.view(higher, 1.1 * f0, states, warp=0.1)
-    np.testing.assert_allclose(lowered, aligned.view(voice, f0, states), atol=1)
+    assert (abs(lowered - aligned.view(voice, f0, states)) < np.r_[np.ones(210), np.full(20, 1e-6)]).all()
     assert np.abs(aligned.view(higher, f0, states) - lowered).max() > 10
 
 

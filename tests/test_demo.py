@@ -58,6 +58,7 @@ def test_without_gradio_or_a_free_port_one_sentence_says_what_to_do(monkeypatch,
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP"])
 def test_recordings_are_deleted_however_the_demo_is_stopped(monkeypatch, ending):
     monkeypatch.setattr(demo, "start", lambda *_: signal.raise_signal(signal.Signals[ending]))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     with pytest.raises(KeyboardInterrupt):
         demo.main([])
     assert not os.path.exists(os.environ["GRADIO_TEMP_DIR"])

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +22,7 @@ SHORTEST_SECONDS = 0.1
 CANCELLED = 0.01     # a mix with less than this share of its loudest channel's power: opposite phases
 RATES = (8_000, 192_000)  # Hz, of recordings that are read
 UNKNOWN = 0x7FFF0000  # sizes from here on are what recorders and pipes write that do not know the length
+PIPES = weakref.WeakKeyDictionary()  # and what was in them: they can be read only once
 
 Source = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]  # a recording, see ``load``
 
@@ -33,11 +35,6 @@ def named(source: Source) -> str:
     """What messages call a recording: its path, or "the recording" where there is none."""
     name = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
     return os.fsencode(name).decode(errors="replace") if isinstance(name, (str, os.PathLike)) else "The recording"
-
-
-def held(source: Source) -> Source:
-    """The source; of a pipe, which can be read only once, what it holds."""
-    return source.read() if hasattr(source, "seekable") and not source.seekable() else source
 
 
 def load(source: Source) -> tuple[np.ndarray, int]:
@@ -67,11 +64,13 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
         source = Path(source)
         if not os.path.lexists(source):
             raise FileNotFoundError(f"There is no audio file {name}.")
-    elif isinstance(source := held(source), (bytes, bytearray, memoryview)):
+    elif isinstance(source, (bytes, bytearray, memoryview)):
         source = io.BytesIO(source)
     elif not hasattr(source, "seekable"):
         raise AudioError(f"{name} is of type {type(source).__name__}: give a path, bytes, a file or (samples, rate).")
     try:
+        if not isinstance(source, Path) and not source.seekable():
+            source = PIPES.setdefault(source, io.BytesIO(source.read()))
         with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
             size = raw.seek(0, io.SEEK_END)  # and an OSError says what can't be read, which libsndfile does not
             raw.seek(0)
@@ -127,7 +126,7 @@ def _opened(source: Path | BinaryIO):
     """A recording as a ``soundfile.SoundFile``; of a stream that says it holds 0 bytes of sound, all that is there."""
     import soundfile
 
-    file = soundfile.SoundFile(source)
+    file = soundfile.SoundFile(os.fsencode(source) if isinstance(source, Path) else source)
     if file.frames or not file.format.startswith("WAV"):
         return file
     if not isinstance(source, Path):

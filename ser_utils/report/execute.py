@@ -216,6 +216,6 @@ def _palette(png: str, width: int | None, colours: int) -> str:
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     if width and image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    buffer, small = io.BytesIO(), image.quantize(colours, Image.Quantize.MAXCOVERAGE, 1, dither=Image.Dither.NONE)
+    small.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

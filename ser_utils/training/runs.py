@@ -309,7 +309,7 @@ def check(run_dir: str | Path) -> None:
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
     """Folders of finished runs under ``root``, in the order of the tables; with ``seeds`` those of further seeds, too.
 
-    Runs that were moved aside (:func:`move_aside`) are left out, and those of all clips, which none is left to test.
+    Left out are runs moved aside (:func:`move_aside`), and those that learned from all clips: none is left to test.
     """
     name = re.compile(r".*(?<!_all)/fold\d+" + r"(-seed\d+)?" * seeds)
     found = [path.parent for path in Path(root).glob("*/*/fold*/run.json") if name.fullmatch(path.parent.as_posix())]
