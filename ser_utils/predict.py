@@ -248,6 +248,7 @@ def _row(name: str, found: Prediction | str) -> dict:
 def spans(timeline: pd.DataFrame) -> pd.DataFrame:
     """A timeline with neighbouring steps of one label joined: its columns up to confidence, which is the mean."""
     keys = [key for key in ("file", "label") if key in timeline]
+    # where 30 s are cut, steps overlap by a frame; where there is silence, they are half a second apart
     new = (timeline[keys] != timeline[keys].shift()).any(axis=1) | (timeline.start > timeline.end.shift() + 0.03)
     how = dict.fromkeys(keys, "first") | {"start": "first", "end": "last", "confidence": "mean"}
     return timeline.groupby(new.cumsum()).agg(how)[[name for name in timeline if name in how]].reset_index(drop=True)

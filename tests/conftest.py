@@ -112,7 +112,6 @@ def tiny_corpus(tmp_path_factory):
 def results(tmp_path_factory):
     """Made-up runs of two protocols: all models on random fold 0, two of them on every fold and on two of actors."""
     from fakes import MODELS, fake_results
-
     root = tmp_path_factory.mktemp("results")
     fake_results(root, protocols=["random"], models=MODELS[2:], folds=[0])
     fake_results(root, protocols=["random"], models=MODELS[:2])

@@ -68,8 +68,8 @@ USABLE = {  # the same sound
     "20 channels.wav": sound(np.stack([WAVE] * 20, axis=1)), "stream.wav": header(40, "<I", 0),
     "stream2.wav": header(40, "<I", 0xFFFFFFFF), "Straße.flac": sound(form="FLAC"), "a.aiff": sound(form="AIFF")}
 OTHERWISE = {"24 bit.wav": sound(subtype="PCM_24"), "gsm.wav": sound(WAVE, 8_000, subtype="GSM610"),
-    "ulaw.au": sound(form="AU", subtype="ULAW"), "a little clipped.wav": sound(np.clip(5 * WAVE, -1, 1)),
-    "0.3 s.wav": sound(babble(0.3, lead=0))}
+             "ulaw.au": sound(form="AU", subtype="ULAW"), "a little clipped.wav": sound(np.clip(5 * WAVE, -1, 1)),
+             "0.3 s.wav": sound(babble(0.3, lead=0))}
 
 
 @pytest.fixture

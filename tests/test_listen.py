@@ -76,7 +76,6 @@ def test_in_a_browser_a_cell_shows_its_clips_and_a_row_is_heard(published, tmp_p
     assert page.locator("#clips tbody tr").count() == min(wanted[k, j], 25)
     first_row_plays()
     assert page.evaluate("document.documentElement.scrollWidth") == 400
-
     page_of(tmp_path, published, tiny_corpus)  # knows no recordings
     page.reload()
     expect(page.locator("#shown")).to_have_text(shown)  # the address says so

@@ -47,7 +47,6 @@ def test_the_pages_network_is_the_published_one(name):
         assert shapes(shown.output) == shapes(made.output), shown.name
         assert shapes(shown.weights) == shapes(made.weights), shown.name
         assert getattr(shown, "rate", 0) == getattr(made, "rate", 0), shown.name
-
     rng = np.random.default_rng(0)
     for weight, other in zip(page.weights, ours.weights, strict=True):
         if not other.path.endswith("seed_generator_state"):

@@ -22,7 +22,7 @@ SHORTEST_SECONDS = 0.1
 CANCELLED = 0.01     # a mix with less than this share of its loudest channel's power: opposite phases
 RATES = (8_000, 192_000)  # Hz, of recordings that are read
 UNKNOWN = 0x7FFF0000  # sizes from here on are what recorders and pipes write that do not know the length
-PIPES = weakref.WeakKeyDictionary()  # and what was in them: they can be read only once
+PIPES = weakref.WeakKeyDictionary()  # what was in each: it can be read only once
 
 Source = str | os.PathLike | bytes | BinaryIO | tuple[np.ndarray, int]  # a recording, see ``load``
 

@@ -76,7 +76,8 @@ def pairs():
     return (table.p_unpaired < 0.05).sum()
 
 
-CLAIMS = [(FILE, *claim) for claim in (("{} of the paper's seven accuracies are impossible with 240 test clips.",
+CLAIMS = [(FILE, *claim) for claim in (
+    ("{} of the paper's seven accuracies are impossible with 240 test clips.",
      lambda: verdicts("accuracy").capitalize()),
     ("the same network loses {:.0f} to {:.0f} points when the voices of the test clips, and with them their second "
      "takes, are new to it", gaps),

@@ -113,6 +113,8 @@ CLAIMS = [(PAGES[model], sentence, lambda compute=compute, model=model: compute(
     ("Training accuracy ends above 95 % under all three protocols", training_ends_above_95),
     ("Neutral and sad are among the three emotions recognised least under each protocol.", neutral_and_sad_are_hard))
 ] + [(PAGES[model], sentence, compute) for model, sentence, compute in (
+    ("alexnet", "Those two hold {:.0f} of the original's 62 million parameters", lambda: 4096 * (9216 + 4098) / 1e6),
+    ("vgg16", "two dense layers of 4,096 units hold {:.0f} of the 138 million", lambda: 4096 * (25_088 + 4098) / 1e6),
     ("inceptionnet", "on the paper's split InceptionNet is the least accurate of our seven.",
      lambda: least_accurate_on_the_papers_split("inceptionnet")),
     ("vgg16", "On the paper's split VGG16 recognises {:.1f} % of the clips; the paper reports {:.1f} %.",
