@@ -20,8 +20,7 @@ COMMANDS = {  # each with the function that takes its arguments, those that alwa
     "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
     "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),
     "table2": ("ser_utils.evaluation.tables:main", [], "print the published results beside the paper's"),
-    "score": ("ser_utils.evaluation.score:main", [], "any system's predictions beside the published networks"),
-}
+    "score": ("ser_utils.evaluation.score:main", [], "any system's predictions beside the published networks")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def predict(arguments: list[str]) -> int:
     """``ser-utils predict FILE...``; 2 where a file could not be used."""
     parser = argparse.ArgumentParser(
         prog="ser-utils predict", description="The emotion of recordings: WAV, FLAC, OGG, Opus or MP3, 8 to 192 kHz, "
-        "0.3 s to hours. A file that can't be used is named on standard error, and the others are answered.")
+        "0.1 s to hours. A file that can't be used is named on standard error, and the others are answered.")
     parser.add_argument("files", nargs="+", metavar="FILE")
     parser.add_argument("--model", default=WEIGHTS, help="weights by name, a file of weights or a run's folder "
                         f"(default: {WEIGHTS})")
@@ -74,8 +73,6 @@ def predict(arguments: list[str]) -> int:
         return 1 if isinstance(error, shipped.WeightsError) else 2
     if options.timeline or options.plot:
         table, errors = recognizer.timelines(options.files)
-        if options.plot and not errors:
-            importlib.import_module("ser_utils.plots.predict").save(options.files[0], table, options.plot)
         short = predicting.spans(table)
     else:
         table = recognizer.predict_many(options.files, progress=sys.stderr.isatty() and len(options.files) > 1)
@@ -87,6 +84,11 @@ def predict(arguments: list[str]) -> int:
         print(table.to_csv(index=False), end="")
     elif len(short):
         print(short.to_string(index=False, float_format="{:.2f}".format))
+    if options.plot and not errors:
+        try:
+            importlib.import_module("ser_utils.plots.predict").save(options.files[0], table, options.plot)
+        except OSError as error:
+            errors.append(f"The picture can't be written: {error}")
     print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
     return 2 if errors else 0
 
@@ -103,11 +105,9 @@ def export(arguments: list[str]) -> int:
     try:
         network = predicting.EmotionRecognizer.load(options.model)
         shipped.export(network.model, network.temperature, options.file)
-    except ImportError as error:
-        print(f"{error}. Run: pip install -r requirements-export.txt", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+    except (ImportError, ValueError, OSError) as error:
+        needs = ". Run: pip install -r requirements-export.txt" if isinstance(error, ImportError) else ""
+        print(f"{error}{needs}", file=sys.stderr)
         return 1
     print(f"{options.file}: {options.file.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -133,8 +133,7 @@ class RunConfig(BaseConfig):
     share: float = 1.0                # of the training clips that it learns from, see ``folds.fewer``
     channels: tuple[str, ...] = ("static",)  # views of the spectrogram, see ``frontend.Channels``
     variant: str = ""                 # of a study: the folder in which its runs lie, apart from all others
-    learns: str = "train"             # or "refit": from validation clips, too; or "all": from every clip of the corpus;
-    #                                   or "distilled": from what its teachers answer to training clips
+    learns: str = "train"             # or "refit": from validation clips, too; "all": from every clip; "distilled"
     teachers: int = 0                 # of a distilled run: seeds of each of the seven networks
 
     @property
@@ -192,8 +191,7 @@ PROFILES: dict[str, Profile] = {
                 "downsample": 4, "front_2d": 32, "dim": 96, "depth": 2, "dropout": 0.1, "stochastic_depth": 0.0}},
     }, by_protocol={  # an unseen voice has another vocal tract and speaks at another level
         "actors": {"augment": AugmentConfig(warp=0.08)},
-    }),
-}
+    })}
 
 # As ``full`` under ``actors``, for recordings from outside the studio: another level, more noise, rooms, narrow bands.
 PROFILES["robust"] = dataclasses.replace(
@@ -219,9 +217,8 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
                 folds: list[int] | None = None, seeds: Iterable[int] = (0,)) -> list[RunConfig]:
     """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
 
-    The protocol ``random10`` is trained where it is asked for; of it ``full`` has all ten folds.
-
-    Raises ValueError for an unknown profile, network, protocol or fold; the message lists what there is.
+    The protocol ``random10`` is trained where it is asked for; of it ``full`` has all ten folds. Raises ValueError for
+    an unknown profile, network, protocol or fold; the message lists what there is.
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")

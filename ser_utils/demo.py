@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ser_utils import EMOTIONS, explain, shipped
+from ser_utils import EMOTIONS, explain, machine, shipped
 from ser_utils.config import WEIGHTS
 from ser_utils.evaluation.metrics import model_name
 from ser_utils.features import spectral
@@ -132,13 +132,14 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
-            app = start(options.model, options.port)
+            with machine.quiet():
+                app = start(options.model, options.port)
         except ModuleNotFoundError:
             print("The demo needs Gradio: run make demo, or pip install -r requirements-demo.txt.", file=sys.stderr)
             return 1
         except (shipped.WeightsError, OSError) as error:
-            print(error if isinstance(error, ValueError) else "The port is taken: choose another by --port.",
-                  file=sys.stderr)
+            said = f"The page can't be served ({error}). If a port is taken, choose another by --port."
+            print(error if isinstance(error, ValueError) else said, file=sys.stderr)
             return 1
         print(f"Open {app.local_url} in a browser on this machine; Ctrl-C stops it.", flush=True)
         app.block_thread()

@@ -2,8 +2,7 @@
 
 The paper: Aryono, Ferawati and Auliana (2024). Advanced Deep Learning Models For Emotion Detection In Speech: Applying
 The Ravdess Dataset. JURASIK. https://tunasbangsa.ac.id/ejurnal/index.php/jurasik/article/view/815
-
-All percentages are percentages (0-100).
+All percentages are 0-100.
 """
 
 from typing import NamedTuple
@@ -12,8 +11,7 @@ from typing import NamedTuple
 MODEL_NAMES = {"alexnet": "AlexNet", "resnet": "ResNet", "inceptionnet": "InceptionNet", "vgg16": "VGG16",
                "vgg19": "VGG19", "lstm": "LSTM", "transformer": "Transformer"}
 
-# Table 1: clips in each part of the split.
-TABLE1 = {"train": 960, "val": 240, "test": 240}
+TABLE1 = {"train": 960, "val": 240, "test": 240}  # clips in each part of the split
 
 # Table 2: model -> (accuracy, precision, recall, F1), per cent.
 TABLE2 = {
@@ -23,8 +21,7 @@ TABLE2 = {
     "vgg16": (85.0, 85.5, 84.8, 85.1),
     "vgg19": (85.5, 85.9, 85.2, 85.6),
     "lstm": (79.8, 80.2, 79.5, 79.9),
-    "transformer": (87.3, 87.7, 87.0, 87.4),
-}
+    "transformer": (87.3, 87.7, 87.0, 87.4)}
 
 # Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended emotion
 # (Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391).
@@ -64,8 +61,7 @@ UNSEEN = (  # speakers that were not trained on
     Published("Logistic regression on Whisper large", "pretrained", 79.3, None, _ONE_OUT,
               "George and P 2025", "https://doi.org/10.1016/j.fraope.2025.100403"),
     Published("Logistic regression on WavLM large", "pretrained", 81.3, (77.1, 85.2), *_SOHAIL),
-    Published("Logistic regression on XLS-R 300M", "pretrained", 81.9, (77.8, 85.9), *_SOHAIL),
-)
+    Published("Logistic regression on XLS-R 300M", "pretrained", 81.9, (77.8, 85.9), *_SOHAIL))
 
 # Known voices: clips split at random into ten folds. The authors of TIM-Net measured all three anew, after the figures
 # that the papers print had come from the epoch that was best on the test clips.

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 from tqdm import tqdm
 
 from ser_utils import EMOTIONS, shipped
-from ser_utils.config import WEIGHTS, RunConfig, from_dict
+from ser_utils.config import PAD_DB, WEIGHTS, RunConfig, from_dict
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, spectral
 from ser_utils.features.audio import AudioError, Source
@@ -123,6 +123,8 @@ class EmotionRecognizer:
         excess = max(len(logmel) - frames, 0)
         starts = np.linspace(0, excess, int(np.ceil(excess / (HOP * frames))) + 1).round().astype(int)
         parts = np.stack([logmel[start: start + frames] for start in starts])
+        heard = (parts > PAD_DB).any(axis=(1, 2))  # not in a pause of digital silence
+        starts, parts = starts[heard], parts[heard]
         return starts, spectral.fit_length(parts, [parts.shape[1]] * len(parts), frames), len(logmel)
 
     def _predict_long(self, recording: Source) -> Prediction:
@@ -233,7 +235,7 @@ def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
                          "at a lower level.")
     notes = [f"{100 * clipped:.0f} % of its samples are clipped."] if clipped > CLIPPED else []
     if rate < 16_000:
-        notes.append(f"It was sampled at {rate:,} Hz: the network was trained on sounds up to 8 kHz.")
+        notes.append(f"Sampled at {rate:,} Hz, it has nothing above {rate / 2000:g} kHz; the network expects 8 kHz.")
     return tuple(notes)
 
 

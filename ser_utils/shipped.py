@@ -25,7 +25,7 @@ from ser_utils.evaluation import tables
 from ser_utils.evaluation.metrics import PROBABILITIES, calibration_error, model_name, temperature
 from ser_utils.features import spectral
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.paths import RESULTS, RUNS, atomic_write
+from ser_utils.paths import RESULTS, RUNS, atomic_write, write_text
 from ser_utils.training import fit, frontend, grid, runs
 
 FOLDER = Path(__file__).parent / "weights"
@@ -103,8 +103,8 @@ def read(path: str | Path) -> tuple[keras.Model, dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"There are no weights {path}; here are: {', '.join(names()) or 'none'}. Learned from "
-                           "RAVDESS, they are no part of the project: name a run's folder, or see CONTRIBUTING.md.")
+        raise WeightsError(f"There are no weights {path.name}; made here so far: {', '.join(names()) or 'none'}. Give "
+                           "a run's folder, as runs/ravdess-quick/actors/transformer/fold0, or see CONTRIBUTING.md.")
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(member.file_size for member in packed.infolist()) > LARGEST:
@@ -166,8 +166,7 @@ def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: 
               "alike and tested on actors they never heard." if judged else
               f"It was trained on the training clips of fold {settings.fold} of `{settings.protocol}`."}
     write(folder / f"{name}.npz", model, about)
-    with atomic_write(folder / f"{name}.md") as temporary:
-        temporary.write_text(card(about), encoding="utf-8")
+    write_text(folder / f"{name}.md", card(about))
     return folder / f"{name}.npz"
 
 

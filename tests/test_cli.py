@@ -126,6 +126,8 @@ def test_answers_as_table_json_csv_timeline_and_picture(answer, tmp_path):
     table = pd.read_csv(io.StringIO(out))
     assert code == 0 and list(table)[:5] == ["file", "start", "end", "label", "confidence"] and len(table) > 20
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    code, out, err = answer("a.wav", "--plot", "a.wav/a.png")  # in no folder
+    assert code == 2 and "a.wav" in out and "picture can't be written" in err
     cut = table.assign(start=table.start - 0.02 * (table.index == 9), label="sad")  # as where 30 s are cut
     assert len(predict.spans(cut)) == 3  # parts, between which there is silence
     joined = predict.spans(table)

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from ser_utils import EMOTIONS, config, shipped
+from ser_utils.config import PAD_DB
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, spectral
 from ser_utils.predict import EmotionRecognizer
@@ -66,6 +67,12 @@ def test_a_clip_is_judged_as_training_would_have_it(recognizer, tmp_path):
     assert found.seconds == pytest.approx(2.1, abs=0.01) and found.speech == pytest.approx(1.5, abs=0.05)
     assert list(found.probabilities) == list(EMOTIONS) and sum(found.probabilities.values()) == pytest.approx(1)
     assert found.confidence == found.probabilities[found.label] == max(found.probabilities.values())
+
+
+def test_windows_that_hold_digital_silence_alone_are_not_judged(recognizer):
+    gap = np.concatenate([babble(1.0), np.zeros(4 * RATE, np.float32), babble(1.0)])
+    starts, windows, frames = recognizer.windows(gap)
+    assert (windows > PAD_DB).any(axis=(1, 2)).all() and 1 < len(windows) == len(starts) < frames // 16
 
 
 def test_a_temperature_moves_the_confidence_and_not_the_answer(recognizer):

@@ -184,8 +184,7 @@ def test_selected_notebooks_keep_the_pages_of_the_others_and_unknown_ones_are_re
 @pytest.mark.parametrize("outcome, code, said", [
     ([], 0, ""), ([report.Failure("02_second", 4, "NameError: x")], 1, "FAILED 02_second, cell 4: NameError: x"),
     (ValueError("No RAVDESS: run `make data`."), 2, "run `make data`"),
-    (OSError(28, "The disk is full: could not write a/b.csv"), 2, "could not write a/b.csv"),
-])
+    (OSError(28, "The disk is full: could not write a/b.csv"), 2, "could not write a/b.csv")])
 def test_exit_codes(monkeypatch, capsys, outcome, code, said):
     def build(*asked):
         assert [str(value) for value in asked] == ["smoke", "['01', '10']", "out"]
@@ -266,6 +265,16 @@ def test_the_users_settings_stay_out_and_come_back(monkeypatch, tmp_path):
     assert failure == execute.Failure("01_first", 4, "ZeroDivisionError: division by zero")
     assert text_outputs(tmp_path / "out.ipynb").strip() == "1.5 channels_last"
     assert os.environ["JUPYTER_PATH"] == "mine" and "KERAS_HOME" not in os.environ
+
+
+def test_a_kernel_that_did_not_start_is_started_once_more(monkeypatch, tmp_path):
+    first = tmp_path / "first"
+    first.touch()
+    fails = f"import os\nif os.path.exists({str(first)!r}): os.remove({str(first)!r}); os._exit(1)\n"
+    monkeypatch.setattr(execute, "KERNEL", fails + execute.KERNEL)
+    with execute.own_settings(tmp_path / "log"):
+        assert execute.execute(write(tmp_path, "01_first", "print('ran')"), tmp_path / "out.ipynb") is None
+    assert text_outputs(tmp_path / "out.ipynb") == "ran\n" and not first.exists()
 
 
 @pytest.fixture(scope="module")

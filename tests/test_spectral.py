@@ -132,8 +132,8 @@ def test_a_store_keeps_padding_and_changes_by_a_step_at_most(corpus, tmp_path):
     assert change[logmel > PAD_DB + step].max() <= step / 2 + 1e-5
     np.testing.assert_array_equal(there.logmel > PAD_DB, logmel > PAD_DB)
     assert padding.any() and (there.logmel[padding] == PAD_DB).all()
-    features.write(there, tmp_path / "again.npz")
-    np.testing.assert_array_equal(features.read(tmp_path / "again.npz").logmel, there.logmel)
+    features.write(there, tmp_path / "again")  # whatever it is called
+    np.testing.assert_array_equal(features.read(tmp_path / "again").logmel, there.logmel)
 
 
 def test_a_file_that_is_no_store_or_missing_is_said(tmp_path):

@@ -33,12 +33,10 @@ def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
     """Find a corpus: RAVDESS_DIR, data/ravdess, a download to data/ravdess, or else the synthetic one, with a warning.
 
     If RAVDESS_DIR is set, only that folder is looked at. An archive that lies in the folder is unpacked there.
-
     ``kind``: "auto" takes what there is (the environment variable SER_CORPUS, if set, takes its place), "ravdess" never
     falls back, "synthetic" never looks for RAVDESS. ``allow_download``: whether the archive (208 MB) may be fetched;
-    SER_OFFLINE=1 forbids it too.
-
-    Raises FileNotFoundError when clips are missing, ValueError for an unknown kind, else as ``ravdess.index``.
+    SER_OFFLINE=1 forbids it too. Raises FileNotFoundError when clips are missing, ValueError for an unknown kind, else
+    as ``ravdess.index``.
     """
     if kind == "auto":
         kind = os.environ.get("SER_CORPUS", "").strip() or "auto"

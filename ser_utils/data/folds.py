@@ -106,7 +106,6 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
 
     What the protocol keeps together stays together: voices, of women and men alike, or repetitions; under ``twins`` and
     ``random`` emotion by emotion. A smaller share is a part of every larger one; the order is set by a hash of names.
-
     ``rows``: positions of training clips in ``index``, int array. Returns ascending ones. Raises ValueError for an
     unknown protocol, a share that is not above 0 and at most 1, or one that leaves nothing.
     """
@@ -132,10 +131,9 @@ def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping
 
     No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two repetitions of a
     recording together; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names.
-    ``fold_or_split``: a fold (see `split`), or position arrays train, val and test.
-
-    Raises LeakError when a promise is broken, ValueError for an unknown protocol, fold or clip, or a part that is
-    missing or empty, IndexError for a position outside the index.
+    ``fold_or_split``: a fold (see `split`), or position arrays train, val and test. Raises LeakError when a promise is
+    broken, ValueError for an unknown protocol, fold or clip, or a part that is missing or empty, IndexError for a
+    position outside the index.
     """
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):

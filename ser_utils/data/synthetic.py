@@ -40,8 +40,7 @@ STYLES = {
     "angry": Style(2.0, 1.6, 1.12, 6.0, 2.2, 0.06, -1.5),
     "fearful": Style(3.6, 1.2, 1.18, 1.0, 0.5, 0.14, 0.0),
     "disgust": Style(-1.6, 1.2, 0.80, -1.0, 0.8, 0.08, -2.5),
-    "surprised": Style(3.0, 2.2, 1.02, 2.0, 0.4, 0.12, 5.0),
-}
+    "surprised": Style(3.0, 2.2, 1.02, 2.0, 0.4, 0.12, 5.0)}
 VOWELS = {"ih": (390, 1990, 2550), "aa": (730, 1090, 2440), "ao": (570, 840, 2410), "uh": (640, 1190, 2390)}  # Hz
 SENTENCES = ("ih aa ao ih aa uh ao".split(), "ao aa ih ih aa uh ao".split())  # the vowels of RAVDESS's statements
 

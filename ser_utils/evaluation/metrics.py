@@ -34,9 +34,8 @@ class ResultsError(ValueError):
 def confusion(labels, predictions) -> np.ndarray:
     """Count of clips by true class (rows) and predicted class (columns), shape (8, 8), int64.
 
-    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, 8), of which the largest counts.
-
-    Raises ValueError if the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
+    ``predictions`` are class numbers, shape (n,), or probabilities, shape (n, 8), of which the largest counts. Raises
+    ValueError if the lengths differ, nothing is given, a probability is not finite, or a class is out of range.
     """
     predictions, classes = np.asarray(predictions), range(len(EMOTIONS))
     if predictions.ndim == 2:

@@ -32,8 +32,7 @@ from ser_utils.training import grid, runs
 
 STRENGTHS = {  # values of C tried, the most regularised first
     "majority": (1.0,), "logistic": tuple(10.0**power for power in range(-5, 2)),
-    "svm": tuple(10.0**power for power in range(-1, 4)),
-}
+    "svm": tuple(10.0**power for power in range(-1, 4))}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
             frame = frame[frame.subset != "val"].reset_index(drop=True)
         known = frame["clip"].map(lambda clip: Path(clip).stem).astype(str)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        said = str(error).splitlines()[0]
+        said = f"it has no column {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ResultsError(f"{path} is no table of predictions ({said}). {REMEDY}") from error
     fold = folds.table().set_index("clip")[protocol].reindex(known)
     if fold.isna().any():

@@ -89,6 +89,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
         raise AudioError(f"{name} can't be read ({error.strerror}).") from error
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
+        said = re.sub("File does not exist.*", "libsndfile finds no sound in it", said)  # of a file that does exist
         raise AudioError(f"{name} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
 
 
@@ -110,7 +111,7 @@ def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[t
 def _checked_rate(rate, name: str) -> int:
     if not np.isscalar(rate) or isinstance(rate, str) or not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {RATES[0]:,} to {RATES[1]:,} Hz. Give the "
-                         "rate at which it was recorded.")
+                         "rate at which it was recorded, or record it again at 16,000 Hz or more.")
     return round(rate)
 
 

@@ -120,9 +120,9 @@ def extract(corpus: Corpus, config: FeatureConfig | None = None, folder: Path = 
 def write(store: FeatureStore, path: Path) -> None:
     """Write a store to one portable file (RAVDESS: 15 MB); a value changes by half a step (0.008 dB) at most."""
     levels = _levels(store.logmel[np.arange(store.logmel.shape[1]) < store.lengths[:, None]])
-    with atomic_write(Path(path)) as temporary:  # low and high bytes apart compress better
-        np.savez_compressed(
-            temporary, config=json.dumps(dataclasses.asdict(store.config)), corpus=store.corpus, step_db=STEP_DB,
+    with atomic_write(Path(path)) as temporary, open(temporary, "wb") as file:  # whatever the name ends in
+        np.savez_compressed(  # low and high bytes apart compress better
+            file, config=json.dumps(dataclasses.asdict(store.config)), corpus=store.corpus, step_db=STEP_DB,
             clips=np.asarray(store.clips, dtype=str), lengths=store.lengths, low=levels.astype(np.uint8),
             high=(levels >> 8).astype(np.uint8))
 

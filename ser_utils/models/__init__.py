@@ -16,14 +16,9 @@ __all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "Fra
            "PaddingMask", "PositionalEncoding", "build", "options"]
 
 BUILDERS = {
-    "alexnet": alexnet.alexnet,
-    "resnet": resnet.resnet,
-    "inceptionnet": inceptionnet.inceptionnet,
-    "vgg16": functools.partial(vgg.vgg, "vgg16"),
-    "vgg19": functools.partial(vgg.vgg, "vgg19"),
-    "lstm": lstm.lstm,
-    "transformer": transformer.transformer,
-}
+    "alexnet": alexnet.alexnet, "resnet": resnet.resnet, "inceptionnet": inceptionnet.inceptionnet,
+    **{name: functools.partial(vgg.vgg, name) for name in ("vgg16", "vgg19")},
+    "lstm": lstm.lstm, "transformer": transformer.transformer}
 
 
 def build(name: str, input_shape: tuple[int, int, int], **options) -> keras.Model:

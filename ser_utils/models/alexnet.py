@@ -23,7 +23,7 @@ def alexnet(input_shape, canonical=False, width=1.0, stem_stride=2, dropout=0.5)
     """AlexNet for spectrograms, or as published.
 
     Kept are the five convolutions and the overlapping pooling; batch normalisation takes the place of local response
-    normalisation, and the head of ``common.head`` that of flattening and 58 million parameters in dense layers.
+    normalisation, and the head of ``common.head`` that of flattening and 59 million parameters in dense layers.
 
     canonical : the network of 2012, 60,965,224 parameters for (227, 227, 3). Its conv2, conv4 and conv5 are in two
         halves, one a graphics card, which see half of the channels each.

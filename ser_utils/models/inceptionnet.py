@@ -5,9 +5,9 @@ from keras import layers
 
 from ser_utils.models.common import batch_norm, head, imagenet, scaled
 
-# The branches of a module by name: (channels, kernel, step) of the convolutions, one after another. A module ends
-# with a branch that pools: by the mean and a 1 x 1 convolution, or by the maximum where it halves frames and bins.
-FIVE = {"1x1": [(64, 1)], "5x5": [(48, 1), (64, 5)], "3x3dbl": [(64, 1), (96, 3), (96, 3)]}  # figure 5 of the paper
+# The branches of a module by name: (channels, kernel, step) of its convolutions. A last branch pools: by the mean and a
+# 1 x 1 convolution, or by the maximum where it halves frames and bins. FIVE has a 5 x 5 as in code, not as in figure 5.
+FIVE = {"1x1": [(64, 1)], "5x5": [(48, 1), (64, 5)], "3x3dbl": [(64, 1), (96, 3), (96, 3)]}
 HALVE_FIRST = {"3x3": [(384, 3, 2)], "3x3dbl": [(64, 1), (96, 3), (96, 3, 2)]}
 HALVE_SECOND = {"3x3": [(192, 1), (320, 3, 2)], "7x7": [(192, 1), (192, (1, 7)), (192, (7, 1)), (192, 3, 2)]}
 WIDE = {"1x1": [(320, 1)], "3x3": [(384, 1)], "3x3dbl": [(448, 1), (384, 3)]}  # figure 7; all but 1x1 then split in two

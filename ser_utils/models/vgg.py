@@ -1,4 +1,4 @@
-"""VGG16 and VGG19 (Simonyan and Zisserman 2015): only 3 x 3 convolutions, in five ever wider blocks."""
+"""VGG16 and VGG19 (Simonyan and Zisserman 2015): only 3 x 3 convolutions, in five blocks of up to 512 channels."""
 
 import keras
 from keras import layers

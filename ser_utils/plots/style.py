@@ -42,8 +42,7 @@ STYLE = {
     "axes.prop_cycle": cycler(color=list(MODEL_COLORS.values())),
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8,
     "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "image.cmap": "magma",
-}
+    "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "image.cmap": "magma"}
 
 
 def use_style() -> None:

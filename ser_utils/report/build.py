@@ -32,7 +32,7 @@ from ser_utils.data import corpus as corpora
 from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
 from ser_utils.features import spectral
-from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, atomic_write
+from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, write_text
 from ser_utils.report import listen
 from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, execute_all, is_current, own_settings
 from ser_utils.training import grid, runs
@@ -119,12 +119,6 @@ def notebook_page(executed: Path, exporter: HTMLExporter, page: Page, site: dict
     sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', body)
     contents = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in sections)
     return body.replace("TABLE-OF-CONTENTS", contents, 1)
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file of the site or a notebook, wholly or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def accuracies(root: Path) -> str:
@@ -221,7 +215,7 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
                 "groups": [(name, members) for name, members in groups.items() if members],
                 "code_css": HtmlFormatter(style="friendly").get_style_defs(".highlight")}
         if site["listen"]:  # nothing on that page is of a synthetic corpus: no banner
-            write(output / "listen.html", template("listen.html.j2").render(
+            write_text(output / "listen.html", template("listen.html.j2").render(
                 site=site | {"notes": notes}, **listen.values(heard, corpus, output)))
         work = execute_all(selected, output / "notebooks", {} if profile == "quick" else {"PROFILE": profile},
                            inputs(profile, corpus, run_root))
@@ -229,12 +223,12 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
             page = next(page for page in pages if page.name == source.stem)
             page.failure = failure
             if not failure or failure.cell:
-                write(output / f"{page.name}.html",
+                write_text(output / f"{page.name}.html",
                       notebook_page(output / "notebooks" / source.name, exporter, page, site))
             tqdm.write(f"  {source.stem:24s} {state}")
     walls = {"features and training": trained - start, "notebooks": time.perf_counter() - trained}
     failures = [failure for failure in (*failures, *(page.failure for page in pages)) if failure]
-    write(output / "index.html", template("front.html.j2").render(
+    write_text(output / "index.html", template("front.html.j2").render(
         site=site, failures=failures, provenance=provenance(corpus, profile, walls), published=accuracies(RESULTS),
         own=accuracies(run_root)))
     print(f"Report: {output / 'index.html'}")
@@ -269,7 +263,7 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False) -> list[Fa
             if failure:
                 failures.append(failure)
                 continue
-            write(source, text + "\n")
+            write_text(source, text + "\n")
             print(f"  {source.stem:24s} {len(text):,} bytes")
     return failures
 

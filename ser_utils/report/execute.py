@@ -20,6 +20,7 @@ import papermill
 from ipykernel.kernelspec import get_kernel_dict
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from PIL import Image
+from tenacity import retry, retry_if_exception, stop_after_attempt
 from traitlets.config import Config
 
 from ser_utils import machine
@@ -28,6 +29,9 @@ from ser_utils.training.processes import Processes
 
 MOST_AT_A_TIME = 4  # notebooks; each takes up to 2 GB of memory
 MOST_BYTES = 1_200_000  # of a committed notebook
+# A kernel that does not come up, as where another one takes its ports meanwhile, is started once more.
+_run = retry(stop=stop_after_attempt(2), retry=retry_if_exception(lambda failed: type(failed) is RuntimeError),
+             reraise=True)(papermill.execute_notebook)
 PLAYER = "<i>(Audio player: run the notebook to listen.)</i>"
 # Runs a kernel. What compiled libraries print goes to a log, and the files it reads in results/ to SER_READS.
 KERNEL = """
@@ -96,9 +100,8 @@ def execute(source: Path, target: Path, parameters: dict | None = None, inputs: 
         reads.touch()
         try:
             with mock.patch.dict(os.environ, SER_READS=str(reads)):
-                papermill.execute_notebook(source, temporary, parameters=parameters, kernel_name="python3",
-                                           cwd=source.parent, progress_bar=False,
-                                           config=Config({"KernelManager": {"transport_encryption": "auto"}}))
+                _run(source, temporary, parameters=parameters, kernel_name="python3", cwd=source.parent,
+                     progress_bar=False, config=Config({"KernelManager": {"transport_encryption": "auto"}}))
         except papermill.PapermillExecutionError as stopped:
             error = f"{stopped.ename}: {stopped.evalue}".rstrip(": ")
         except (RuntimeError, TimeoutError) as died:  # the kernel died, or did not start
@@ -192,7 +195,8 @@ def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode
     if "text" in output:
         output.text = _clean(output.text)
     data = output.get("data", {})
-    data.pop("application/vnd.jupyter.widget-view+json", None)
+    if data.pop("application/vnd.jupyter.widget-view+json", None):  # without a kernel its words say nothing
+        data["text/plain"] = "(A control: run the notebook to use it.)"
     if "<audio" in data.get("text/html", ""):
         output.data = nbformat.from_dict({"text/html": PLAYER, "text/plain": "Audio player"})
         return output

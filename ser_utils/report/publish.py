@@ -5,7 +5,7 @@ import sys
 
 from ser_utils import FOLD_COUNT, config
 from ser_utils.evaluation import reference, tables
-from ser_utils.paths import FIGURES, RESULTS, RUNS, atomic_write
+from ser_utils.paths import FIGURES, RESULTS, RUNS, write_text
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
 from ser_utils.studies import aligned
@@ -31,8 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     robust = [*config.run_configs("robust", "ravdess"), *aligned.enrolled_networks("robust")]
     new += runs.publish(robust, RUNS, RESULTS, lambda one: f"robust/{one.place}")
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
-    with atomic_write(RESULTS / "README.md") as temporary:
-        temporary.write_text(tables.results_readme(RESULTS), encoding="utf-8")
+    write_text(RESULTS / "README.md", tables.results_readme(RESULTS))
     table = tables.table2(RESULTS)
     style.use_style()
     with style.corpus_shown("ravdess"):

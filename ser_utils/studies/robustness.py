@@ -26,7 +26,7 @@ from ser_utils.data.folds import split
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio, prosody, spectral
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.paths import DATA, RESULTS, RUNS, atomic_write
+from ser_utils.paths import DATA, RESULTS, RUNS, write_text
 from ser_utils.studies import controls
 from ser_utils.training import fit, frontend, grid, runs
 
@@ -37,8 +37,7 @@ NARROW_RATE = 8_000  # Hz, of a telephone
 ROOMS = {  # reverberation time (s): size, loudspeaker, microphone (m); a bedroom, a classroom, a hall
     0.3: ((4.0, 3.0, 2.5), (1.1, 1.2, 1.5), (2.2, 1.9, 1.3)),
     0.6: ((7.0, 5.5, 3.6), (2.1, 2.3, 1.6), (4.0, 3.4, 1.2)),
-    1.2: ((15.0, 12.0, 9.0), (4.2, 5.1, 1.7), (8.1, 6.6, 1.2)),
-}
+    1.2: ((15.0, 12.0, 9.0), (4.2, 5.1, 1.7), (8.1, 6.6, 1.2))}
 
 
 def babble(samples: int, rng: np.random.Generator, voices: Sequence[np.ndarray]) -> np.ndarray:
@@ -242,8 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
         note = folder / training / model / "run.json"
         if not note.exists() or json.loads(note.read_text()) != told:
             runs.write_csv(judge(run, sound), note.with_name("predictions.csv"))
-            with atomic_write(note) as temporary:
-                temporary.write_text(json.dumps(told, indent=1) + "\n")
+            write_text(note, json.dumps(told, indent=1) + "\n")
     whole = [runs.Run(options.runs / TRAININGS["usual"] / "actors/alexnet" / f"fold{fold}") for fold in range(FOLDS)]
     if all((run.dir / "run.json").exists() for run in whole):
         runs.write_csv(voice_facts(corpus, sound[CLEAN], whole), folder / "actors.csv")

@@ -65,7 +65,8 @@ class Augment(_Random):
     def move_in_time(self, logmel, speed, start):
         """Another speed and another start, (batch, 1), -1 to 1; what leaves the window at either end is lost."""
         frames = logmel.shape[1]
-        length = ops.sum(ops.cast(ops.any(logmel > PAD_DB, axis=2, keepdims=True), "float32"), axis=1)
+        frame = ops.arange(1, frames + 1, dtype="float32")[:, None]
+        length = ops.max(ops.where(ops.any(logmel > PAD_DB, axis=2, keepdims=True), frame, 0.0), axis=1)
         speed = ops.exp(speed * math.log1p(self.config.stretch))
         start = (0.25 + 0.75 * start) * self.config.shift  # half as far ahead as behind
         source = (ops.arange(frames, dtype="float32") - start) * speed

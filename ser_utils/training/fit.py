@@ -58,7 +58,8 @@ class Batches(keras.utils.PyDataset):
     """Training batches in an order that depends on seed and epoch alone; with ``mixup`` each is :func:`mixed`."""
 
     def __init__(self, x: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, mixup: float = 0.0):
-        super().__init__(workers=2)  # with one, tf.data fetches, and takes up to some seconds to end after every epoch
+        # With one, tf.data's epochs take seconds to end; with two, JAX's trainer, which peeks, gets batches of before.
+        super().__init__(workers=1 if keras.backend.backend() == "jax" else 2)
         self.x, self.y = x, np.eye(len(EMOTIONS), dtype=np.float32)[labels]
         self.batch_size, self.seed, self.mixup = min(batch_size, len(x)), seed, mixup
         self.start_epoch(0)
@@ -194,10 +195,14 @@ class Checkpoint(keras.callbacks.Callback):
             with np.load(self.path) as stored:
                 arrays = dict(stored)
             note = json.loads(str(arrays["note"]))
+            if note["hash"] != self.config.hash:
+                return
+            shapes = {f"variable{i}": variable.shape for i, variable in enumerate(self.variables())}
+            shapes |= {f"best{i}": weight.shape for i, weight in enumerate(self.model.weights)} | {"note": ()}
+            if shapes != {name: value.shape for name, value in arrays.items()}:
+                raise ValueError("it is of another network")
         except Exception as error:  # whatever is wrong with the file, training afresh is right
             print(f"The saved state {self.path} can't be read ({error}); starting this run afresh.")
-            return
-        if note["hash"] != self.config.hash:
             return
         self.rows, self.best, self.seconds = note["rows"], note["best"], note["seconds"]
         for i, variable in enumerate(self.variables()):
@@ -254,9 +259,8 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
 
     The epoch kept is the last one or, as ``keep`` says, the one with the best validation accuracy (ties: the lower
     validation loss); clips are judged with its weights. A finished run of another configuration is moved aside.
-    ``on_epoch`` is called after every epoch with its row of the history.
-
-    Raises as :func:`prepare`, :func:`compiled` and :func:`locked`; OSError where the disk is full, the state kept.
+    ``on_epoch`` is called after every epoch with its row of the history. Raises as :func:`prepare`, :func:`compiled`
+    and :func:`locked`; OSError where the disk is full, the state kept.
     """
     with locked(config, root) as directory:
         if directory is None:
@@ -322,8 +326,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
         "metrics": {part: metrics(table.label, table[PROBABILITIES]) for part, table in tables.items()},
         "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
         "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
-        "precision": precision(),
-    }
+        "precision": precision()}
     run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), judged)
     (directory / runs.STATE).unlink(missing_ok=True)
     return run

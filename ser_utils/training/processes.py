@@ -56,7 +56,7 @@ class Processes(ThreadPoolExecutor):
             if self._closed:
                 raise TaskError("stopped before it began")
             log.parent.mkdir(parents=True, exist_ok=True)
-            with open(log, "wb") as file:
+            with open(log, "ab") as file:
                 child = subprocess.Popen([sys.executable, "-c", CHILD, str(there.fileno())], env=self.environment,
                                          stdin=subprocess.DEVNULL, stdout=file, stderr=file, pass_fds=[there.fileno()])
             self._children.append(child)

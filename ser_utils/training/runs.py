@@ -21,7 +21,7 @@ from ser_utils import FOLD_COUNT, PROTOCOLS, TENFOLD, machine
 from ser_utils.data import folds
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.paths import atomic_write
+from ser_utils.paths import atomic_write, write_text
 
 FILES = ("predictions.csv", "history.csv", "run.json")  # run.json last
 WEIGHTS = "model.keras"
@@ -89,8 +89,7 @@ def provenance(config) -> dict:
         "profile": config.profile, "corpus": config.corpus,
         "config": dataclasses.asdict(config), "config_hash": config.hash,
         "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "device": machine.processor(), "versions": machine.versions(), "revision": machine.revision(),
-    }
+        "device": machine.processor(), "versions": machine.versions(), "revision": machine.revision()}
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -104,8 +103,7 @@ def write(directory: Path, info: dict, history: pd.DataFrame, predictions: pd.Da
     (directory / "run.json").unlink(missing_ok=True)  # of other settings: no longer true of the files beside it
     write_csv(predictions, directory / "predictions.csv")
     write_csv(history, directory / "history.csv")
-    with atomic_write(directory / "run.json") as temporary:
-        temporary.write_text(json.dumps(info, indent=1) + "\n")
+    write_text(directory / "run.json", json.dumps(info, indent=1) + "\n")
     return Run(directory)
 
 
@@ -120,7 +118,7 @@ def move_aside(directory: Path) -> None:
     aside = directory.with_name(f"{directory.name}-{Run(directory).info['config_hash']}")
     aside.mkdir(exist_ok=True)
     for path in directory.iterdir():
-        if path.name != ".lock":
+        if path.name not in (".lock", "train.log"):  # open, and held by this training
             os.replace(path, aside / path.name)
     print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
 
