@@ -82,19 +82,20 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
              share: float = 0.2) -> pd.DataFrame:
     """Does a map of importance show what the network uses? Remove what it calls important and see.
 
-    From each image the given share of the speech is set to 0, the training clips' mean: the most important
-    points, as many by the map of another clip, or the least important ones (Samek et al. 2017).
-
-    ``images`` (N, frames, bins, 1), ``importance`` (N, frames, bins) or, for whole frames, (N, frames); ``labels``
-    (N,), the true emotions. Returns a row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``,
-    the mean probability of the true emotion; both in per cent.
+    From each image the given share of the speech is set to 0, the training clips' mean: the most important points, as
+    many by the map of a clip of another emotion, or the least important ones (Samek et al. 2017). ``images`` (N,
+    frames, bins, 1), ``importance`` (N, frames, bins) or, for whole frames, (N, frames); ``labels`` (N,), the true
+    emotions. Returns a row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``, the mean
+    probability of the true emotion; both in per cent.
     """
     if importance.ndim == 2:
         importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
     inside = np.broadcast_to((images != 0).any(axis=(2, 3), keepdims=True)[..., 0], importance.shape)  # no padding
     count = share * inside.sum(axis=(1, 2))[:, None]
+    order = np.argsort(labels, kind="stable")
+    other = np.roll(order, np.bincount(labels).max())[np.argsort(order)]  # for each clip one of another emotion
     ways = {"nothing": (importance, 0), "the most important": (importance, count),
-            "as much, by another clip's map": (np.roll(importance, 1, axis=0), count),
+            "as much, by another emotion's map": (importance[other], count),
             "the least important": (-importance, count)}
     rows = []
     for name, (order, most) in ways.items():

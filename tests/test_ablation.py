@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_finished, fake_results
+from fakes import edit, fake_finished, fake_results
 
 from ser_utils.config import AugmentConfig
 from ser_utils.evaluation import metrics, statistics
@@ -112,6 +112,16 @@ def test_the_table_compares_validation_clips_and_reads_no_test_clip(results, tra
         table.loc[table.subset == "test", metrics.PROBABILITIES] = 0.125
         table.to_csv(path, index=False)
     pd.testing.assert_frame_equal(ablation.table("recipe").set_index("variant"), found)
+
+
+def test_a_variant_is_compared_with_the_recipe_as_trained_on_its_own_kind_of_processor(results, trained):
+    ablation.publish("recipe", alexnet(), put(alexnet(["again"]), trained, {"again": 0.8}))
+    before = ablation.table("recipe").set_index("variant").difference
+    for variant in ("again", "mels"):
+        edit(results / "studies/recipe" / variant / PLACE / "run.json", device="another")
+    after = ablation.table("recipe").set_index("variant").difference
+    assert after["mels"] == pytest.approx(before["mels"] - before["again"]) and before["again"] != 0
+    assert after[["again", "batch"]].tolist() == before[["again", "batch"]].tolist()
 
 
 def test_growth_puts_the_numbers_of_clips_in_order(results, tmp_path):

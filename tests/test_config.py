@@ -53,8 +53,7 @@ def test_runs_can_be_narrowed_down_and_further_seeds_lie_beside_the_first():
 @pytest.mark.parametrize("arguments, said", [
     ({"profile": "huge"}, "Unknown profile 'huge'.*smoke, quick, full"),
     ({"models": ["gru"]}, "Unknown model 'gru'.*alexnet"),
-    ({"protocols": ["loso"]}, "Unknown protocol 'loso'.*actors"), ({"folds": [6]}, "Unknown fold 6.*5"),
-])
+    ({"protocols": ["loso"]}, "Unknown protocol 'loso'.*actors"), ({"folds": [6]}, "Unknown fold 6.*5")])
 def test_unknown_names_are_refused_with_what_there_is(arguments, said):
     with pytest.raises(ValueError, match=said):
         config.run_configs(**{"profile": "full", "corpus": "ravdess"} | arguments)

@@ -16,16 +16,14 @@ PUBLISHED = [
     ("vgg16", {}, 138_357_544, 15_470_264_320, 16), ("vgg19", {}, 143_667_240, 19_632_062_464, 19),
     ("inceptionnet", {}, 23_817_352, pytest.approx(5.7e9, rel=0.01), 95),  # published as 5.7 billion
     ("resnet", {"depth": 18}, 11_689_512, 1_814_073_344, 21),
-    ("resnet", {"depth": 34}, 21_797_672, 3_663_761_408, 37), ("resnet", {"depth": 50}, 25_583_592, 3_857_973_248, 54),
-]
+    ("resnet", {"depth": 34}, 21_797_672, 3_663_761_408, 37), ("resnet", {"depth": 50}, 25_583_592, 3_857_973_248, 54)]
 TRAINED = pd.DataFrame({"model": ["a", "a", "other"], "wall_seconds": [10.0, 20.0, 99.0]})
 
 
 @pytest.mark.parametrize(("kind", "shape", "expected"), [
     (layers.Conv1D(8, 5, padding="same"), (40, 20), 40 * 8 * 5 * 20),
     (layers.Dense(7), (40, 20), 40 * 20 * 7), (layers.LSTM(6), (40, 20), 40 * 4 * (20 + 6) * 6),
-    (layers.Bidirectional(layers.LSTM(6, return_sequences=True)), (40, 20), 2 * 40 * 4 * (20 + 6) * 6),
-])
+    (layers.Bidirectional(layers.LSTM(6, return_sequences=True)), (40, 20), 2 * 40 * 4 * (20 + 6) * 6)])
 def test_products_of_a_layer(kind, shape, expected):
     kind(keras.Input(shape))
     assert cost.layer_macs(kind) == expected

@@ -65,6 +65,8 @@ def test_deletion_hurts_where_the_network_looks():
     assert table.loc["the least important", "true emotion"] == pytest.approx(intact, abs=15)
     frames = np.zeros((4, 40))
     frames[:, :10] = 1
+    swapped = explain.deletion(network, images, importance, np.array([1, 1, 0, 0]), share=0.125)["true emotion"]
+    assert swapped[1] < 35 and swapped[2] > 60  # the first two's maps hurt the others now, and theirs do no harm
     whole = explain.deletion(network, images, frames, np.ones(4, int), share=0.25).set_index("removed")
     assert whole.loc["the most important", "true emotion"] < 60
     assert whole.loc["the least important", "true emotion"] > 80

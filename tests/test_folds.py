@@ -81,12 +81,6 @@ def test_ten_folds_test_every_clip_once_and_validate_none():
         folds.check_split(INDEX, "random10", parts[0] | {"train": np.arange(1440)})
 
 
-def test_twins_stay_together_and_random_splits_most():
-    for fold in range(6):
-        assert (held_out("twins", fold)["clip"].map(folds.twin_key).value_counts() == 2).all()
-    assert (held_out("random", 0)["clip"].map(folds.twin_key).value_counts() == 1).mean() > 0.5
-
-
 @pytest.mark.parametrize("protocol", ["random", "random10"])
 def test_the_part_of_the_other_take_is_where_the_split_has_it(protocol):
     for fold in (0, 5):

@@ -149,8 +149,8 @@ def test_scores_pair_the_same_clips_and_correct_for_all_shortcuts():
                                          ("by_speaker", 92))])
     table = leakage.scores(made).set_index("shortcut")
     assert table.gain["everything"] == pytest.approx(100 * 100 / 240)
-    assert np.isnan(table.gain["random"]) and table.p["test_epoch"] == pytest.approx(0.5)
-    assert table.p["everything"] == pytest.approx(4 * 2 * 0.5**100)
+    assert np.isnan(table.gain["random"]) and np.isnan(table.p["test_epoch"])  # the best epoch can't be worse
+    assert table.p["everything"] == pytest.approx(3 * 2 * 0.5**100)
     assert table.gain["actors"] == pytest.approx(-100 * 20 / 240)
     assert table.gain["by_speaker"] == pytest.approx(100 * 12 / 240)  # over unseen actors, its own protocol
 
@@ -167,17 +167,12 @@ def test_controls_of_a_finished_run(ladder, made_up, monkeypatch):
     assert set(found.chance.round(3)) == {12.5, 4.167}
 
 
-@pytest.mark.parametrize("protocol, said", [
-    ("actors", "actor in both train and"), ("twins", "pair of repetitions in both train and")])
-def test_a_split_is_held_to_its_protocol(honest_data, made_up, protocol, said):  # all that may be: tests/test_folds.py
-    with pytest.raises(LeakError, match=said):
-        checks.check_data(honest_data, made_up, protocol)
-
-
 def test_leaks_in_the_data_are_caught_and_one_augmented_clip(honest_data, made_up):
     for shortcut, said in (("copies", "more than once"), ("by_speaker", "as recorded"), ("permuted", "another label")):
         with pytest.raises(LeakError, match=said):
             checks.check_data(leakage.leaky_data(rung(shortcut), made_up), made_up, SHORTCUTS[shortcut].protocol)
+    with pytest.raises(LeakError, match="actor in both train and"):  # all that may be: tests/test_folds.py
+        checks.check_data(honest_data, made_up, "actors")
     logmel, row = honest_data.logmel.copy(), honest_data.rows["val"][5]
     logmel[row, :5] += 0.5
     with pytest.raises(LeakError, match=f"1 val clips are not as recorded.*{honest_data.clips[row]}"):

@@ -43,13 +43,6 @@ def test_calibration_by_hand():
     assert metrics.calibration_error([0], np.eye(8)[:1]) == 0
 
 
-def test_clip_facts():
-    facts = metrics.clip_facts(["03-01-05-02-01-02-12", "03-01-01-01-02-01-07"])
-    assert facts.to_dict("list") == {"intensity": ["strong", "normal"], "actor": [12, 7], "gender": ["female", "male"]}
-    with pytest.raises(ValueError, match="holiday"):
-        metrics.clip_facts(["03-01-05-02-01-02-12", "holiday"])
-
-
 def test_ensemble_is_the_mean_and_refuses_gaps(results):
     both = runs.predictions(results, "actors")
     joint = metrics.ensemble(both)
@@ -112,11 +105,3 @@ def test_the_ensembles_join_the_seven_alone_and_each_seed_by_itself(first):
     both, _ = metrics.ensembles(pd.concat([first, first.assign(seed=1)]))
     assert len(both) == 2 * len(joint) and both.groupby("seed").size().tolist() == [960, 960]
     assert metrics.ensembles(first[first.model == "lstm"])[1] == 0
-
-
-def test_seeds_of_one_network_are_averaged(results):
-    one = runs.predictions(results, "actors", "resnet")
-    other = one.assign(seed=1, **{name: 0.0 for name in metrics.PROBABILITIES}).assign(p_sad=1.0)
-    joint = metrics.ensemble(pd.concat([one, other]), over="seed")
-    assert len(joint) == len(one) and set(joint.seed) == {0}
-    assert joint.p_sad.to_numpy() == pytest.approx((one.p_sad.to_numpy() + 1) / 2)

@@ -91,8 +91,7 @@ def test_the_smallest_shape(name, blank_weights):
     (("resnet", SHAPE), {"width": 0}, "width of resnet must be above 0"),
     (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
     (("lstm", SHAPE), {"front_2d": 8, "stack": 3}, "1, 2 or 4 frames to a step, not 3"),
-    (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7"),
-])
+    (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7")])
 def test_errors_say_what_to_do(arguments, options, message):
     with pytest.raises(ValueError, match=message):
         models.build(*arguments, **options)

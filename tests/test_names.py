@@ -48,16 +48,9 @@ def test_every_field_is_read():
     ("03-01-01-02-01-01-01.wav", "neutral has no strong"),
     ("03-02-07-01-01-01-01.wav", "disgust and surprised were not sung"),
     ("03-02-08-01-01-01-01.wav", "disgust and surprised were not sung"),
-    ("03-02-05-01-01-01-18.wav", "actor 18 did not sing"),
-])
+    ("03-02-05-01-01-01-18.wav", "actor 18 did not sing")])
 def test_a_wrong_name_is_shown_with_its_fault_and_the_convention(name, fault):
     with pytest.raises(ValueError, match=fault) as caught:
         ravdess.parse_name(name)
     assert f"'{name}'" in str(caught.value)
     assert "modality-channel-emotion-intensity-statement-repetition-actor" in str(caught.value)
-
-
-def test_the_table_of_names_keeps_their_order():
-    assert ravdess.index_of(NAMES[:3][::-1])["clip"].tolist() == NAMES[:3][::-1]
-    with pytest.raises(ValueError, match="'tune'"):
-        ravdess.index_of(["tune"])

@@ -89,7 +89,7 @@ def test_published_runs_come_first_after_the_paper_and_own_ones_below(session, s
     assert [re.split("[,:]", row[0])[0] for row in rows] == [
         "paper", "Random split (the paper's)", "Random split (the paper's)", "Unseen actors"]
     assert rows[0][1] == "79.8" and rows[2][1] == f"{100 * own['random'].info['metrics']['test']['accuracy']:.1f}"
-    assert "this machine, smoke, fold 0" in text and corpora.BANNER in text
+    assert "of this page, smoke, fold 0" in text and corpora.BANNER in text
     session.show_published("lstm")
     assert corpora.BANNER not in html(shown[-1])  # published runs are of RAVDESS, whatever this notebook plays
 

@@ -43,15 +43,6 @@ def test_a_full_disk_is_said_plainly_and_other_errors_pass_unchanged(tmp_path):
         raise PermissionError(errno.EACCES, "no")
 
 
-def test_two_writers_share_no_temporary_file(tmp_path):
-    target = tmp_path / "table.csv"
-    with paths.atomic_write(target) as first, paths.atomic_write(target) as second:
-        assert first != second
-        first.write_text("first")
-        second.write_text("second")
-    assert target.read_text() == "first"
-
-
 def sources():
     return {path: ast.parse(path.read_text()) for path in sorted((paths.ROOT / "ser_utils").rglob("*.py"))}
 

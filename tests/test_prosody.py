@@ -38,21 +38,10 @@ def test_pitch_of_a_tone(f0):
     assert found == pytest.approx(np.full(len(found), f0), rel=0.01)
 
 
-def test_pitch_follows_a_glide():
-    found = prosody.pitch(voice(GLIDE, seconds=2.0))
-    assert found == pytest.approx(GLIDE[512::320][: len(found)], rel=0.02)
-
-
 def test_noise_is_unvoiced_and_frames_are_20_ms_apart():
     assert np.isnan(prosody.pitch(noise())).all()
     assert len(prosody.pitch(voice(200, seconds=1.0))) == (RATE - 1024) // 320 + 1
     assert prosody.pitch(voice(200)[:500]).shape == (1,)  # shorter than a frame
-
-
-def test_a_soft_echo_is_unvoiced():
-    loud, soft = voice(200), voice(200, amplitude=0.3 * 10 ** (-40 / 20))
-    found = prosody.pitch(np.concatenate([loud, soft]))
-    assert np.isfinite(found[:20]).all() and np.isnan(found[-20:]).all()
 
 
 def test_a_corpus_is_measured_clip_by_clip(corpus):

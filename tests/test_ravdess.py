@@ -182,14 +182,6 @@ def test_validate_reports_every_kind_of_fault(toy, suffix, content):
         assert part in str(found)
 
 
-def test_a_long_report_is_cut_and_the_citation_names_authors_doi_and_licence():
-    report = str(ravdess.Validation(NAMES[:50], [], [], []))
-    assert "1,390 of 1,440" in report and "and 40 more" in report
-    assert NAMES[9] in report and NAMES[10] not in report
-    for part in ("Livingstone", "Russo", "2018", "10.1371/journal.pone.0196391", "BY-NC-SA 4.0"):
-        assert part in ravdess.CITATION
-
-
 # terminal
 
 def test_errors_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys):

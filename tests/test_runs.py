@@ -131,8 +131,7 @@ def easier_clip(table):
      "epoch 12 was kept, but epoch 27 is the best on validation clips: something else chose the epoch"),
     (of_table(less_sure), "validation predictions .* are not those of the kept epoch"),
     (of_table(lambda table: table.drop(index=0), "history.csv"), "does not hold the epochs 1 to 30"),
-    (of_table(easier_clip), "1 test clips do not belong to fold 0 of random"),
-])
+    (of_table(easier_clip), "1 test clips do not belong to fold 0 of random")])
 def test_damaged_files_and_such_that_contradict_each_other_are_found_and_named(run, damage, message):
     """Also a flattered metric, an epoch chosen on test clips, weights of an unstated one, one missing, easy clips."""
     runs.check(run)

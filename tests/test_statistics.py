@@ -22,8 +22,6 @@ def test_bootstrap_equals_drawing_clips_one_by_one():
             drawn.append(metrics.metrics(labels[rows], predictions[rows])["f1"])
         ours = statistics.bootstrap_metrics(labels, predictions, groups)["f1"]
         assert (ours.mean(), ours.std()) == pytest.approx((np.mean(drawn), np.std(drawn)), abs=0.003)
-    with pytest.raises(ValueError, match="at least two groups"):
-        statistics.bootstrap_interval(labels, predictions, groups=0 * actors)
 
 
 def test_seeds_of_one_training_are_the_clips_alone_and_other_seeds_widen_the_interval():
@@ -54,7 +52,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(by_actor, monkeypatch):
         # logit-normal skill would shift the mean; a beta distribution of mean 0.7 does not
         skill = rng.beta(7, 3, 24)[actors] if by_actor else truth
         predictions = np.where(rng.random(480) < skill, labels, (labels + 1) % 8)
-        low, high = statistics.bootstrap_interval(labels, predictions, "accuracy", actors if by_actor else None)
+        low, high = statistics.bootstrap_intervals(labels, predictions, actors if by_actor else None)["accuracy"]
         held += low <= truth <= high
     assert 0.925 <= held / corpora <= 0.975
 
@@ -74,6 +72,23 @@ def test_paired_interval_of_a_difference_where_pairs_of_one_voice_go_together():
     by_clip = statistics.bootstrap_difference(better, ~better)
     by_voice = statistics.bootstrap_difference(better, ~better, voices)
     assert by_voice[1] - by_voice[0] > 5 * (by_clip[1] - by_clip[0])
+
+
+def test_an_interval_over_few_voices_that_agree_is_not_narrower_than_over_clips():
+    labels, voices = np.tile(np.arange(8), 30), np.repeat(np.arange(4), 60)
+    predictions = np.where(np.arange(240) % 3 == 0, (labels + 1) % 8, labels)  # of every voice a third is wrong
+    clips = statistics.bootstrap_intervals(labels, predictions)
+    few, one = (statistics.bootstrap_intervals(labels, predictions, groups) for groups in (voices, 0 * voices))
+    assert few["accuracy"] == pytest.approx(clips["accuracy"]) and one == clips
+    right = labels == predictions
+    assert statistics.bootstrap_difference(right, ~right, voices) == statistics.bootstrap_difference(right, ~right)
+
+
+def test_a_bootstrap_draws_voices_or_both_takes_of_a_recording():
+    clips = pd.Series(["03-01-05-01-02-01-07", "03-01-05-01-02-02-07", "03-01-05-01-02-01-08"])
+    assert statistics.units(clips, "actors_enrolled5").tolist() == ["07", "07", "08"]
+    pair = statistics.units(clips, "random10")
+    assert pair[0] == pair[1] != pair[2]
 
 
 def test_mcnemar_known_answer():

@@ -11,6 +11,7 @@ from fakes import MODELS, clip_names, fake_results, fake_run, fold_of
 
 from ser_utils import paper
 from ser_utils.data.corpus import BANNER
+from ser_utils.data.folds import twin_key
 from ser_utils.evaluation import metrics, statistics, tables
 from ser_utils.paths import ROOT
 from ser_utils.training import runs
@@ -36,16 +37,16 @@ def test_table2_rows(results, published):
     assert empty.folds == 0 and np.isnan(empty.accuracy) and empty.paper_accuracy == 85.5
 
 
-def test_table2_intervals_are_over_actors_where_speakers_are_new(results, published):
+def test_table2_intervals_are_over_actors_where_speakers_are_new_else_over_pairs(results, published):
     table = published.set_index(["protocol", "model"])
     row = table.loc[("actors", "resnet")]
     pooled = runs.predictions(results, "actors", "resnet")
     groups = metrics.clip_facts(pooled["clip"]).actor
-    by_actor = statistics.bootstrap_interval(pooled.label, pooled.prediction, "f1", groups)
+    by_actor = statistics.bootstrap_intervals(pooled.label, pooled.prediction, groups, pooled["clip"])["f1"]
     assert (row.f1_low, row.f1_high) == pytest.approx([100 * end for end in by_actor])
     row, pooled = table.loc[("random", "resnet")], runs.predictions(results, "random", "resnet")
-    by_clip = statistics.bootstrap_interval(pooled.label, pooled.prediction, "f1")
-    assert (row.f1_low, row.f1_high) == pytest.approx([100 * end for end in by_clip])
+    by_pair = statistics.bootstrap_intervals(pooled.label, pooled.prediction, pooled["clip"].map(twin_key))["f1"]
+    assert (row.f1_low, row.f1_high) == pytest.approx([100 * end for end in by_pair])
 
 
 def test_ten_folds_stand_among_the_other_rows_with_an_ensemble_that_needs_no_validation(tmp_path):

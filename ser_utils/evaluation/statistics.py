@@ -9,26 +9,28 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from ser_utils import EMOTIONS
-from ser_utils.evaluation.metrics import ResultsError, clip_facts, confusion, in_order, metrics_from_confusion
+from ser_utils.data.folds import twin_key
+from ser_utils.evaluation.metrics import METRICS, ResultsError, clip_facts, confusion, in_order, metrics_from_confusion
 
 RESAMPLES = 2000  # of each bootstrap
+FEW = 10  # groups; an interval over fewer is never narrower than one over clips, for so few may agree by luck
+
+
+def units(clips: pd.Series, protocol: str) -> pd.Series:
+    """The groups that a bootstrap draws: voices under ``actors``, else the two takes of a recording, near-copies."""
+    return clips.str[-2:] if protocol.startswith("actors") else clips.map(twin_key)
 
 
 def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) -> dict[str, np.ndarray]:
     """All four metrics of ``RESAMPLES`` bootstrap corpora, a dict of arrays (RESAMPLES,).
 
-    Clips are drawn with replacement or, given ``groups`` (actors, or names), whole groups, as cells or matrices of the
-    confusion matrix. Where ``seeds`` of one network answered, these are drawn, too, in each of the ``folds``: one less
-    than were trained, for the variance of their mean without bias. ValueError below two groups, else as `confusion`.
+    Clips are drawn with replacement or, given ``groups`` (actors, or names), whole groups, as matrices of confusion.
+    Where ``seeds`` of one network answered, these are drawn, too, in each of the ``folds``: one less than were trained,
+    for the variance of their mean without bias. ValueError as of `confusion`.
     """
     rng, classes = np.random.default_rng(0), len(EMOTIONS)
-    cells = confusion(labels, predictions).ravel()
-    if groups is None:
-        drawn = rng.multinomial(cells.sum(), cells / cells.sum(), size=RESAMPLES)
-        return metrics_from_confusion(drawn.reshape(-1, classes, classes))
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("A cluster bootstrap needs at least two groups (actors).")
+    confusion(labels, predictions)
+    names, group = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
     weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES).astype(float)
     cell = np.asarray(labels) * classes + np.asarray(predictions)
     folds, seeds = (np.zeros(len(cell), int) if given is None else np.asarray(given) for given in (folds, seeds))
@@ -39,30 +41,43 @@ def bootstrap_metrics(labels, predictions, groups=None, folds=None, seeds=None) 
         shares = rng.multinomial(draws, np.full(len(trained), 1 / len(trained)), size=RESAMPLES) / draws
         for training, share in zip(trained, shares.T, strict=True):
             mine = (folds == fold) & (seeds == training)
-            matrices = np.zeros((len(names), classes * classes))
-            np.add.at(matrices, (group[mine], cell[mine]), 1)
-            drawn += share[:, None] * (weights @ matrices)
+            own, at = np.unique(group[mine], return_inverse=True)
+            matrices = np.bincount(at * classes**2 + cell[mine], minlength=len(own) * classes**2)
+            drawn += share[:, None] * (weights[:, own] @ matrices.reshape(len(own), -1))
     return metrics_from_confusion(drawn.reshape(-1, classes, classes))
 
 
-def bootstrap_interval(labels, predictions, metric: str = "accuracy", groups=None) -> tuple[float, float]:
-    """95 % interval (low, high) of a metric, 0-1: over clips, or actors (``groups``). See `bootstrap_metrics`."""
-    samples = bootstrap_metrics(labels, predictions, groups)
-    return expanded_percentiles(samples[metric], len(labels) if groups is None else len(np.unique(groups)))
+def bootstrap_intervals(labels, predictions, groups=None, clips=None, folds=None, seeds=None
+                        ) -> dict[str, tuple[float, float]]:
+    """95 % intervals (low, high) of all four metrics, 0-1: over ``groups`` (see :func:`units` and ``FEW``), or clips.
+
+    With ``seeds`` the ``clips`` are named, since each has several rows.
+    """
+    clips = np.arange(len(labels)) if clips is None else clips
+    count = 0 if groups is None else len(np.unique(groups))
+    ways = [groups] * (count > 1) + [clips] * (count < FEW)  # a toy corpus has one voice
+    drawn = [(bootstrap_metrics(labels, predictions, way, folds, seeds), len(np.unique(way))) for way in ways]
+    ends = {name: np.array([expanded_percentiles(samples[name], units) for samples, units in drawn])
+            for name in METRICS}
+    return {name: (found[:, 0].min(), found[:, 1].max()) for name, found in ends.items()}
 
 
 def bootstrap_difference(correct_a, correct_b, groups=None) -> tuple[float, float]:
     """95 % bootstrap interval (low, high) of the difference of two networks' accuracies (a - b) on the same clips.
 
-    ``correct_a`` and ``correct_b`` (n,) say who was right, ``groups`` (n,) the actors if these are to be drawn in the
-    place of clips. Raises ValueError if the lengths differ.
+    ``correct_a`` and ``correct_b`` (n,) say who was right, ``groups`` (n,) what is drawn in the place of clips (see
+    :func:`units` and ``FEW``). Raises ValueError if the lengths differ.
     """
     difference = np.subtract(correct_a, correct_b, dtype=float)
     _, unit = np.unique(np.arange(len(difference)) if groups is None else groups, return_inverse=True)
-    clips, difference = np.bincount(unit), np.bincount(unit, weights=difference)
-    units = len(clips)
-    drawn = np.random.default_rng(0).multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
-    return expanded_percentiles((drawn @ difference) / (drawn @ clips), units)
+    clips, sums = np.bincount(unit), np.bincount(unit, weights=difference)
+    count = len(clips)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    low, high = expanded_percentiles((drawn @ sums) / (drawn @ clips), count)
+    if groups is not None and count < FEW:
+        over_clips = bootstrap_difference(difference, 0 * difference)
+        return min(low, over_clips[0]), max(high, over_clips[1])
+    return low, high
 
 
 def in_points(a, b, groups=None) -> tuple[float, str]:

@@ -82,22 +82,18 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     """Each of ``METRICS`` of one model's predictions in per cent, and with _low and _high its 95 % interval, or NaN.
 
     Means over the finished folds, in each the mean over seeds, never the best. The interval is a bootstrap over the
-    clips of all folds pooled, for ``actors`` over voices, and over seeds where there are several.
+    recordings of all folds pooled, each with both its takes, for ``actors`` over voices; over seeds if there are more.
     """
     if predictions.empty:
         return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
     scores = pd.DataFrame([{"fold": fold, **metrics.metrics(part.label, part.prediction)}
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()
-    clips, actors = predictions["clip"], predictions["clip"].str[-2:]
-    by_actor = protocol.startswith("actors") and actors.nunique() > 1  # a toy corpus has one voice
-    groups = actors if by_actor else clips if predictions.seed.nunique() > 1 else None
-    samples = statistics.bootstrap_metrics(predictions.label, predictions.prediction, groups, predictions.fold,
-                                           predictions.seed)
-    found = {}
-    for name in METRICS:
-        ends = statistics.expanded_percentiles(samples[name], (actors if by_actor else clips).nunique())
-        found |= {name: 100 * means[name], f"{name}_low": 100 * ends[0], f"{name}_high": 100 * ends[1]}
+    clips, found = predictions["clip"], {}
+    ends = statistics.bootstrap_intervals(predictions.label, predictions.prediction, statistics.units(clips, protocol),
+                                          clips, predictions.fold, predictions.seed)
+    for name, (low, high) in ends.items():
+        found |= {name: 100 * means[name], f"{name}_low": 100 * low, f"{name}_high": 100 * high}
     return found
 
 

@@ -32,7 +32,7 @@ def timeline(recording: Source, table: pd.DataFrame) -> Figure:
     for row in table.itertuples():
         part = (seconds >= row.start - width * step) & (seconds < row.end)
         top.vlines(seconds[part] / unit, -level[part], level[part], color=EMOTION_COLORS[row.label], linewidth=1.2)
-    top.set(yticks=[], ylabel="Level")
+    top.set(yticks=[], ylabel="Amplitude")
     top.grid(False)
     edges = np.stack([table.start, table.end], axis=1) / unit
     floor = np.zeros(len(table))

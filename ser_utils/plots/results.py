@@ -133,6 +133,8 @@ def critical_difference(comparison: dict, title: str) -> Figure:
     axis.grid(False)
     axis.spines["top"].set_visible(True)
     p = comparison["p"]
-    axis.set_title(f"{title} (Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors, "
-                   f"critical difference {comparison['difference']:.2f})")
+    axis.set_xlabel("Mean rank (1 is best)", fontsize=9)
+    axis.xaxis.set_label_position("top")
+    axis.set_title(f"{title}: Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors, "
+                   f"critical difference {comparison['difference']:.2f}")
     return finish(fig)

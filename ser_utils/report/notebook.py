@@ -20,7 +20,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning  # noqa: E402
 
 from ser_utils import EMOTIONS, PROTOCOLS, config, explain, machine, paper  # noqa: E402
 from ser_utils.data import corpus as corpora  # noqa: E402
-from ser_utils.evaluation import metrics, statistics, tables  # noqa: E402
+from ser_utils.evaluation import metrics, tables  # noqa: E402
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, PROTOCOL_TITLES  # noqa: E402
 from ser_utils.features import audio, spectral  # noqa: E402
 from ser_utils.paths import REPORT, RESULTS, RUNS  # noqa: E402
@@ -109,22 +109,20 @@ class Session:
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
         rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
         published = runs.predictions(RESULTS, model=model, seeds=True)
-        for protocol, part in published[published.protocol.isin(PROTOCOLS)].groupby("protocol", sort=False):
+        parts = [(protocol, f", {part.fold.nunique()} folds", part) for protocol, part in
+                 published[published.protocol.isin(PROTOCOLS)].groupby("protocol", sort=False)]
+        parts += [(protocol, f": the small network of this page, {self.profile}, fold {run.info['fold']}",
+                   run.predictions.query("subset == 'test'").assign(fold=0, seed=0))
+                  for protocol, run in (own or {}).items()]
+        for protocol, made, part in parts:
             row = tables.figures(part, protocol)
-            rows[f"{PROTOCOL_TITLES[protocol]}, {part.fold.nunique()} folds"] = (
+            rows[PROTOCOL_TITLES[protocol] + made] = (
                 row["accuracy"], f"{row['accuracy_low']:.1f} to {row['accuracy_high']:.1f}",
                 *(row[name] for name in METRICS[1:]))
-        for protocol, run in (own or {}).items():
-            test = run.predictions.query("subset == 'test'")
-            voices = metrics.clip_facts(test["clip"]).actor.to_numpy() if protocol == "actors" else None
-            low, high = statistics.bootstrap_interval(test.label, test.prediction, groups=voices)
-            accuracy, *others = (100 * run.info["metrics"]["test"][name] for name in METRICS)
-            made = f"{PROTOCOL_TITLES[protocol]}: this machine, {self.profile}, fold {run.info['fold']}"
-            rows[made] = (accuracy, f"{100 * low:.1f} to {100 * high:.1f}", *others)
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("").reset_index()
         caption = f"{paper.MODEL_NAMES[model]}: test scores in per cent, macro averages"
         if own and self.corpus.banner:
-            caption += f" — rows of this machine: {self.corpus.banner}"
+            caption += f" — the page's own network: {self.corpus.banner}"
         show_table(table, caption, dict.fromkeys((columns[0], *columns[2:]), "{:.1f}"))
 
     def show_learning(self, model: str) -> None:
@@ -141,7 +139,7 @@ class Session:
                     axis.plot(lines.mean(axis=1), color=color, label=label)
                 axis.axhline(100 / len(EMOTIONS), color=style.GREY, linewidth=1, linestyle=":", label="chance")
                 axis.set(title=PROTOCOL_TITLES[protocol], xlabel="Epoch", ylim=(0, 102))
-            axes[0, 0].set_ylabel("Accuracy (%)")
+            axes[0, 0].set_ylabel("Accuracy (%), thin: a fold")
             figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
             self.show(style.finish(figure), f"{model}_learning")
 

@@ -30,8 +30,7 @@ class Change(NamedTuple):
     settings: dict
 
 
-_RECIPE = {
-    # With the recipe minus one ingredient ...
+_RECIPE = {  # minus one ingredient, then with something else in its place
     "smoothing": Change("smoothed labels (0.1), not plain ones", {"label_smoothing": 0.0}),
     "plain": Change("augmentation in training and at test time, not the clips as they are",
                     {"augment": None, "versions": 1}),
@@ -40,7 +39,6 @@ _RECIPE = {
     "noise": Change("noise in a quarter of the clips", {"augment": {"noise_probability": 0.0}}),
     "stripes": Change("blanked stripes (SpecAugment)", {"augment": {"frequency_masks": 0, "time_masks": 0}}),
     "single": Change("test-time augmentation (mean over 27 variants)", {"versions": 1}),
-    # ... and with something else in its place.
     "mels": Change("80 mel bands of 50 ms windows, not 128 of 100 ms", {"features": {"n_fft": 1600, "n_mels": 128}}),
     "level": Change("every clip as loud and as bright as recorded, not at random",
                     {"augment": {"gain_db": 6.0, "tilt_db": 6.0}}),
@@ -56,8 +54,7 @@ _RECIPE = {
     "mixup": Change("each clip alone, not mixed with another", {"mixup": 0.2}),
     "strong": Change("mild augmentation, not twice as much", {"augment": {
         "stretch": 0.2, "warp": 0.08, "noise_probability": 0.5, "frequency_masks": 2, "time_masks": 2}}),
-    "again": Change("for scale: nothing changed, trained once more", {}),
-}
+    "again": Change("for scale: nothing changed, trained once more", {})}
 _OF_CONVOLUTIONS = _RECIPE | {
     "wide": Change("a part of the published channels, not all of them", {"options": {"width": 1.0}})}
 _OF_RESNET = _OF_CONVOLUTIONS | {
@@ -79,8 +76,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> vari
     "clips": dict.fromkeys(MODEL_NAMES, {  # fewer of them in as many more epochs, so as many steps
         variant: Change(f"all training clips, not a {variant} of them", {
             "share": share, "epochs": round(240 / share), "patience": round(240 / share),
-            "warmup_epochs": round(5 / share)}) for variant, share in SHARES.items()}),
-}
+            "warmup_epochs": round(5 / share)}) for variant, share in SHARES.items()})}
 # protocol -> settings that the studies start from where the profile has moved on, partly by their findings.
 START = {"actors": {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}}}
 
@@ -144,14 +140,22 @@ def table(name: str) -> pd.DataFrame:
     A row a protocol, network and variant, the baseline first, on the folds that some variant has finished (all its own
     while none has): protocol, model, variant, folds (of a variant: finished by both), clips, accuracy and uar (means
     over folds, per cent), difference (from the baseline's accuracy, points) with low and high (95 %, paired bootstrap
-    over clips, under ``actors`` over voices) and p (exact McNemar test). A ResultsError names a damaged run.
+    over ``statistics.units``) and p (exact McNemar test). Another processor rounds differently and so makes another
+    training: a run is compared with ``again`` where this ran on its kind of processor and the baseline did not. A
+    ResultsError names a damaged run.
     """
     rows, key = [], ["protocol", "model", "fold", "clip"]
+    device = {(variant, *path.parts[-3:]): runs.read_info(path)["device"]
+              for variant, found in published(name).items() for path in found.values()}
+    closer = {run for run, own in device.items()
+              if device.get((BASELINE, *run[1:])) != own == device.get((*CHANCE, *run[1:])) and run[0] not in CHANCE}
     answers = pd.concat([runs.predictions(RESULTS / "studies" / name / variant, subset="val").assign(variant=variant)
                          for variant in variants_of(name)]).infer_objects()
     answers["right"] = answers.prediction == answers.label
-    base = answers[answers.variant == BASELINE].set_index(key).right.rename("base")
-    answers = answers.join(base, on=key, how="inner", validate="many_to_one").reset_index(drop=True)
+    answers["beside"] = pd.Series([CHANCE[0] if (*run, f"fold{fold}") in closer else BASELINE for *run, fold in
+                                   answers[["variant", *key[:3]]].itertuples(index=False)], answers.index, str)
+    base = answers.set_index(["variant", *key]).right.rename_axis(["beside", *key]).rename("base")
+    answers = answers.join(base, on=["beside", *key], how="inner", validate="many_to_one").reset_index(drop=True)
     for (protocol, model), mine in answers.groupby(["protocol", "model"], sort=False):
         tried = mine.fold[mine.variant != BASELINE]
         for variant, part in mine[mine.fold.isin(tried) | tried.empty].groupby("variant", sort=False):
@@ -159,8 +163,8 @@ def table(name: str) -> pd.DataFrame:
             row = {"protocol": protocol, "model": model, "variant": variant, "folds": len(scores), "clips": len(part),
                    "accuracy": 100 * scores.accuracy.mean(), "uar": 100 * scores.recall.mean()}
             if variant != BASELINE:
-                voices = metrics.clip_facts(part["clip"]).actor if protocol == "actors" else None
-                low, high = statistics.bootstrap_difference(part.right, part.base, voices)
+                groups = statistics.units(part["clip"], protocol)
+                low, high = statistics.bootstrap_difference(part.right, part.base, groups)
                 row |= {"difference": 100 * (part.right.mean() - part.base.mean()), "low": 100 * low,
                         "high": 100 * high, "p": statistics.mcnemar(part.right, part.base)["p"]}
             rows.append(row)

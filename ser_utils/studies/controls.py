@@ -73,16 +73,16 @@ def table(corpus: Corpus, store: spectral.FeatureStore, probed: Sequence[Run] = 
     """Emotions from cues alone, and who is speaking.
 
     ``probed`` are honest runs on the ``random`` protocol, with their weights. Columns: kind ("emotion": UAR with
-    a bootstrap interval over clips, over actors where they are unseen; "actor": accuracy with Wilson's interval),
+    a bootstrap interval over ``statistics.units``; "actor": accuracy with Wilson's interval),
     what, protocol, clips (of all folds probed), score, low, high, chance (per cent).
     """
     columns = ["kind", "what", "protocol", "clips", "score", "low", "high", "chance"]
     rows, measured = [], surface(corpus)
     for protocol in ("random", "actors"):
         for cue, part in cue_predictions(measured, corpus.index, protocol).groupby("cue", sort=False):
-            actors = metrics.clip_facts(part["clip"]).actor.to_numpy() if protocol == "actors" else None
+            ends = statistics.bootstrap_intervals(part.label, part.prediction, statistics.units(part["clip"], protocol))
             rows.append(("emotion", cue, protocol, len(part), metrics.metrics(part.label, part.prediction)["recall"],
-                         *statistics.bootstrap_interval(part.label, part.prediction, "recall", actors), 1 / 8))
+                         *ends["recall"], 1 / 8))
     actors, named = store.index.actor.to_numpy(), {}  # what -> for each fold whether a test clip's actor was named
     for run in probed:
         data = fit.prepare(configuration.from_dict(run.info["config"]), store)

@@ -58,16 +58,14 @@ SHORTCUTS = {
     "copies": Shortcut("random", "... augmented before the split", copies=3),
     "everything": Shortcut("random", "... all three at once", "test", "all", copies=3),
     "by_speaker": Shortcut("actors", "unseen actors, normalised by speaker", by_speaker=True),
-    "permuted": Shortcut("random", "shuffled labels", permuted=True),
-}
+    "permuted": Shortcut("random", "shuffled labels", permuted=True)}
 LADDER = ("actors", "twins", "random", "test_statistics", "test_epoch", "copies", "everything")
 APART = ("by_speaker",)  # hears the test speaker's other clips, but not what they express
 BRIEF = tuple(name for name in SHORTCUTS if name != "everything")  # nothing to see of it in a short training
 PLANS = {  # profile -> networks, folds and shortcuts
     "smoke": (("alexnet",), (0,), BRIEF),
     "quick": (("alexnet", "transformer"), tuple(range(FOLDS)), BRIEF),
-    "full": (("alexnet", "transformer"), tuple(range(FOLDS)), tuple(SHORTCUTS)),
-}
+    "full": (("alexnet", "transformer"), tuple(range(FOLDS)), tuple(SHORTCUTS))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,26 +220,27 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     """What every shortcut and network reaches, and the difference from honest training.
 
     Columns: shortcut, title, model, folds, clips; accuracy, low, high, uar, uar_low, uar_high (per cent; 95 %
-    bootstrap intervals over clips, where speakers are new over actors); gain (points over the honest runs of its
-    protocol, honest ones over ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the
-    network's shortcuts: exact McNemar where both were tested on the same clips, else a two-proportion z test.
+    bootstrap intervals over ``statistics.units``); gain (points over the honest runs of its protocol, honest ones over
+    ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact
+    McNemar where both were tested on the same clips, else a two-proportion z test; none for ``test_epoch``,
+    which cannot lose.
     """
     rows, parts = [], dict(list(predictions.groupby(["model", "shortcut"])))
     networks = metrics.in_order(predictions.model, tuple(MODEL_NAMES))
     for model, name in [pair for pair in itertools.product(networks, SHORTCUTS) if pair in parts]:
         part, plan = parts[model, name], SHORTCUTS[name]
-        actors = metrics.clip_facts(part["clip"]).actor.to_numpy()
-        groups = actors if plan.protocol == "actors" and len(set(actors)) > 1 else None
         found = metrics.metrics(part.target, part.prediction)
         row = {"shortcut": name, "title": plan.title, "model": model, "folds": part.fold.nunique(), "clips": len(part)}
-        for metric, column, ends in (("accuracy", "accuracy", ""), ("recall", "uar", "uar_")):
-            low, high = statistics.bootstrap_interval(part.target, part.prediction, metric, groups)
-            row |= {column: 100 * found[metric], f"{ends}low": 100 * low, f"{ends}high": 100 * high}
+        units = statistics.units(part["clip"], plan.protocol)
+        ends = statistics.bootstrap_intervals(part.target, part.prediction, units)
+        for metric, column, end in (("accuracy", "accuracy", ""), ("recall", "uar", "uar_")):
+            low, high = ends[metric]
+            row |= {column: 100 * found[metric], f"{end}low": 100 * low, f"{end}high": 100 * high}
         base, gain, p = parts.get((model, "random" if plan.honest else plan.protocol)), np.nan, np.nan
         if base is not None and name != "random" and not plan.permuted:
             a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, base))
             gain = 100 * (a.mean() - b.mean())
-            p = (statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
+            p = (np.nan if name == "test_epoch" else statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
                  else proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1])
         rows.append(row | {"gain": gain, "p": p})
     table = pd.DataFrame(rows)

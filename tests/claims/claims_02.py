@@ -6,8 +6,7 @@ from ser_utils.features.spectral import STEP_DB
 PAGE = "notebooks/02_feature_extraction.ipynb"
 CONFIG = FeatureConfig()
 
-CLAIMS = [
-    (PAGE, "a Hann window $w$ of $N = {}$ samples ({:.0f} ms) that moves on by $H = {}$ samples ({:.0f} ms)",
+CLAIMS = [(PAGE, "a Hann window $w$ of $N = {}$ samples ({:.0f} ms) that moves on by $H = {}$ samples ({:.0f} ms)",
      lambda: (CONFIG.n_fft, 1000 * CONFIG.n_fft / CONFIG.sample_rate,
               CONFIG.hop_length, 1000 * CONFIG.hop_length / CONFIG.sample_rate)),
     (PAGE, "in steps of 1/{:.0f} dB", lambda: 1 / STEP_DB),

@@ -56,7 +56,7 @@ def named():
 
 def epoch_on_test():
     found = scores("quick").loc[["test_statistics", "test_epoch", "copies"]]
-    assert list(found.index[(found.p < 0.05) & (found.gain > 0)]) == [("test_epoch", "alexnet")]  # after Holm
+    assert not ((found.p < 0.05) & (found.gain > 0)).any()  # of the others none gains, after Holm
     return gain("test_epoch", "alexnet"), gain("test_epoch", "transformer")
 
 
@@ -76,8 +76,7 @@ def pairs():
     return (table.p_unpaired < 0.05).sum()
 
 
-CLAIMS = [(FILE, *claim) for claim in (
-    ("{} of the paper's seven accuracies are impossible with 240 test clips.",
+CLAIMS = [(FILE, *claim) for claim in (("{} of the paper's seven accuracies are impossible with 240 test clips.",
      lambda: verdicts("accuracy").capitalize()),
     ("the same network loses {:.0f} to {:.0f} points when the voices of the test clips, and with them their second "
      "takes, are new to it", gaps),
@@ -94,8 +93,7 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: tuple(gain("twins", model) - gain("actors", model) for model in ("alexnet", "transformer"))),
     ("Keeping the repetitions together costs {:.1f} and {:.1f} points.",
      lambda: (-gain("twins", "alexnet"), -gain("twins", "transformer"))),
-    ("gains {:.1f} points for AlexNet, the only shortcut whose gain survives the correction, and {:.1f} for the "
-     "Transformer", epoch_on_test),
+    ("gains {:.1f} points for AlexNet and {:.1f} for the Transformer", epoch_on_test),
     ("**Copies before the split pay nothing here**", pays_nothing),
     ("both networks gain about {} points on unseen actors", by_speaker),
     ("From {:.1f} % on unseen actors to {:.1f} % on the random split and {:.1f} % with all three shortcuts.", climbed),
