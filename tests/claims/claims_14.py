@@ -53,7 +53,7 @@ def with_zero(model, variant):
 def within_chance():
     """The largest difference of equal trainings on a fold; choices that make no larger one, and all."""
     choices, most = table().difference.dropna().drop("again", level="variant"), by_fold().max()
-    return facts.WORDS[round(most)], (choices.abs() < most + 1e-9).sum(), len(choices)
+    return most, (choices.abs() < most + 1e-9).sum(), len(choices)
 
 
 def level():
@@ -140,7 +140,7 @@ CLAIMS = [(FILE, *claim) for claim in (
      at_full_length),
     ("the published training is {:.1f} points (AlexNet) and {:.1f} points (Transformer) above its own repetition",
      lambda: (worth("again", "alexnet"), worth("again", "transformer"))),
-    ("on one fold equal trainings differ by up to {} points. "
+    ("on one fold equal trainings differ by up to {:.1f} points. "
      "{} of the {} other dots, here and below, lie within that.", within_chance),
     ("are worth {:.1f} points to AlexNet and {:.1f} to the Transformer",
      lambda: tuple(beyond_doubt(model, "plain") for model in TWO)),

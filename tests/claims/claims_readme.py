@@ -49,8 +49,8 @@ CLAIMS = [
     (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %. Scored as "
              "people were, with neutral and calm as one, that is {:.1f} and {:.1f} %; people reach "
              f"{HUMAN['overall']} %.", beside_people),
-    (README, "Every network loses {} points or more from the one to the other: that much is known voices and "
-             "second takes.", facts.least_lost),
+    (README, "From the random split to new voices every network loses {} points or more: that much is known "
+             "voices and second takes.", facts.least_lost),
     (README, "The 95 % intervals are about ±{} points for `random`, ±{} for `twins`, ±{} for `actors`;",
      lambda: tuple(map(half_width, PROTOCOLS))), *(row(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()),
     *map(row, ("Ensemble, mean", "Ensemble with the aligned view", "Logistic regression")),
