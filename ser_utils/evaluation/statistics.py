@@ -1,4 +1,4 @@
-"""Intervals and tests: bootstrap over clips, actors and seeds, McNemar, Wilcoxon, Friedman and Nemenyi, Holm."""
+"""Intervals and tests: bootstrap over recordings, voices, seeds; McNemar, Wilcoxon, Friedman and Nemenyi, Holm."""
 
 import itertools
 
