@@ -97,7 +97,8 @@ def start(model: str, port: int | None = None):
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio
 
-    network(model)
+    with machine.quiet():  # not around the server, which keeps the error stream it finds
+        network(model)
     style.use_style()
     names = list(dict.fromkeys([model, *shipped.names()]))
     with gradio.Blocks(title="Speech emotion recognition", analytics_enabled=False) as app:
@@ -132,8 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
-            with machine.quiet():
-                app = start(options.model, options.port)
+            app = start(options.model, options.port)
         except ModuleNotFoundError:
             print("The demo needs Gradio: run make demo, or pip install -r requirements-demo.txt.", file=sys.stderr)
             return 1

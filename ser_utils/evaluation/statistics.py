@@ -57,7 +57,7 @@ def bootstrap_intervals(labels, predictions, groups=None, clips=None, folds=None
     count = 0 if groups is None else len(np.unique(groups))
     ways = [groups] * (count > 1) + [clips] * (count < FEW)  # a toy corpus has one voice
     drawn = [(bootstrap_metrics(labels, predictions, way, folds, seeds), len(np.unique(way))) for way in ways]
-    ends = {name: np.array([expanded_percentiles(samples[name], units) for samples, units in drawn])
+    ends = {name: np.array([expanded_percentiles(samples[name], size) for samples, size in drawn])
             for name in METRICS}
     return {name: (found[:, 0].min(), found[:, 1].max()) for name, found in ends.items()}
 

@@ -80,6 +80,6 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("The face tells happiness and neutral from the rest far better than the voice, and disgust a little better.",
      wins),
     ("One of the two is right on {:.1f} % of the clips", one_of_them),
-    ("Without a face the feature network reaches {:.1f} %, about as much as the voice ({:.1f} %)", without_face),
+    ("The feature network then reaches {:.1f} %, about as much as the voice ({:.1f} %)", without_face),
     ("The voice gains {:.1f} points from strong intensity and the face {:.1f}, so together normal intensity gains "
      "most.", from_intensity))]
