@@ -97,7 +97,7 @@ data: $(STAMP)  ## download RAVDESS speech (208 MB), or check it when it is ther
 grid: PROFILE = full
 grid: $(STAMP)  ## train many runs (MODELS PROTOCOLS FOLDS SEEDS JOBS BUDGET FEATURES SCHEDULER; MISSING=1: unpublished ones)
 	$(BIN)/python -m ser_utils.training.grid --profile $(PROFILE) $(WHICH) $(if $(SEEDS),--seeds $(SEEDS)) \
-	  $(if $(BUDGET),--budget $(BUDGET)) $(if $(FEATURES),--features $(FEATURES)) \
+	  $(if $(BUDGET),--budget $(BUDGET)) $(if $(FEATURES),--features "$(FEATURES)") \
 	  $(if $(SCHEDULER),--scheduler $(SCHEDULER)) $(if $(MISSING),--missing) $(if $(LEARNS),--learns $(LEARNS)) \
 	  $(if $(TEACHERS),--teachers $(TEACHERS))
 
@@ -118,7 +118,7 @@ validity: $(STAMP)  ## train the ladder of shortcuts of notebook 11 (PROFILE, MO
 	  $(if $(MODELS),--models $(MODELS)) $(if $(FOLDS),--folds $(FOLDS)) $(if $(JOBS),--jobs $(JOBS))
 
 robustness: $(STAMP)  ## test clips of fold 0 degraded, judged by networks trained by make grid (RUNS=folder) for notebook 12
-	$(BIN)/python -m ser_utils.studies.robustness $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python -m ser_utils.studies.robustness $(if $(RUNS),--runs "$(RUNS)")
 
 publish: $(STAMP)  ## finished full runs to results/, its tables and the figures made anew
 	$(BIN)/python -m ser_utils.report.publish
@@ -142,8 +142,8 @@ verify: $(STAMP)  ## hold weights made by make ship against the published predic
 	$(BIN)/python -m ser_utils.shipped verify
 
 clean:  ## remove report/, smoke and quick runs, caches; keeps data/ravdess and all other runs
-	@for path in report $(wildcard runs/*-smoke runs/*-quick runs/live) data/features data/cache data/synthetic* \
-	    .pytest_cache .ruff_cache $(wildcard .coverage*) $$(find . -path ./.venv -prune -o \
-	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -print); do \
+	@for path in report runs/*-smoke runs/*-quick runs/live data/features data/cache data/synthetic* \
+	    .pytest_cache .ruff_cache .coverage*; do \
 	  if [ -e "$$path" ]; then echo "removing $$path"; rm -rf "$$path"; fi; done
+	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -print -exec rm -rf {} +
 	@echo "kept: data/ravdess, $(or $(filter-out %-smoke %-quick runs/live,$(wildcard runs/*)),runs/ (none)), results/, .venv"

@@ -13,30 +13,33 @@ from pathlib import Path
 from ser_utils import machine
 from ser_utils.config import WEIGHTS
 
-COMMANDS = {  # each with the function that takes its arguments, those that always go before them, and its help
-    "predict": ("ser_utils.cli:predict", [], "the emotion of recordings"),
-    "demo": ("ser_utils.demo:main", [], "a page on this machine to record, drop a file, see the answer"),
-    "export": ("ser_utils.cli:export", [], "a network for other programs, as ONNX or LiteRT"),
-    "data": ("ser_utils.data.ravdess:main", ["download"], "download RAVDESS speech (208 MB), or check it"),
-    "train": ("ser_utils.training.grid:main", [], "train networks; those that are finished are left as they are"),
-    "table2": ("ser_utils.evaluation.tables:main", [], "print the published results beside the paper's"),
-    "score": ("ser_utils.evaluation.score:main", [], "any system's predictions beside the published networks")}
+COMMANDS = {  # each with the function that takes its arguments, and its help
+    "predict": ("ser_utils.cli:predict", "the emotion of recordings"),
+    "demo": ("ser_utils.demo:main", "a page on this machine to record, drop a file, see the answer"),
+    "export": ("ser_utils.cli:export", "a network for other programs, as ONNX or LiteRT"),
+    "data": ("ser_utils.data.ravdess:main", "download RAVDESS speech (208 MB), or check it"),
+    "train": ("ser_utils.training.grid:main", "train networks; those that are finished are left as they are"),
+    "table2": ("ser_utils.evaluation.tables:main", "print the published results beside the paper's"),
+    "score": ("ser_utils.evaluation.score:main", "any system's predictions beside the published networks")}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Speech emotion recognition: what a recording sounds like, and everything the report is made of."""
-    listed = "\n".join(f"  {name:9} {words}" for name, (_, _, words) in COMMANDS.items())
+    listed = "\n".join(f"  {name:9} {words}" for name, (_, words) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"commands:\n{listed}\n\n"
         "ser-utils COMMAND --help tells more. Exit codes: 0 all well, 2 an input can't be used, 1 anything else.")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     given = sys.argv[1:] if arguments is None else arguments
-    place, first, _ = COMMANDS[parser.parse_args(given[:1]).command]
+    place, _ = COMMANDS[parser.parse_args(given[:1]).command]
+    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) not in ("tensorflow", "jax"):
+        print(f"KERAS_BACKEND={backend}: set it to tensorflow or jax.", file=sys.stderr)
+        return 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module, function = place.split(":")
     try:
-        return getattr(importlib.import_module(module), function)([*first, *given[1:]]) or 0
+        return getattr(importlib.import_module(module), function)(given[1:]) or 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS
+from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
 from ser_utils.paper import MODEL_NAMES
 
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
@@ -204,13 +204,22 @@ PROFILES["robust"] = dataclasses.replace(
 def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
     """The run that learns as ``learns`` says; a distilled one from ``teachers`` seeds of each network.
 
-    It hears mixed clips, and for longer: a student gains by both (Beyer et al. 2022, arXiv:2106.05237).
+    It hears mixed clips, and for longer: a student gains by both (Beyer et al. 2022, arXiv:2106.05237). ValueError for
+    a refit of ten folds, of which none validates.
     """
+    if learns == "refit" and config.protocol == TENFOLD:
+        raise ValueError("No fold of random10 validates, so there is nothing to refit: train it as it is.")
     if learns != "distilled":
         return dataclasses.replace(config, learns=learns)
     epochs = config.epochs * 5 // 3
     return dataclasses.replace(config, learns=learns, teachers=teachers, epochs=epochs, patience=epochs, mixup=0.5,
                                keep="last")
+
+
+def teachers(config: RunConfig) -> list[RunConfig]:
+    """The runs that a distilled run learns from: of every network the first ``config.teachers`` seeds on its fold."""
+    return run_configs(config.profile, config.corpus, protocols=[config.protocol], folds=[config.fold],
+                       seeds=range(config.teachers))
 
 
 def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,
@@ -222,7 +231,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")
-    chosen = PROFILES[profile]
+    chosen, seeds = PROFILES[profile], dict.fromkeys(seeds)
     protocols = protocols or chosen.protocols
     usual = {protocol: range(count) if len(chosen.folds) == FOLDS else chosen.folds
              for protocol, count in FOLD_COUNT.items()}
@@ -234,4 +243,4 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
     return [RunConfig(profile, corpus, protocol, model, fold, seed, features=chosen.features,
                       **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
             for protocol in protocols for model in models or MODEL_NAMES
-            for fold in folds or usual[protocol] if fold < FOLD_COUNT[protocol] for seed in seeds]
+            for fold in dict.fromkeys(folds or usual[protocol]) if fold < FOLD_COUNT[protocol] for seed in seeds]

@@ -83,19 +83,23 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
     """Does a map of importance show what the network uses? Remove what it calls important and see.
 
     From each image the given share of the speech is set to 0, the training clips' mean: the most important points, as
-    many by the map of a clip of another emotion, or the least important ones (Samek et al. 2017). ``images`` (N,
-    frames, bins, 1), ``importance`` (N, frames, bins) or, for whole frames, (N, frames); ``labels`` (N,), the true
-    emotions. Returns a row for each kind of removal: ``removed``, ``accuracy`` and ``true emotion``, the mean
-    probability of the true emotion; both in per cent.
+    many by the map of a clip of another emotion, stretched to this one's length, or the least important ones (Samek et
+    al. 2017). ``images`` (N, frames, bins, 1), ``importance`` (N, frames, bins) or, for whole frames, (N, frames);
+    ``labels`` (N,), the emotions watched: the true ones, or those that the maps explain. Returns a row for each kind of
+    removal: ``removed``, ``accuracy`` and ``probability``, the share of answers that are the label and the label's mean
+    probability; both in per cent.
     """
     if importance.ndim == 2:
         importance = np.repeat(importance[:, :, None], images.shape[2], axis=2)
-    inside = np.broadcast_to((images != 0).any(axis=(2, 3), keepdims=True)[..., 0], importance.shape)  # no padding
+    speech = (images != 0).any(axis=(2, 3))  # no padding
+    inside, lengths = np.broadcast_to(speech[..., None], importance.shape), speech.sum(axis=1)[:, None]
     count = share * inside.sum(axis=(1, 2))[:, None]
     order = np.argsort(labels, kind="stable")
     other = np.roll(order, np.bincount(labels).max())[np.argsort(order)]  # for each clip one of another emotion
+    there = ((np.arange(speech.shape[1]) + 0.5) * lengths[other] / lengths).astype(int)
+    stretched = importance[other[:, None], np.minimum(there, lengths[other] - 1)]
     ways = {"nothing": (importance, 0), "the most important": (importance, count),
-            "as much, by another emotion's map": (importance[other], count),
+            "as much, by another emotion's map": (stretched, count),
             "the least important": (-importance, count)}
     rows = []
     for name, (order, most) in ways.items():
@@ -103,7 +107,7 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
         changed = np.where((ranks < most + 1).reshape(images.shape), 0, images)
         predicted = outputs(network, changed.astype(np.float32))
         rows.append({"removed": name, "accuracy": 100 * (predicted.argmax(axis=1) == labels).mean(),
-                     "true emotion": 100 * predicted[np.arange(len(labels)), labels].mean()})
+                     "probability": 100 * predicted[np.arange(len(labels)), labels].mean()})
     return pd.DataFrame(rows)
 
 

@@ -3,14 +3,15 @@
 import argparse
 import dataclasses
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
+from keras import layers, ops
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
@@ -23,7 +24,7 @@ from ser_utils.data.folds import check_split
 from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics, temperature
 from ser_utils.evaluation.reference import record
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.paths import DATA, RESULTS, RUNS
+from ser_utils.paths import DATA, RESULTS, RUNS, named
 from ser_utils.training import grid, runs
 
 FACES = "openface_action_units.csv"
@@ -102,7 +103,7 @@ def faces() -> Modality:
 
     Raises FileNotFoundError where there is no table, AlignmentError where it is shuffled or foreign.
     """
-    path = Path(os.environ.get("RAVDESS_FACES", "").strip() or DATA / "ravdess_faces") / FACES
+    path = named("RAVDESS_FACES", DATA / "ravdess_faces") / FACES
     if not path.is_file():
         raise FileNotFoundError(f"No table of faces: put {FACES} into data/ravdess_faces/, or set RAVDESS_FACES to its "
                                 "folder. It holds the per-trial OpenFace averages of Luna-Jiménez et al. (2022), doi "
@@ -154,28 +155,26 @@ class LateFusion:
                           for scale, stream in zip(self.scales, self.streams, strict=True)])
 
 
-def network(streams: Sequence[Modality]):
+def network(streams: Sequence[Modality]) -> keras.Model:
     """An encoder a stream, their sum, eight probabilities; ``MEMBERS`` of these abreast, which share no weight.
 
     Inputs: for each stream its columns (N, size); a row of NaN, a missing stream, adds nothing. The logs of class
     probabilities are also added to the last layer's logits as they are. Output (N, MEMBERS, 8).
     """
-    from keras import Input, Model, initializers, layers, ops
-
     def dense(x, units, activation=None):  # one layer of each member
-        start = initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
+        start = keras.initializers.RandomUniform(-(x.shape[-1] ** -0.5), x.shape[-1] ** -0.5)
         return layers.EinsumDense("nmi,mio->nmo", (MEMBERS, units), activation, bias_axes="mo",
                                   kernel_initializer=start)(x)
 
     inputs, encoded, logits = {}, [], []
     for stream in streams:
-        given = inputs[stream.name] = Input((stream.table.shape[1],), name=stream.name)
+        given = inputs[stream.name] = keras.Input((stream.table.shape[1],), name=stream.name)
         x = layers.RepeatVector(MEMBERS)(ops.nan_to_num(given))
         there = layers.RepeatVector(MEMBERS)(ops.cast(ops.isfinite(given[:, :1]), "float32"))
         logits += [x] if stream.classifies else []
         encoded.append(dense(layers.Dropout(0.25)(x), 64, "gelu") * there)
     logits.append(dense(layers.Dropout(0.5)(sum(encoded)), len(EMOTIONS)))
-    return Model(inputs, layers.Softmax()(sum(logits)))
+    return keras.Model(inputs, layers.Softmax()(sum(logits)))
 
 
 @dataclasses.dataclass
@@ -193,8 +192,6 @@ class FeatureFusion:
 
     def fit(self, clips: Sequence[str], labels: np.ndarray) -> "FeatureFusion":
         """On these clips; means and deviations of the features are theirs, too."""
-        import keras
-
         rng = np.random.default_rng(self.seed)
         values = [stream.values(clips) for stream in self.streams]
         self.scaling = [(0.0, 1.0) if stream.classifies else (np.nanmean(v, axis=0), np.nanstd(v, axis=0) + 1e-6)
@@ -265,7 +262,8 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS) -> runs.Run:
     if runs.holds(directory, config):
         return runs.Run(directory)
     index = names.index_of(names.speech_names())
-    train, val, test = (index.iloc[rows] for rows in check_split(index, config.protocol, config.fold).values())
+    rows = check_split(index, config.protocol, config.fold)
+    train, val, test = (index.iloc[rows[part]] for part in ("train", "val", "test"))
     late, began = config.model == "fusion_late", time.perf_counter()
     streams, taught, left_out = [face], train, []  # actors of validation clips, by fits without them
     if config.model != "face":
@@ -284,12 +282,9 @@ def run(config: FusionConfig, face: Modality, root: Path = RUNS) -> runs.Run:
         mine = val.actor.isin(actors).to_numpy()
         judged["val"][mine] = fitted(taught[~taught.actor.isin(actors)]).predict(val["clip"][mine])
     seconds = time.perf_counter() - began
-
-    tables = {part: runs.prediction_table(clips["clip"].to_numpy(), clips.label.to_numpy(), judged[part], part)
-              for part, clips in (("val", val), ("test", test))}
     missing = {stream.name: metrics(test.label, model.predict(test["clip"], [stream.name]))
                for stream in streams if len(streams) > 1}
-    return record(config, directory, tables, seconds, len(taught),
+    return record(config, directory, index, rows, judged, seconds, len(taught),
                   parameters=len(streams) if late else model.model.count_params(), missing=missing)
 
 

@@ -14,19 +14,17 @@ from ser_utils.paths import ROOT
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 KEEP_MEMORY = {  # for glibc's malloc: one heap, grown by 256 MiB at a time and never given back
     "MALLOC_ARENA_MAX": "1", "MALLOC_TOP_PAD_": str(2 ** 28), "MALLOC_TRIM_THRESHOLD_": str(2 ** 34),
-    "MALLOC_MMAP_MAX_": "0",  # a threshold would not hold: TensorFlow sets its own once batches come from Python
-}
-ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # TensorFlow leaves it off on x86 processors without AVX-512
+    "MALLOC_MMAP_MAX_": "0"}  # a threshold would not hold: TensorFlow sets its own once batches come from Python
 PACKAGES = ("keras", "tensorflow", "jax", "numpy", "librosa", "scikit-learn")
 
 
 def environment(threads: int | None = None) -> dict[str, str]:
     """The environment variables of a process that trains with ``threads`` threads, or with as many as are set.
 
-    It keeps the memory of feature maps and convolves with oneDNN; ``benchmarks/bench_training.py --against`` measures
-    what that gives. What the user has set stays.
+    It keeps the memory of feature maps and convolves with oneDNN, which TensorFlow leaves off on x86 processors without
+    AVX-512; ``benchmarks/bench_training.py --against`` measures what that gives. What the user has set stays.
     """
-    found = KEEP_MEMORY | ONEDNN | {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
+    found = KEEP_MEMORY | {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}
 
 

@@ -2,7 +2,6 @@
 
 The paper: Aryono, Ferawati and Auliana (2024). Advanced Deep Learning Models For Emotion Detection In Speech: Applying
 The Ravdess Dataset. JURASIK. https://tunasbangsa.ac.id/ejurnal/index.php/jurasik/article/view/815
-All percentages are 0-100.
 """
 
 from typing import NamedTuple
@@ -24,9 +23,8 @@ TABLE2 = {
     "transformer": (87.3, 87.7, 87.0, 87.4)}
 
 # Listeners who heard the same recordings (audio only, speech); per cent of answers that name the intended emotion
-# (Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391).
-# They chose among the eight emotions and "none of these"; neutral and calm were accepted for each other, which leaves
-# seven emotions to tell apart.
+# (Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391). They chose among the eight and "none of
+# these"; neutral and calm were accepted for each other, which leaves seven emotions to tell apart.
 HUMAN = {
     "options": 7, "overall": 62.4,
     "emotion": {"neutral": 81.7, "calm": 81.7, "happy": 36.6, "sad": 47.9, "angry": 74.6, "fearful": 66.2,
@@ -39,7 +37,7 @@ class Published(NamedTuple):
 
     system: str
     kind: str                     # "scratch", "features" (by hand) or "pretrained" (on other speech)
-    uar: float                    # unweighted average recall
+    uar: float                    # unweighted average recall, per cent
     interval: tuple | None        # of 95 %, over speakers, where it is given
     folds: str                    # SAME_FOLDS if they are those of the protocol ``actors``
     source: str

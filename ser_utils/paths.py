@@ -14,6 +14,16 @@ RESULTS = ROOT / "results"
 FIGURES = ROOT / "figures"
 REPORT = ROOT / "report"
 NOTEBOOKS = ROOT / "notebooks"
+FULL = errno.ENOSPC, errno.EDQUOT  # the disk, or the user's part of it
+
+
+def named(variable: str, usual: Path) -> Path:
+    """The folder that an environment variable names, or else ``usual``.
+
+    A relative one counts from the current folder, or else from the checkout (notebooks run elsewhere).
+    """
+    given = os.path.expanduser(os.environ.get(variable, "").strip())
+    return usual if not given else Path(given).absolute() if os.path.lexists(given) else ROOT / given
 
 
 @contextlib.contextmanager
@@ -30,8 +40,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, f"The disk is full: could not write {path}. Free some space and run again; "
+        if error.errno in FULL:
+            raise OSError(error.errno, f"The disk is full: could not write {path}. Free some space and run again; "
                                         "everything finished so far is kept.") from error
         raise
     finally:

@@ -114,6 +114,8 @@ class EmotionRecognizer:
         speech = audio.speech(wave, rate, name, features.sample_rate, features.top_db)
         with self.threads.limit(limits=1):  # matrices this small wait for each other longer than they compute
             windows = self.windows(speech)[1]
+        if not len(windows):
+            raise AudioError(f"{name} holds nothing that is left at {features.sample_rate:,} Hz. Record it again.")
         return {"wave": speech, "windows": windows, "seconds": len(wave) / rate,
                 "speech": len(speech) / features.sample_rate, "notes": _notes(wave, rate, name)}
 
@@ -130,8 +132,9 @@ class EmotionRecognizer:
     def _predict_long(self, recording: Source) -> Prediction:
         table = self.timeline(recording)
         lengths = (table.end - table.start).to_numpy()
+        notes = ("It is long: the mean of its timeline.", *_narrow(table.attrs["rate"]))
         return _answer(lengths @ table[PROBABILITIES].to_numpy() / lengths.sum(), seconds=table.attrs["seconds"],
-                       speech=float(lengths.sum()), notes=("It is long: the mean of its timeline.",), timeline=table)
+                       speech=float(lengths.sum()), notes=notes, timeline=table)
 
     def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
                      ) -> pd.DataFrame:
@@ -162,7 +165,7 @@ class EmotionRecognizer:
         """What a long recording sounds like from moment to moment, decoded piece by piece: memory stays as it is.
 
         One row a step of a quarter window, in speech alone: start, end (seconds), label, confidence, p_neutral ...
-        p_surprised, the mean of all windows over its middle. ``attrs["seconds"]``: its length. Raises as `predict`.
+        p_surprised, the mean of all windows over its middle. ``attrs``: seconds, rate (Hz). Raises as `predict`.
         """
         power, rate = audio.powers(recording)
         stretches = audio.utterances(power, self.config.features.top_db)
@@ -175,12 +178,14 @@ class EmotionRecognizer:
             judged = iter(self.judge(np.concatenate([windows for _, _, windows, _ in batch]), versions=1))
             tables += [self._steps(first * block / rate, starts, np.array([next(judged) for _ in starts]), frames)
                        for first, starts, _, frames in batch]
+        if not tables:
+            raise AudioError(f"{audio.named(recording)} holds nothing that is left at 16,000 Hz. Record it again.")
         table = pd.concat(tables, ignore_index=True)
         honest = self.calibrated(table[PROBABILITIES].to_numpy())
         table[PROBABILITIES] = honest
         table.insert(2, "label", np.array(EMOTIONS)[honest.argmax(axis=1)])
         table.insert(3, "confidence", honest.max(axis=1))
-        table.attrs["seconds"] = len(power) * block / rate
+        table.attrs |= {"seconds": len(power) * block / rate, "rate": rate}
         return table
 
     def timelines(self, recordings: Iterable[Source]) -> tuple[pd.DataFrame, list[str]]:
@@ -199,7 +204,8 @@ class EmotionRecognizer:
             while waiting and waiting[0][1] * block <= at + len(kept):
                 first, last = waiting.pop(0)
                 speech = audio.resample(kept[first * block - at: last * block - at], rate, features.sample_rate)
-                yield first, *self.windows(speech)
+                if len((found := self.windows(speech))[1]):
+                    yield first, *found
             used = min(waiting[0][0] * block - at, len(kept)) if waiting else len(kept)
             kept, at = kept[max(used, 0):], at + max(used, 0)
 
@@ -229,14 +235,17 @@ def _or_error(function: Callable, recording: Source):
 
 def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
     """What makes an answer doubtful; raises AudioError where clipping has left no sound to judge."""
-    clipped = float((np.abs(wave) >= 0.999 * np.abs(wave).max()).mean())
+    loudest = np.abs(wave).max()  # in a very quiet recording of 8 bits many samples stand at their highest step
+    clipped = float((np.abs(wave) >= 0.999 * loudest).mean()) if loudest > 0.03 else 0.0
     if clipped > 30 * CLIPPED:
         raise AudioError(f"{name} is clipped: {100 * clipped:.0f} % of its samples stand at the limit. Record it again "
                          "at a lower level.")
-    notes = [f"{100 * clipped:.0f} % of its samples are clipped."] if clipped > CLIPPED else []
-    if rate < 16_000:
-        notes.append(f"Sampled at {rate:,} Hz, it has nothing above {rate / 2000:g} kHz; the network expects 8 kHz.")
-    return tuple(notes)
+    return (*[f"{100 * clipped:.0f} % of its samples are clipped."] * (clipped > CLIPPED), *_narrow(rate))
+
+
+def _narrow(rate: int) -> list[str]:
+    says = f"Sampled at {rate:,} Hz, it has nothing above {rate / 2000:g} kHz; the network expects 8 kHz."
+    return [says] if rate < 16_000 else []
 
 
 def _row(name: str, found: Prediction | str) -> dict:

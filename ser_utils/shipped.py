@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
+from tqdm import tqdm
 
 from ser_utils.config import RunConfig, from_dict, run_configs
 from ser_utils.data import corpus, folds
@@ -157,7 +158,8 @@ def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: 
     answers = pd.concat([runs.read_predictions(path).assign(fold=runs.Run(Path(path)).info["fold"], seed=0)
                          for path in judged or [run]], ignore_index=True)
     scale, test = _fitted(answers), answers[answers.subset == "test"]
-    honest = softmax(np.log(np.maximum(test[PROBABILITIES].to_numpy(), 1e-5)) / scale, axis=1)
+    each = test.fold.map({fold: _fitted(part) for fold, part in answers.groupby("fold")}).to_numpy()[:, None]
+    honest = softmax(np.log(np.maximum(test[PROBABILITIES].to_numpy(), 1e-5)) / each, axis=1)
     scores = {key: round(value, 1) for key, value in tables.figures(test, settings.protocol).items()}
     about |= {"name": name, "temperature": scale, "parameters": model.get_layer(settings.model).count_params(),
               "protocol": settings.protocol, "clips": len(test), "scores": scores,
@@ -184,7 +186,7 @@ def verify(found: corpus.Corpus, folder: Path = FOLDER, results: Path = RESULTS)
     """
     rows, clips = [], found.index.iloc[folds.split(found.index, "actors", 0)["test"]]
     with tempfile.TemporaryDirectory() as cache:
-        for name in MODEL_NAMES:
+        for name in tqdm(MODEL_NAMES, "Verify", unit="network", disable=None):
             path, published = folder / f"{fold0(name)}.npz", results / "actors" / name / "fold0"
             rows.append({"network": model_name(name), "verdict": "missing"})
             if not path.exists():

@@ -31,16 +31,11 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def figures_closed():
+def nothing_left_behind():
+    """No test inherits figures, or the mixed precision that a training before it chose for this processor."""
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
-
-
-@pytest.fixture(autouse=True)
-def precision_restored():
-    """No test inherits the mixed precision that a training before it chose for this processor."""
-    yield
     if "keras" in sys.modules:
         sys.modules["keras"].config.set_dtype_policy("float32")
 

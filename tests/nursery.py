@@ -2,8 +2,8 @@
 
 ``python nursery.py TASK`` (a pickle of configurations, store and root) reads a line of JSON for each time:
 
-- {"write": n, "bytes": b} kills the process group by SIGKILL while the n-th file is being written, as soon as it holds
-  b bytes; {"replace": n} just before the n-th file is put in its place;
+- {"write": n, "bytes": b} kills the process as soon as the n-th file that it writes, or one of the later, would grow
+  beyond b bytes; {"replace": n} just before the n-th file is put in its place;
 - {} lets it end, {"runs": 1} trains the first run alone, {"processes": 2} lets two train the same runs at one time.
 
 It answers with a line of JSON: how each ended ("killed", "finished" or "failed"), and how many files were put in place.
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import sys
 import time
@@ -22,26 +23,6 @@ import time
 from tiny import tiny_network
 
 from ser_utils.training import fit, frontend, runs
-
-
-def die():
-    os.killpg(0, signal.SIGKILL)
-
-
-class DyingFile(io.FileIO):
-    """A file that kills the process group once so many bytes are written, and writes no byte more."""
-
-    def __init__(self, path, size):
-        super().__init__(path, "w")
-        self.left = size
-
-    def write(self, data):
-        data = memoryview(data).cast("B")
-        super().write(data[: self.left])
-        self.left -= len(data)
-        if self.left <= 0:
-            die()
-        return len(data)
 
 
 def watch(moment, root, counts):
@@ -54,14 +35,12 @@ def watch(moment, root, counts):
     def opened(file, mode="r", *arguments, **options):
         path = os.fsdecode(file) if isinstance(file, (str, bytes, os.PathLike)) else ""
         if set(mode) & set("wx") and path.startswith(root) and count(0) == moment.get("write"):
-            buffered = io.BufferedRandom if "+" in mode else io.BufferedWriter
-            binary = buffered(DyingFile(path, moment["bytes"]))
-            return binary if "b" in mode else io.TextIOWrapper(binary)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (moment["bytes"], moment["bytes"]))
         return real(file, mode, *arguments, **options)
 
     def replaced(source, target):
         if os.fsdecode(target).startswith(root) and count(1) == moment.get("replace"):
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
         return replace(source, target)
 
     real, replace = io.open, os.replace
@@ -70,9 +49,10 @@ def watch(moment, root, counts):
 
 
 def life(moment, root, counts, configs, store):
-    """Trainings in a process group of its own."""
-    os.setsid()
+    """Trainings in a process of their own."""
     sys.stdout = sys.stderr  # the other is for the answers alone
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # a file that grows too long kills, and leaves no core
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     watch(moment, str(root), counts)
     while configs:
         config, *configs = configs
@@ -96,7 +76,8 @@ def main():
             one.start()
         for one in lives:
             one.join()
-        ends = [{0: "finished", -signal.SIGKILL: "killed"}.get(one.exitcode, "failed") for one in lives]
+        ends = [{0: "finished", -signal.SIGKILL: "killed", -signal.SIGXFSZ: "killed"}.get(one.exitcode, "failed")
+                for one in lives]
         print(json.dumps({"ends": ends, "files": counts[1]}), flush=True)
 
 

@@ -89,6 +89,11 @@ def test_sentences_are_heard_and_judged_clips_teach_nothing(store, pitches, view
     again, _ = aligned.views(dataclasses.replace(store, logmel=logmel), pitches, rows["train"])
     np.testing.assert_array_equal(again[others], found[others])
     assert not np.allclose(again[rows["test"]], found[rows["test"]])
+    svm = next(one for one in aligned.run_configs() if (one.protocol, one.model) == ("actors", "aligned_svm"))
+    moved = found.copy()
+    moved[rows["test"]] += 50
+    told, same = (aligned.answers(svm, store, views, rows)[0]["val"] for views in (found, moved))
+    np.testing.assert_array_equal(told, same)  # nor do they set the scale
 
 
 def test_a_voice_known_by_its_clips_loses_its_own_mean():

@@ -152,7 +152,7 @@ def test_a_folder_of_recordings_enrols_a_voice(answer, tmp_path, monkeypatch, re
     assert answer("a.wav", "--voice", "voice")[0] == 0 and [path.name for path in heard] == ["b.wav"]
 
 
-def test_help_unknown_commands_and_missing_weights(capfd):
+def test_help_unknown_commands_and_missing_weights(capfd, monkeypatch, tmp_path):
     for arguments, code in ((["--help"], 0), (["sing"], 2), ([], 2)):
         with pytest.raises(SystemExit, match=str(code)):
             cli.main(arguments)
@@ -160,6 +160,10 @@ def test_help_unknown_commands_and_missing_weights(capfd):
     assert set(cli.COMMANDS) <= set(said.out.split()) and "'sing' (choose from" in said.err
     assert cli.main(["predict", "a.wav", "--model", "nobody"]) == 1
     assert "There are no weights" in capfd.readouterr().err
+    monkeypatch.setenv("RAVDESS_DIR", str(tmp_path))
+    assert cli.main(["data", "validate"]) == 1 and str(tmp_path) in capfd.readouterr().err  # no folder "validate"
+    monkeypatch.setenv("KERAS_BACKEND", "nonsense")
+    assert cli.main(["predict", "a.wav"]) == 1 and "set it to tensorflow or jax" in capfd.readouterr().err
 
 
 def test_every_module_that_is_a_command_has_help(capsys):

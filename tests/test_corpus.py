@@ -50,8 +50,7 @@ def test_ravdess_dir_comes_first(tmp_path, monkeypatch, offline):
     write(tmp_path / "data" / "ravdess", NAMES[:1])
     monkeypatch.setenv("RAVDESS_DIR", str(write(tmp_path / "mine", NAMES)))
     found = corpus.find()
-    assert (found.root, found.kind, len(found.index)) == (tmp_path / "mine", "ravdess", 1440)
-    assert found.banner is None
+    assert (found.root, found.kind, len(found.index)) == (tmp_path / "mine", "ravdess", 1440) and found.banner is None
 
 
 def test_a_ravdess_dir_missing_empty_or_incomplete_is_never_passed_over(tmp_path, monkeypatch, fetch):
@@ -86,8 +85,7 @@ def test_an_archive_put_there_by_hand_is_unpacked_without_a_network(tmp_path, mo
     monkeypatch.setattr(ravdess, "ARCHIVE_MD5", hashlib.md5((root / download.ARCHIVE).read_bytes()).hexdigest())
     if how != "data/ravdess":
         monkeypatch.setenv(how, "1" if how == "SER_OFFLINE" else str(root))
-    assert corpus.find("ravdess").index["clip"].tolist() == NAMES
-    assert (root / download.ARCHIVE).exists()
+    assert corpus.find("ravdess").index["clip"].tolist() == NAMES and (root / download.ARCHIVE).exists()
 
 
 def test_missing_clips_there_are_an_error_which_names_what_cannot_be_read_and_not_a_download(tmp_path, fetch):
@@ -100,28 +98,22 @@ def test_missing_clips_there_are_an_error_which_names_what_cannot_be_read_and_no
     assert fetch == []
 
 
-def test_then_a_download(tmp_path, fetch):
-    found = corpus.find()
-    assert (found.root, found.kind) == (tmp_path / "data" / "ravdess", "ravdess")
-    assert fetch == [(tmp_path / "data" / "ravdess", ravdess.ARCHIVE_URL, ravdess.ARCHIVE_MD5)]
-
-
-def test_a_download_killed_half_way_is_an_error_or_taken_up_again(tmp_path, request):
+def test_then_a_download_and_one_killed_half_way_is_an_error_or_taken_up_again(tmp_path, request):
     root = write(tmp_path / "data" / "ravdess", NAMES[:100])
     (root / ravdess.PARTIAL).mkdir()
     with pytest.raises(FileNotFoundError, match="1,340 of the 1,440"):
         corpus.find()
     assert len(list(root.glob("*.wav"))) == 100
     (root / ravdess.PARTIAL).mkdir()
-    fetch = request.getfixturevalue("fetch")
-    assert len(corpus.find().index) == 1440 and len(fetch) == 1
+    fetch, found = request.getfixturevalue("fetch"), corpus.find()
+    assert (found.root, found.kind, len(found.index)) == (root, "ravdess", 1440)
+    assert fetch == [(root, ravdess.ARCHIVE_URL, ravdess.ARCHIVE_MD5)]
 
 
 def test_then_the_synthetic_one_with_a_warning(tmp_path, capsys):
     found = corpus.find()
     assert (found.root, found.kind) == (tmp_path / "data" / "synthetic", "synthetic")
-    assert found.index["clip"].tolist() == sorted(SMALL)
-    assert found.banner == corpus.BANNER
+    assert found.index["clip"].tolist() == sorted(SMALL) and found.banner == corpus.BANNER
     printed = capsys.readouterr().err
     assert "no connection" in printed and "WARNING" in printed and corpus.BANNER in printed
     assert not (tmp_path / "data" / "ravdess").exists()
@@ -150,6 +142,10 @@ def test_ser_corpus_can_demand_ravdess_and_an_unknown_kind_is_named(monkeypatch)
     monkeypatch.setenv("SER_CORPUS", "ravdess")
     with pytest.raises(FileNotFoundError, match="Could not download"):
         corpus.find()
+    monkeypatch.setenv("SER_CORPUS", "synthetic")
+    for profile in ("full", "robust"):
+        with pytest.raises(FileNotFoundError, match="Could not download"):
+            corpus.for_profile(profile)
     with pytest.raises(ValueError, match="'emodb'.*auto, ravdess, synthetic"):
         corpus.find("emodb")
     monkeypatch.setenv("SER_CORPUS", "toy")

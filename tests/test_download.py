@@ -96,7 +96,7 @@ def test_download_unpacks_and_leaves_nothing_else(server, tmp_path, breaks):
     assert server.requests == 1 + breaks
 
 
-def test_a_transfer_that_breaks_off_the_third_time_a_refusal_and_no_connection_are_said(server, tmp_path):
+def test_a_transfer_that_breaks_off_the_third_time_a_refusal_and_no_connection_are_said(server, tmp_path, monkeypatch):
     server.break_off = 3
     with pytest.raises(ravdess.DownloadError, match="broken.*in a browser"):
         get(server, tmp_path / "ravdess")
@@ -109,12 +109,16 @@ def test_a_transfer_that_breaks_off_the_third_time_a_refusal_and_no_connection_a
     close(server)
     with pytest.raises(ravdess.DownloadError, match="no connection"):
         get(server, tmp_path / "ravdess")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    with pytest.raises(ravdess.DownloadError, match="nowhere.pem"):
+        ravdess.download(tmp_path / "ravdess", "https://127.0.0.1:9/a.zip", "0" * 32)
     assert not (tmp_path / "ravdess").exists() and list((tmp_path / "mine").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [download.ARCHIVE, "Audio_Speech_Actors_01-24 (1).zip"])
 def test_an_intact_archive_put_there_by_hand_is_used_and_kept(server, tmp_path, name):
     (tmp_path / name).write_bytes(GOOD)
+    (tmp_path / "a folder.zip").mkdir()
     get(server, tmp_path)
     assert server.requests == 0
     assert (tmp_path / name).read_bytes() == GOOD

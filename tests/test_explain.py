@@ -59,17 +59,21 @@ def test_deletion_hurts_where_the_network_looks():
     importance[2:, 20:30, 10:] = 1   # wrong for the others
     table = explain.deletion(network, images, importance, np.ones(4, int), share=100 / 800).set_index("removed")
     intact = 100 / (1 + np.exp(-2))
-    assert table.loc["nothing", "true emotion"] == pytest.approx(intact, abs=0.01)
+    assert table.loc["nothing", "probability"] == pytest.approx(intact, abs=0.01)
     # two of four fall to one half; the clip with padding loses fewer points
-    assert table.loc["the most important", "true emotion"] == pytest.approx((intact + 50) / 2, abs=0.01)
-    assert table.loc["the least important", "true emotion"] == pytest.approx(intact, abs=15)
+    assert table.loc["the most important", "probability"] == pytest.approx((intact + 50) / 2, abs=0.01)
+    assert table.loc["the least important", "probability"] == pytest.approx(intact, abs=15)
     frames = np.zeros((4, 40))
     frames[:, :10] = 1
-    swapped = explain.deletion(network, images, importance, np.array([1, 1, 0, 0]), share=0.125)["true emotion"]
+    swapped = explain.deletion(network, images, importance, np.array([1, 1, 0, 0]), share=0.125)["probability"]
     assert swapped[1] < 35 and swapped[2] > 60  # the first two's maps hurt the others now, and theirs do no harm
     whole = explain.deletion(network, images, frames, np.ones(4, int), share=0.25).set_index("removed")
-    assert whole.loc["the most important", "true emotion"] < 60
-    assert whole.loc["the least important", "true emotion"] > 80
+    assert whole.loc["the most important", "probability"] < 60
+    assert whole.loc["the least important", "probability"] > 80
+    images[1, 20:], frames[:2] = 0, 0
+    frames[0, 10:20] = frames[1, 15:20] = 1  # of 40 frames and of 20: on the other clip frames 5 to 10, and 30 to 40
+    other = explain.deletion(network, images[:2], frames[:2], np.array([1, 0]), share=0.25)["probability"][2]
+    assert other == pytest.approx(50 / (1 + np.exp(-2)) + 50 / (1 + np.e), abs=0.01)
 
 
 def test_occlusion_finds_the_part_that_counts():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_run
+from fakes import fake_results
 
 from ser_utils import FOLDS, fusion
 from ser_utils.data import folds, names
@@ -118,10 +118,7 @@ def test_nothing_is_fitted_to_test_clips_and_each_model_has_its_own_clips(table,
     fit = fusion.LateFusion.fit
     monkeypatch.setattr(fusion.LateFusion, "fit", lambda self, clips, labels: met.append(("late", clips))
                         or fit(self, clips, labels))
-    for model in ("vgg16", "alexnet"):
-        for fold in range(FOLDS):
-            fake_run(tmp_path / "results", "actors", model, fold)
-    monkeypatch.setattr(fusion, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(fusion, "RESULTS", fake_results(tmp_path / "results", ["actors"], ["vgg16", "alexnet"]))
     face = fusion.modality("face", table)
     parts = {part: set(CLIPS[rows]) for part, rows in folds.split(INDEX, "actors", 0).items()}
     for config in [c for c in fusion.run_configs(face) if c.fold == 0]:

@@ -82,6 +82,10 @@ def test_the_command_line_trains_what_is_missing_and_lists_all(tiny_store, tmp_p
     assert grid.main([*words, "--missing"]) == 0 and trained == ["vgg16"]
     assert "1 of 2 runs are finished" in capsys.readouterr().out
     assert grid.main([*words, "--seeds", "1"]) == 0 and "fold0-seed1" in capsys.readouterr().out
+    assert grid.main([*words, "--learns", "distilled"]) == 1
+    assert "7 of the networks that should teach are not trained" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        grid.main([*words, "--jobs", "-1"])
     assert grid.main([*words, "gru"]) == 1 and "Unknown model 'gru'" in capsys.readouterr().err
 
 

@@ -1,18 +1,21 @@
-"""ser_utils.models: the networks against their published forms and equations."""
+"""ser_utils.models: the networks against their published forms and equations, and as the report's pages show them."""
 
 import json
 
 import keras
+import librosa
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
-from keras import applications
+from keras import applications, layers, ops
 
 from ser_utils import models
-from ser_utils.config import run_configs
+from ser_utils.config import PROFILES, run_configs
 from ser_utils.models import common, lstm
 from ser_utils.models.alexnet import LocalResponseNormalization
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.paths import RESULTS
+from ser_utils.paths import NOTEBOOKS, RESULTS
 
 SHAPE = (44, 17, 2)  # frames and bins that can't be halved again and again
 SMALL = {"inceptionnet": {"modules": (1, 1, 1)}, "transformer": {"heads": 2, "depth": 2}, "lstm": {"depth": 1}}
@@ -44,18 +47,14 @@ def test_tailored_network(name, tmp_path):
     assert tuple(models.BUILDERS) == tuple(MODEL_NAMES)
     model, x = small(name, dropout=0.0), clips(lengths=(44, 16))
     y = run(model, x)
-    assert model.name == name
-    assert y.shape == (2, 8) and y.dtype == "float32"
-    assert np.abs(y[0] - y[1]).max() > 1e-6
-    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(run(model, np.zeros_like(x)).sum(axis=1), 1, atol=1e-5)  # silence
+    assert (model.name, y.shape, y.dtype) == (name, (2, 8), "float32") and np.abs(y[0] - y[1]).max() > 1e-6
     weights = run(keras.Model(model.input, model.get_layer("attention").output), x)
     if name not in ("lstm", "transformer"):
         assert weights.shape[1] == model.get_layer("last_conv").output.shape[1]
+    for shares in (y, run(model, np.zeros_like(x)), weights):  # silence has probabilities, too
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     sounding = round(16 * weights.shape[1] / 44)
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
-    assert (weights[0] > 0).all()
-    assert (weights[1, :sounding] > 0).all() and (weights[1, sounding:] == 0).all()
+    assert (weights[0] > 0).all() and (weights[1, :sounding] > 0).all() and (weights[1, sounding:] == 0).all()
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(run(keras.models.load_model(tmp_path / "model.keras"), x), y)
     before = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
@@ -111,8 +110,7 @@ def test_canonical_equals_keras_applications(name, reference, shape, options, re
     ours.set_weights(shaken(theirs).get_weights())
     x = rng.normal(size=(2, *shape)).astype("float32")
     expected = run(theirs, x)
-    assert ours.count_params() == theirs.count_params()
-    assert np.ptp(expected) > 1e-4
+    assert ours.count_params() == theirs.count_params() and np.ptp(expected) > 1e-4
     np.testing.assert_allclose(run(ours, x), expected, rtol=1e-4, atol=1e-7)
 
 
@@ -145,14 +143,51 @@ def test_alexnet_layer_by_layer(blank_weights):
     assert model.count_params() == 60_965_224
 
 
+# As a page of the report defines them in plain Keras
+
+LIBRARIES = {"keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": layers, "ops": ops}
+
+
+def on_page(name, number):
+    """The function of a page that builds its network, from nothing but Keras and the layers of ``ser_utils.models``."""
+    cells = nbformat.read(NOTEBOOKS / f"{number:02d}_{name}.ipynb", as_version=4).cells
+    found = [c.source for c in cells if c.cell_type == "code" and f"\ndef {name}(" in f"\n{c.source}"]
+    assert len(found) == 1, f"{len(found)} cells define {name}()"
+    assert "import " not in found[0] and len(found[0].splitlines()) <= 50, "it can't be read in one sitting"
+    space = LIBRARIES | {layer: getattr(models, layer) for layer in models.__all__ if layer[:1].isupper()}
+    exec(found[0], space)
+    return space[name]
+
+
+def shapes(tensors) -> list[tuple]:
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(tensors)]
+
+
+@pytest.mark.parametrize("number, name", list(enumerate(MODEL_NAMES, 3)))
+def test_the_pages_network_is_the_published_one(number, name):
+    shape, options = (128, 80, 1), PROFILES["full"].networks[name]["options"]
+    ours, page = models.build(name, shape, **options), on_page(name, number)(shape, **options)
+    assert [layer.name for layer in page.layers] == [layer.name for layer in ours.layers]
+    for shown, made in zip(page.layers, ours.layers, strict=True):
+        assert isinstance(made, type(shown)), shown.name  # ours may be Keras's own layer, made faster
+        assert shapes(shown.output) == shapes(made.output), shown.name
+        assert shapes(shown.weights) == shapes(made.weights), shown.name
+        assert getattr(shown, "rate", 0) == getattr(made, "rate", 0), shown.name
+    page.set_weights(shaken(ours).get_weights())
+    x = rng.normal(size=(2, *shape)).astype("float32")
+    x[1, 70:] = 0
+    expected = run(ours, x)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-4
+    np.testing.assert_allclose(run(page, x), expected, atol=1e-5)
+
+
 # Padding and attention over time
 
 def test_padding_mask_and_its_pooling():
     x = clips()
     x[0, 5] = 0
     mask = run(common.PaddingMask(), x)
-    assert mask[0].sum() == 43 and not mask[0, 5]
-    assert mask[1].tolist() == [True] * 20 + [False] * 24
+    assert mask[0].sum() == 43 and not mask[0, 5] and mask[1].tolist() == [True] * 20 + [False] * 24
     trailing = run(common.PaddingMask(trailing=True), np.concatenate([x, np.zeros_like(x[:1])]))
     assert trailing.sum(axis=1).tolist() == [44, 20, 1] and trailing[2, 0]
     mask = np.array([[True, False, False, True, False]])
@@ -203,8 +238,7 @@ def test_frame_stack_and_positional_encoding():
     x = np.arange(10, dtype="float32").reshape(1, 5, 2)
     assert run(models.FrameStack(2), x).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]]
     y = run(models.PositionalEncoding(), np.zeros((1, 4, 6), "float32"))[0]
-    rates = 10000.0 ** (-np.arange(3) / 3)
-    angles = np.arange(4)[:, None] * rates
+    angles = np.arange(4)[:, None] * 10000.0 ** (-np.arange(3) / 3)
     np.testing.assert_allclose(y, np.hstack([np.sin(angles), np.cos(angles)]), atol=1e-5)
 
 
@@ -212,8 +246,7 @@ def test_stochastic_depth_skips_whole_branches():
     model = small("transformer", dropout=0.0, stochastic_depth=0.9)
     path = model.get_layer("encoder2_drop2_path")
     y = keras.ops.convert_to_numpy(path(np.ones((64, 3, 2), "float32"), training=True))
-    assert {len(np.unique(clip)) for clip in y} == {1}
-    assert 0 < (y[:, 0, 0] > 0).sum() < 32
+    assert {len(np.unique(clip)) for clip in y} == {1} and 0 < (y[:, 0, 0] > 0).sum() < 32
 
 
 # What is Keras's own, made faster
@@ -231,7 +264,6 @@ def test_batch_norm_does_what_that_of_keras_does(options):
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_lstm_does_what_that_of_keras_does(backwards):
-    rng = np.random.default_rng(0)
     x = rng.normal(size=(3, 7, 5)).astype("float32")
     mask = np.arange(7) < np.array([[7], [4], [1]])
     options = {"return_sequences": True, "go_backwards": backwards}

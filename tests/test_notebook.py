@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_run
+from fakes import fake_results, fake_run
 
 from ser_utils import config
 from ser_utils.data import corpus as corpora
@@ -81,8 +81,7 @@ def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, s
 
 
 def test_published_runs_come_first_after_the_paper_and_own_ones_below(session, shown, own, tmp_path):
-    for protocol in ("random", "random10"):  # of which the page of a network shows the first alone
-        fake_run(tmp_path / "results", protocol, "lstm")
+    fake_results(tmp_path / "results", ["random", "random10"], ["lstm"], [0])  # of which the page shows the first alone
     session.show_published("lstm", own)
     text = html(shown[-1])
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", text, re.DOTALL)][1:]
@@ -99,18 +98,14 @@ def test_curves_and_confusions_are_of_published_runs(session, tmp_path):
         fake_run(tmp_path / "results", protocol, "lstm", fold)
     session.show_learning("lstm")
     session.show_confusion("lstm")
-    found = {path.stem for path in (tmp_path / "report/figures/synthetic-smoke").iterdir()}
-    assert found == {"lstm_learning", "lstm_confusion"}
+    assert {path.stem for path in tmp_path.glob("report/**/*.png")} == {"lstm_learning", "lstm_confusion"}
 
 
 def test_logmel_is_that_of_the_clips_asked_for(session, store):
     clips = [session.clip_where(emotion="sad", actor=2), session.clip_where(emotion="happy", actor=1)]
-    for clip, logmel in zip(clips, session.logmel(clips, 160), strict=True):
-        place = list(store.clips).index(clip)
-        length = min(store.lengths[place], 160)
-        assert int((logmel > config.PAD_DB).any(axis=1).sum()) == length
-        start = (store.lengths[place] - length) // 2
-        np.testing.assert_array_equal(logmel[:length], store.logmel[place, start: start + length])
+    rows = [list(store.clips).index(clip) for clip in clips]
+    expected = notebook.spectral.fit_length(store.logmel[rows], store.lengths[rows], 160)
+    np.testing.assert_array_equal(session.logmel(clips, 160), expected)
 
 
 def test_training_a_model_in_a_notebook_gives_its_runs(session, monkeypatch, store, tmp_path):

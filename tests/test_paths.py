@@ -10,37 +10,36 @@ import ser_utils
 from ser_utils import paths
 
 
-def test_writes_the_file_and_makes_its_folder(tmp_path):
+def test_a_file_appears_whole_in_a_new_folder_and_a_failure_keeps_the_old_one_and_leaves_nothing_else(tmp_path):
     target = tmp_path / "new" / "table.csv"
     with paths.atomic_write(target) as temporary:
         assert temporary.parent == target.parent and temporary.suffix == ".csv"
-        temporary.write_text("whole")
+        temporary.write_text("old")
         assert not target.exists()
-    assert target.read_text() == "whole"
-    assert os.listdir(target.parent) == ["table.csv"]
-
-
-@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, stop):
-    target = tmp_path / "table.csv"
-    target.write_text("old")
-    with pytest.raises(stop), paths.atomic_write(target) as temporary:
-        temporary.write_text("half")
-        raise stop
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["table.csv"]
-
-
-def test_a_full_disk_is_said_plainly_and_other_errors_pass_unchanged(tmp_path):
-    target = tmp_path / "table.csv"
-    with pytest.raises(OSError, match="disk is full.*table.csv") as caught:
-        with paths.atomic_write(target) as temporary:
+    for stop in (RuntimeError, KeyboardInterrupt):
+        with pytest.raises(stop), paths.atomic_write(target) as temporary:
             temporary.write_text("half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-    assert caught.value.errno == errno.ENOSPC
-    assert os.listdir(tmp_path) == []
-    with pytest.raises(PermissionError, match="^\\[Errno 13\\] no$"), paths.atomic_write(tmp_path / "x"):
-        raise PermissionError(errno.EACCES, "no")
+            raise stop
+        assert target.read_text() == "old" and os.listdir(target.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("number, said", [(errno.ENOSPC, "disk is full.*table.csv"), (errno.EACCES, "^.Errno 13. no$")])
+def test_a_full_disk_is_said_plainly_and_other_errors_pass_unchanged(tmp_path, number, said):
+    with pytest.raises(OSError, match=said) as caught, paths.atomic_write(tmp_path / "table.csv") as temporary:
+        temporary.write_text("half")
+        raise OSError(number, "no")
+    assert caught.value.errno == number and os.listdir(tmp_path) == []
+
+
+def test_a_relative_folder_counts_from_here_or_else_from_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given, folder in (("", "usual"), ("  ", "usual"), (str(tmp_path), tmp_path), ("tests", paths.ROOT / "tests"),
+                          ("~nobody-here/x", paths.ROOT / "~nobody-here/x")):
+        monkeypatch.setenv("PLACE", given)
+        assert paths.named("PLACE", "usual") == folder
+    (tmp_path / "tests").mkdir()
+    monkeypatch.setenv("PLACE", "tests")
+    assert paths.named("PLACE", "usual") == tmp_path / "tests"
 
 
 def sources():

@@ -73,6 +73,12 @@ def test_windows_that_hold_digital_silence_alone_are_not_judged(recognizer):
     gap = np.concatenate([babble(1.0), np.zeros(4 * RATE, np.float32), babble(1.0)])
     starts, windows, frames = recognizer.windows(gap)
     assert (windows > PAD_DB).any(axis=(1, 2)).all() and 1 < len(windows) == len(starts) < frames // 16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognizer, "windows", lambda speech: (starts[:0], windows[:0], 0))  # as of clicks at 192 kHz
+        table = recognizer.predict_many([(babble(), RATE), (gap, RATE)], progress=False)
+        assert table.error.str.contains("holds nothing that is left").all()
+        with pytest.raises(audio.AudioError, match="holds nothing that is left"):
+            recognizer.timeline((gap, RATE))
 
 
 def test_a_temperature_moves_the_confidence_and_not_the_answer(recognizer):
@@ -95,19 +101,18 @@ def test_a_recording_may_come_in_any_of_these_ways(recognizer, tmp_path, kind):
 
 
 def test_one_bad_file_does_not_stop_the_others(recognizer, tmp_path, capsys):
-    for number in range(3):
-        soundfile.write(tmp_path / f"{number}.wav", babble(1 + number, seed=number), RATE)
+    for name, seconds in (("0.wav", 1), ("1.wav", 2), ("long.wav", 12)):
+        soundfile.write(tmp_path / name, babble(seconds, seed=seconds), RATE)
     (tmp_path / "bad.wav").write_text("no sound")
-    soundfile.write(tmp_path / "long.wav", np.concatenate([babble(4, seed=number) for number in range(3)]), RATE)
-    files = [tmp_path / name for name in ("0.wav", "bad.wav", "1.wav", "gone.wav", "long.wav", "2.wav")]
+    files = [tmp_path / name for name in ("0.wav", "bad.wav", "gone.wav", "long.wav", "1.wav")]
     table = recognizer.predict_many(files)
-    assert list(table.file) == list(map(str, files)) and list(table.error != "") == [0, 1, 0, 1, 0, 0]
-    assert "can't be decoded" in table.error[1] and "There is no audio file" in table.error[3]
-    assert table.loc[1, PROBABILITIES].isna().all() and table.label.notna().sum() == 4
-    for row in (0, 2, 4, 5):
+    assert list(table.file) == list(map(str, files)) and list(table.error != "") == [0, 1, 1, 0, 0]
+    assert "can't be decoded" in table.error[1] and "There is no audio file" in table.error[2]
+    assert table.loc[1, PROBABILITIES].isna().all() and table.label.notna().sum() == 3
+    for row in (0, 3, 4):
         alone = recognizer.predict(files[row])
         assert table.label[row] == alone.label and table.confidence[row] == pytest.approx(alone.confidence, abs=1e-4)
-    assert "6/6" in capsys.readouterr().err and recognizer.predict_many([], progress=False).empty
+    assert "5/5" in capsys.readouterr().err and recognizer.predict_many([], progress=False).empty
 
 
 def test_a_voice_is_enrolled_by_recordings_of_sentences(tmp_path, run):
@@ -147,7 +152,7 @@ def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):
 def test_the_memory_of_a_timeline_does_not_grow_with_the_length(recognizer, tmp_path):
     minute = np.concatenate([babble(9.0, 8_000, 0.5, seed) for seed in range(6)])
     peaks = []
-    for minutes in (2, 8):
+    for minutes in (8, 2, 8):  # by the first the network is traced for all batches
         with soundfile.SoundFile(tmp_path / "a.wav", "w", 8_000, 1, "PCM_16") as file:
             for _ in range(minutes):
                 file.write(minute)
@@ -156,15 +161,13 @@ def test_the_memory_of_a_timeline_does_not_grow_with_the_length(recognizer, tmp_
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert table.end.iloc[-1] == pytest.approx(60 * minutes, abs=1)
-    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[2] < 1.1 * peaks[1]
 
 
 def test_what_is_not_a_run_is_said(tmp_path, run):
-    with pytest.raises(shipped.WeightsError, match="no run.json"):
-        EmotionRecognizer.load(tmp_path)
-    (tmp_path / "run.json").write_bytes((run / "run.json").read_bytes())
-    with pytest.raises(shipped.WeightsError, match="no model.keras"):
-        EmotionRecognizer.load(tmp_path)
-    (tmp_path / "model.keras").write_bytes((run / "model.keras").read_bytes()[:999])
-    with pytest.raises(shipped.WeightsError, match="can't be loaded"):
-        EmotionRecognizer.load(tmp_path)
+    for there, said in (({}, "no run.json"), ({"run.json": None}, "no model.keras"),
+                        ({"model.keras": 999}, "can't be loaded")):
+        for name, most in there.items():
+            (tmp_path / name).write_bytes((run / name).read_bytes()[:most])
+        with pytest.raises(shipped.WeightsError, match=said):
+            EmotionRecognizer.load(tmp_path)

@@ -1,12 +1,11 @@
 """ser_utils.evaluation.reference: classic classifiers, their run format, and that they never count as networks."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from fakes import fake_run
+from fakes import fake_results
 
 from ser_utils import config as configuration
 from ser_utils.config import FeatureConfig
@@ -54,16 +53,14 @@ def test_a_profile_has_every_reference_on_every_protocol_and_fold_and_the_publis
 
 
 def test_the_runs_are_what_the_results_format_asks_for_and_learn_what_can_be_learnt(finished):
-    _, folders = finished
-    for name, folder in folders.items():
+    scores = {}
+    for name, folder in finished[1].items():
         row = runs.read(folder)  # raises where anything contradicts anything
-        info = json.loads((folder / "run.json").read_text())
         assert (row["model"], row["protocol"], row["fold"]) == (name, "random", 2)
-        assert info["config_hash"] == dataclasses.replace(CONFIG, model=name).hash
-        assert len(runs.read_predictions(folder)) == 480
-        assert len(runs.read_history(folder)) == 1
-        assert {path.name for path in folder.iterdir()} == {"run.json", "history.csv", "predictions.csv"}
-    scores = {name: runs.read(folder)["test_accuracy"] for name, folder in finished[1].items()}
+        assert runs.Run(folder).info["config_hash"] == dataclasses.replace(CONFIG, model=name).hash
+        assert len(runs.read_predictions(folder)) == 480 and len(runs.read_history(folder)) == 1
+        assert {path.name for path in folder.iterdir()} == set(runs.FILES)
+        scores[name] = row["test_accuracy"]
     assert scores["majority"] == 32 / 240  # one emotion's clips
     assert scores["logistic"] > 0.8 and scores["svm"] > 0.8
 
@@ -106,19 +103,15 @@ def test_a_finished_run_is_left_as_it_is_and_other_settings_replace_it(material,
 
 
 def test_references_stand_below_the_networks_and_are_never_counted_among_them(finished, tmp_path):
-    for name in metrics.REFERENCE_NAMES:
-        fake_run(tmp_path, "random", name, 0, accuracy=0.4)
-    for name in ("vgg16", "alexnet"):
-        fake_run(tmp_path, "random", name, 0)
+    fake_results(tmp_path, ["random"], [*metrics.REFERENCE_NAMES, "vgg16", "alexnet"], [0])
     assert set(runs.table(tmp_path).model) == set(runs.predictions(tmp_path).model) == {"alexnet", "vgg16"}
     assert len([runs.read(path) for path in runs.find(tmp_path)]) == 5
     assert set(runs.predictions(tmp_path, model="svm").model) == {"svm"}
     table = tables.table2(tmp_path)
     part = table[table.protocol == "random"]
     assert part.group.tolist() == ["network"] * 7 + ["ensemble"] * 2 + ["reference"] * 3
-    assert part.model.tolist()[9:] == list(metrics.REFERENCE_NAMES)
-    assert (part.folds[part.group == "reference"] == 1).all()
-    assert np.isnan(part.paper_accuracy[part.group != "network"]).all()
+    assert part.model.tolist()[9:] == list(metrics.REFERENCE_NAMES) and (part.folds[9:] == 1).all()
+    assert part.paper_accuracy[part.group != "network"].isna().all()
     assert (table[table.protocol == "actors"].group == "network").all()  # none was run there
     assert "| Reference: SVM (RBF kernel) |" in tables.table2_markdown(tmp_path)
 

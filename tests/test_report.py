@@ -351,6 +351,17 @@ def test_a_notebook_that_fails_or_is_too_large_stays_as_it_was(kept, monkeypatch
     assert said in found.error and kept.read_bytes() == before
 
 
+def test_what_was_saved_while_a_notebook_ran_is_kept(kept, monkeypatch):
+    before = kept.read_bytes()
+    monkeypatch.setattr(report, "execute", lambda source, target: shutil.copy(source, target) and source.write_bytes(
+        before + b"\n") and None)
+    (found,) = report.keep(force=True)
+    assert "changed meanwhile" in found.error and kept.read_bytes() == before + b"\n"
+    kept.write_bytes(before)
+    with pytest.raises(ValueError, match="--output .* is the checkout"):
+        report.build("smoke", output=kept.parents[1])
+
+
 # Parts
 
 def test_a_formula_that_cannot_be_converted_is_named_and_shown_as_source(capsys):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from test_fit import PLAIN
 
@@ -42,12 +41,10 @@ class Nursery:
     def epochs(self):
         """Epochs that are safe on the disk by run, all of them for a finished one. Every file must be whole."""
         found = {}
-        for path in sorted(self.root.glob("*/*/*/fold*")):
-            found[path] = 0
-            if (path / "state.npz").exists():
-                with np.load(path / "state.npz") as state:
-                    assert all(state[name] is not None for name in state.files)  # checksums
-                    found[path] = len(json.loads(str(state["note"]))["rows"])
+        for config in self.configs:
+            path = config.run_directory(self.root)
+            found[path] = runs.epochs_done(config, self.root)
+            assert found[path] or not (path / runs.STATE).exists()
             if (path / "run.json").exists():
                 found[path] = runs.read(path)["epochs"]
         return found

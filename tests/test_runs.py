@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from fakes import MODELS, clip_names, edit, fake_finished, fake_run
 from ser_utils.config import learning, run_configs
 from ser_utils.data import folds
 from ser_utils.evaluation import metrics
+from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
 
@@ -174,6 +176,19 @@ def test_ten_folds_have_test_clips_alone(tmp_path):
     edit(folder / "run.json", fold=8)
     folder = folder.rename(folder.with_name("fold8"))
     with pytest.raises(metrics.ResultsError, match="144 test clips do not belong to fold 8 of random10"):
+        runs.check(folder)
+
+
+def test_an_enrolled_voice_is_judged_on_clips_that_are_never_enrolled_alone(tmp_path):
+    place = "actors_enrolled5/alexnet/fold0"
+    folder = shutil.copytree(RESULTS / place, tmp_path / place)
+    runs.check(folder)
+    table = pd.read_csv(folder / "predictions.csv")
+    row = table.index[table.subset == "test"][0]
+    enrolled = {clip for clip in folds.table()["clip"] if clip[-2:] == table["clip"][row][-2:]} - {*table["clip"]}
+    table.loc[row, "clip"] = next(clip for clip in enrolled if int(clip[6:8]) == table.label[row] + 1)
+    table.to_csv(folder / "predictions.csv", index=False)
+    with pytest.raises(metrics.ResultsError, match="1 test clips do not belong to fold 0 of actors_enrolled5, and 1 "):
         runs.check(folder)
 
 

@@ -42,6 +42,9 @@ def test_a_file_goes_round_within_what_float16_rounds(made):
     likelihood = [np.log(EmotionRecognizer(got.model, SETTINGS, factor * got.temperature).calibrated(
         val[PROBABILITIES].to_numpy())[np.arange(len(val)), val.label]).mean() for factor in (0.8, 1, 1.25)]
     assert likelihood[1] == max(likelihood)
+    told = runs.read_predictions(run)
+    told.loc[told.subset == "test", PROBABILITIES] = 0.125  # test clips set no temperature
+    assert shipped._fitted(told) == sent.temperature
     words, test = path.with_suffix(".md").read_text(), runs.read_predictions(run).query("subset == 'test'")
     assert f"{100 * (test.label == test.prediction).mean():.1f} % (95 %" in words and "CC BY-NC-SA 4.0" in words
 

@@ -50,8 +50,7 @@ def test_mfccs_and_deltas_are_those_of_librosa_over_fewer_frames_where_there_are
 
 def test_extract_pads_and_keeps_each_clip(corpus, tmp_path):
     store = extract(corpus, tmp_path)
-    assert list(store.clips) == list(corpus.index["clip"])
-    assert (store.corpus, store.config) == ("synthetic", CONFIG)
+    assert list(store.clips) == list(corpus.index["clip"]) and (store.corpus, store.config) == ("synthetic", CONFIG)
     pd.testing.assert_frame_equal(store.index, corpus.index.drop(columns="path"))
     for row, path in enumerate(corpus.index.path):
         logmel = features.log_mel(audio.load_speech(path, 16_000, 30), CONFIG)

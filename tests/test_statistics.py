@@ -91,6 +91,15 @@ def test_a_bootstrap_draws_voices_or_both_takes_of_a_recording():
     assert pair[0] == pair[1] != pair[2]
 
 
+def test_tails_are_widened_for_the_few_units_drawn_and_a_paired_difference_is_told_in_points():
+    found = statistics.expanded_percentiles(np.linspace(0, 1, 10_001), 6)  # Hesterberg (2015), by hand
+    assert found == pytest.approx((0.00243, 0.99757), abs=5e-5)
+    a, b = np.r_[np.ones(60), np.zeros(40)], np.r_[np.zeros(20), np.ones(40), np.zeros(40)]
+    change, interval = statistics.in_points(a, b)
+    assert change == pytest.approx(20)
+    assert [float(end) for end in interval.split(" to ")] == pytest.approx([12, 28], abs=1)
+
+
 def test_mcnemar_known_answer():
     # 9 against 1 discordant pairs: p = 2 (1 + 10) / 2^10
     a = np.array([1] * 9 + [0] + [1] * 20 + [0] * 5, dtype=bool)
@@ -117,6 +126,10 @@ def test_compare_all_finds_a_planted_difference_and_no_other(tmp_path):
     assert pairs.holm_mcnemar.tolist() == pytest.approx([1, *np.minimum(pairs.p_mcnemar[1:] * [3, 2], 1)], abs=1e-9)
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R says
     assert len(statistics.holm([])) == 0
+    one = table["clip"].str[-2:] == table["clip"].str[-2:].min()  # better, but for a single voice
+    partial = table.assign(model="partial", prediction=table.prediction.where(~one, table.label))
+    (pair,) = statistics.compare_all(pd.concat([table, partial])).itertuples()
+    assert pair.holm_mcnemar < 0.05 < pair.holm_wilcoxon and not pair.significant
     assert pairs.only_b["alexnet", "perfect"] == (table.label != table.prediction).sum()
     assert pairs.significant.to_dict() == {("alexnet", "copy"): False, ("alexnet", "perfect"): True,
                                            ("copy", "perfect"): True}

@@ -54,8 +54,8 @@ def find(kind: str = "auto", allow_download: bool = True) -> Corpus:
 
 
 def for_profile(profile: str) -> Corpus:
-    """The corpus of a profile: smoke takes the synthetic one, full only RAVDESS, quick what there is (see `find`)."""
-    return find({"smoke": "synthetic", "full": "ravdess"}.get(profile, "auto"))
+    """The corpus of a profile: smoke takes the synthetic one, full and robust RAVDESS alone, quick what there is."""
+    return find({"smoke": "synthetic", "full": "ravdess", "robust": "ravdess"}.get(profile, "auto"))
 
 
 class _NoCorpus(FileNotFoundError):

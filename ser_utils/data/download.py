@@ -22,7 +22,8 @@ def by_hand(folder: Path, md5: str) -> Path | None:
     """The zip file in ``folder`` that has the archive's md5, whatever its name."""
     import pooch
 
-    return next((path for path in folder.glob("*.zip") if pooch.file_hash(str(path), alg="md5") == md5), None)
+    zips = sorted(filter(Path.is_file, folder.glob("*.zip")), key=lambda path: path.stat().st_size)
+    return next((path for path in zips if pooch.file_hash(str(path), alg="md5") == md5), None)
 
 
 def fetch(url: str, md5: str, folder: Path) -> Path:
@@ -40,8 +41,12 @@ def fetch(url: str, md5: str, folder: Path) -> Path:
         requests.head(url, timeout=seconds, allow_redirects=True)
         return Path(pooch.create(folder, "", registry={ARCHIVE: f"md5:{md5}"}, urls={ARCHIVE: url},
                                  retry_if_failed=2).fetch(ARCHIVE, downloader=downloader))
-    except requests.exceptions.RequestException as error:
-        why = "no connection" if isinstance(error, requests.exceptions.ConnectionError) else error
+    except OSError as error:
+        if error.errno:  # of the disk
+            raise
+        faults = requests.exceptions
+        lost = isinstance(error, faults.ConnectionError) and not isinstance(error, faults.SSLError)
+        why = "no connection" if lost else error
         raise DownloadError(f"Could not download {url} ({why}). Check the connection, or fetch {ARCHIVE} in a "
                             f"browser, put it in {folder.parent} and run again.") from error
     except ValueError as error:  # pooch: the hash does not match; the file is already deleted

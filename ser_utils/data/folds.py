@@ -64,8 +64,7 @@ def split(index: pd.DataFrame, protocol: str, fold: int) -> dict[str, np.ndarray
         raise ValueError(f"Unknown fold {fold!r}: folds are 0 to {FOLD_COUNT[protocol] - 1}.")
     assigned = table().set_index("clip")[protocol].reindex(index["clip"])
     if assigned.isna().any():
-        raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table of RAVDESS's 1,440 speech "
-                         "clips.")
+        raise ValueError(f"{_some(assigned.index[assigned.isna()])} not in the fold table of RAVDESS's speech clips.")
     folds = assigned.to_numpy(dtype=int)
     held = {"test": fold} if protocol == TENFOLD else {"val": (fold + 1) % FOLDS, "test": fold}
     train = {"train": np.flatnonzero(~np.isin(folds, list(held.values())))}
@@ -125,15 +124,13 @@ def fewer(index: pd.DataFrame, protocol: str, rows: np.ndarray, share: float) ->
     return np.sort(rows[unit.isin(chosen).to_numpy()])
 
 
-def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping[str, np.ndarray]
-                ) -> dict[str, np.ndarray]:
+def check_split(index: pd.DataFrame, protocol: str, fold_or_split: int | Mapping) -> dict[str, np.ndarray]:
     """Check that a split keeps its protocol's promises, and return it.
 
     No clip twice or in two parts, no part empty; the identical pair together; under ``twins`` the two repetitions of a
-    recording together; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names.
-    ``fold_or_split``: a fold (see `split`), or position arrays train, val and test. Raises LeakError when a promise is
-    broken, ValueError for an unknown protocol, fold or clip, or a part that is missing or empty, IndexError for a
-    position outside the index.
+    recording; under ``actors`` no speaker in two parts. Speakers and twins are read from the clip names.
+    ``fold_or_split``: a fold (see `split`), or position arrays train, val and test. Raises LeakError for a broken
+    promise, ValueError for an unknown protocol, fold or clip or a missing or empty part, IndexError for a bad position.
     """
     _known_protocol(protocol)
     if isinstance(fold_or_split, Mapping):

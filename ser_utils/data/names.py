@@ -1,7 +1,4 @@
-"""RAVDESS's file names: the convention, those of the speech clips, and what a name says of its clip.
-
-Livingstone and Russo (2018), doi 10.1371/journal.pone.0196391.
-"""
+"""RAVDESS's file names (Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391) and what they say of a clip."""
 
 import os
 from collections.abc import Iterable
@@ -28,8 +25,7 @@ def parse_name(path: str | os.PathLike) -> dict:
     Keys: clip (the stem), modality, channel, emotion, label (0-7), intensity, statement (1 or 2), repetition (1 or 2),
     actor (1-24), gender. Raises ValueError when the name is none of the corpus's 7,356.
     """
-    name = Path(path).name
-    stem = Path(name).stem
+    name, stem = Path(path).name, Path(path).stem
     parts = stem.split("-")
     if len(parts) != len(FIELDS):
         raise ValueError(f"'{name}' has {len(parts)} field(s), not {len(FIELDS)} with hyphens. {CONVENTION}.")
@@ -56,8 +52,5 @@ def speech_names() -> list[str]:
 
 
 def index_of(clips: Iterable[str]) -> pd.DataFrame:
-    """What names say of their clips, a row a name in the order given: the columns of :func:`parse_name`.
-
-    Raises ValueError for a name outside the convention.
-    """
+    """What names say of their clips, a row a name in order: the columns and the ValueError of :func:`parse_name`."""
     return pd.DataFrame([parse_name(clip) for clip in clips])

@@ -4,7 +4,6 @@ From a terminal: ``python -m ser_utils.data.ravdess download [FOLDER]`` or ``val
 """
 
 import argparse
-import errno
 import hashlib
 import os
 import shutil
@@ -37,15 +36,8 @@ WHAT_TO_DO = ("Set RAVDESS_DIR to the folder that holds Actor_01 ... Actor_24, o
 
 
 def default_root() -> Path:
-    """Where the corpus is looked for: ``RAVDESS_DIR`` if set, else data/ravdess of the checkout.
-
-    A relative ``RAVDESS_DIR`` counts from the current folder, or else from the checkout (notebooks run elsewhere).
-    """
-    named = os.environ.get("RAVDESS_DIR", "").strip()
-    if not named:
-        return paths.DATA / "ravdess"
-    root = Path(named).expanduser().absolute()
-    return root if os.path.lexists(root) else paths.ROOT / Path(named).expanduser()
+    """Where the corpus is looked for: ``RAVDESS_DIR`` (see `paths.named`), else data/ravdess of the checkout."""
+    return paths.named("RAVDESS_DIR", paths.DATA / "ravdess")
 
 
 class Files(NamedTuple):
@@ -197,8 +189,8 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
                       file=sys.stderr)
             unpack(archive or fetch(url, md5, partial), partial / "unpacked", dest)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise OSError(errno.ENOSPC, f"The disk is full: RAVDESS needs 1 GB in {dest} while it is unpacked. "
+            if error.errno in paths.FULL:
+                raise OSError(error.errno, f"The disk is full: RAVDESS needs 1 GB in {dest} while it is unpacked. "
                                             "Free some space and run again.") from error
             raise
         finally:
@@ -211,8 +203,9 @@ def download(dest: str | os.PathLike, url: str = ARCHIVE_URL, md5: str = ARCHIVE
 def main(arguments: list[str] | None = None) -> int:
     """The command line; 0 where all is well, 1 for an error or a faulty corpus."""
     parser = argparse.ArgumentParser(prog="python -m ser_utils.data.ravdess", description="Get and check RAVDESS.")
-    parser.add_argument("command", choices=["download", "validate"], help="fetch the speech archive (208 MB) from "
-                        "Zenodo if need be, or not; check every clip against the versioned checksums")
+    parser.add_argument("command", nargs="?", default="download", choices=["download", "validate"],
+                        help="fetch the speech archive (208 MB) from Zenodo if need be, or not; check every clip "
+                        "against the versioned checksums")
     parser.add_argument("folder", nargs="?", type=Path, help="the corpus; default: RAVDESS_DIR, else data/ravdess")
     parser.add_argument("--url", default=ARCHIVE_URL, help="another place to fetch the archive from")
     parser.add_argument("--md5", default=ARCHIVE_MD5, help="the md5 it must have")

@@ -60,8 +60,11 @@ def make_corpus(root: str | os.PathLike, names: Iterable[str] | None = None) -> 
     """
     root, clips = Path(root).resolve(), sorted(names or clip_names())
     recipe, partial = json.dumps({"version": VERSION, "clips": clips}), root.with_name(f".{root.name}-partial")
+    marker = root / MARKER
+    if marker.exists() and marker.read_text() == recipe:  # even where nothing can be written
+        return root
     with alone(root):
-        made = (root / MARKER).read_text() if (root / MARKER).exists() else ""
+        made = marker.read_text() if marker.exists() else ""
         if made == recipe:
             return root
         if not made and root.exists() and any(root.iterdir()):

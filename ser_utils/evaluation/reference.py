@@ -1,12 +1,10 @@
-"""Reference rows, in the run format of the networks: what no deep network is needed for.
-
-The most frequent class; logistic regression and a support vector machine on the means and deviations of MFCCs.
-"""
+"""Reference rows, as runs: the most frequent class; logistic regression and an SVM on MFCCs' means and deviations."""
 
 import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,6 @@ from ser_utils.data import corpus
 from ser_utils.data.folds import check_split
 from ser_utils.evaluation.metrics import PROBABILITIES, REFERENCE_NAMES, cross_entropy, metrics
 from ser_utils.features import spectral
-from ser_utils.features.spectral import FeatureStore
 from ser_utils.paths import RUNS
 from ser_utils.training import grid, runs
 
@@ -72,7 +69,7 @@ def parameters(fitted) -> int:
     return fitted[-1].coef_.size + fitted[-1].intercept_.size
 
 
-def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs.Run:
+def run(config: ReferenceConfig, store: spectral.FeatureStore, root: Path = RUNS) -> runs.Run:
     """Fit one reference on the training clips and write its run.
 
     C is the value with the best validation accuracy (ties: the lower validation loss, then the smaller C). A finished
@@ -83,8 +80,7 @@ def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs
         return runs.Run(directory)
     rows = check_split(store.index, config.protocol, config.fold)
     values, labels = spectral.clip_statistics(store).to_numpy(), store.index.label.to_numpy()
-    began = time.perf_counter()
-    tried = []
+    tried, began = [], time.perf_counter()
     for strength in config.strengths:
         fitted = classifier(config.model, strength).fit(values[rows["train"]], labels[rows["train"]])
         told = fitted.predict_proba(values[rows["val"]])
@@ -93,18 +89,19 @@ def run(config: ReferenceConfig, store: FeatureStore, root: Path = RUNS) -> runs
                       strength))
     *_, fitted, strength = max(tried, key=lambda one: one[:2])
     seconds = time.perf_counter() - began
-    tables = {part: runs.prediction_table(store.clips[rows[part]], labels[rows[part]],
-                                          fitted.predict_proba(values[rows[part]]), part) for part in ("val", "test")}
-    return record(config, directory, tables, seconds, len(tried) * len(rows["train"]), strength=strength,
-                  parameters=parameters(fitted), backend="scikit-learn", precision="float64")
+    answers = {part: fitted.predict_proba(values[rows[part]]) for part in ("val", "test")}
+    return record(config, directory, store.index, rows, answers, seconds, len(tried) * len(rows["train"]),
+                  strength=strength, parameters=parameters(fitted), backend="scikit-learn", precision="float64")
 
 
-def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame], seconds: float, samples: int,
-           **told) -> runs.Run:
+def record(config: BaseConfig, directory: Path, index: pd.DataFrame, rows: Mapping[str, np.ndarray],
+           answers: Mapping[str, np.ndarray], seconds: float, samples: int, **told) -> runs.Run:
     """Write the run of what is fitted in one step, without epochs: ``samples`` in ``seconds``.
 
-    ``tables`` are its predictions ("test", of most "val"); what is ``told`` stands in ``run.json``, too.
+    ``answers`` ("test", of most "val") are probabilities for ``rows`` of ``index``; ``run.json`` has what is ``told``.
     """
+    tables = {part: runs.prediction_table(index["clip"].to_numpy()[rows[part]], index.label.to_numpy()[rows[part]],
+                                          found, part) for part, found in answers.items()}
     scores = {part: metrics(table.label, table[PROBABILITIES].to_numpy()) for part, table in tables.items()}
     history = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | {"epoch": 1}
     if (val := tables.get("val")) is not None:
@@ -117,7 +114,7 @@ def record(config: BaseConfig, directory: Path, tables: dict[str, pd.DataFrame],
 
 
 @grid.command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.evaluation.reference``: fit a profile's missing references, print their means."""
     parser = argparse.ArgumentParser(prog="ser_utils.evaluation.reference", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(PROFILES))
@@ -133,7 +130,6 @@ def main(arguments: list[str] | None = None) -> int:
     means = 100 * table.pivot_table(["test_accuracy", "test_recall"], "model", "protocol", sort=False)
     print(f"Mean test accuracy and recall (UAR) in per cent, {table.fold.nunique()} of {FOLDS} folds:\n"
           f"{means.round(1).to_string()}")
-    return 0
 
 
 if __name__ == "__main__":

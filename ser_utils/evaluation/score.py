@@ -1,7 +1,4 @@
-"""Any system's predictions on the published folds, beside the networks of this project.
-
-``python -m ser_utils.evaluation.score FILE``: a row of Table 2 and the significance of each difference.
-"""
+"""``ser-utils score FILE``: any system's predictions on the published folds, beside the networks of this project."""
 
 import argparse
 import sys
@@ -85,7 +82,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,7 +25,7 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
 
     Columns: protocol, group, model, name; paper_<metric>; those of :func:`figures`; difference (our accuracy less the
     paper's, points); folds (finished ones), seeds. A network without finished runs has folds 0 and NaN. Groups, in this
-    order: "network"; "averaged", the seeds of one network, where every fold has the same two or more; "taught": refit,
+    order: "network"; "averaged", those seeds of one network that every fold has, if two or more; "taught": refit,
     distilled, all seven refits averaged; "ensemble" (``metrics.ensembles``); "reference"; with ``others`` "other"
     (aligned view, face, fusions), and whole rows of more protocols. ResultsError if a file is missing or damaged.
     """
@@ -34,7 +34,8 @@ def table2(root: str | Path = RESULTS, others: bool = False) -> pd.DataFrame:
         paper = TABLE2.get(model.split("_")[0], (np.nan,) * len(METRICS))
         rows.append({"protocol": protocol, "group": group, "model": model, "name": name}
                     | {f"paper_{metric}": value for metric, value in zip(METRICS, paper, strict=True)}
-                    | figures(answers, protocol) | {"folds": answers.fold.nunique(), "seeds": answers.seed.nunique()})
+                    | figures(answers, protocol)
+                    | {"folds": len(seeds := answers.groupby("fold").seed.nunique()), "seeds": min(seeds, default=0)})
     return pd.DataFrame(rows).assign(difference=lambda table: table.accuracy - table.paper_accuracy)
 
 
@@ -56,10 +57,11 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
             if protocol in PROTOCOLS or of[model].fold.nunique() == FOLD_COUNT.get(protocol, FOLDS):
                 yield protocol, "network", model, model_name(model), of[model]
         for model in MODEL_NAMES:
-            seeds, count = of[model].groupby("fold").seed.agg(frozenset), of[model].seed.nunique()
-            if len(seeds) == FOLD_COUNT.get(protocol, FOLDS) and seeds.nunique() == 1 and count > 1:
+            seeds = of[model].groupby("fold").seed.agg(set)
+            whole_seeds = set.intersection(*seeds) if len(seeds) == FOLD_COUNT.get(protocol, FOLDS) else ()
+            if (count := len(whole_seeds)) > 1:
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
-                       metrics.ensemble(of[model], over="seed"))
+                       metrics.ensemble(of[model][of[model].seed.isin(whole_seeds)], over="seed"))
         of |= {model: joint[joint.model == model] for model in metrics.ENSEMBLE_NAMES}
         refits = test[test.model.isin([f"{model}_refit" for model in MODEL_NAMES]) & (test.seed == 0)]
         refits = refits[refits.groupby("fold").model.transform("nunique") == len(MODEL_NAMES)]
@@ -72,14 +74,16 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                     yield protocol, group, model, name, of[model]
         for learns, said in (("", whole), ("_refit", "Ensemble")):
             seven, view, name = (f"{kind}{learns}" for kind in ("ensemble", "aligned_dense", "aligned_ensemble"))
-            both = pd.concat([test[test.model == view], of[seven]]).query("seed == 0")
-            both = both[both.groupby("fold").model.transform("nunique") == 2]
+            views = [test[test.model == view].assign(seed=seed) for seed in of[seven].seed.unique()]
+            both = pd.concat([*views, of[seven]])
+            both = both[both.groupby(["fold", "seed"]).model.transform("nunique") == 2]
             if others and len(both):
-                yield protocol, "other", name, model_name(name).replace("Ensemble", said), metrics.ensemble(both, name)
+                made = pd.concat([metrics.ensemble(part, name) for _, part in both.groupby("seed")])
+                yield protocol, "other", name, model_name(name).replace("Ensemble", said), made
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
-    """Each of ``METRICS`` of one model's predictions in per cent, and with _low and _high its 95 % interval, or NaN.
+    """Each of ``METRICS`` of one model's predictions in per cent, or NaN; accuracy_low ... recall_high, 95 % intervals.
 
     Means over the finished folds, in each the mean over seeds, never the best. The interval is a bootstrap over the
     recordings of all folds pooled, each with both its takes, for ``actors`` over voices; over seeds if there are more.
@@ -89,11 +93,11 @@ def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
     scores = pd.DataFrame([{"fold": fold, **metrics.metrics(part.label, part.prediction)}
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()
-    clips, found = predictions["clip"], {}
+    clips, found = predictions["clip"], {name: 100 * means[name] for name in METRICS}
     ends = statistics.bootstrap_intervals(predictions.label, predictions.prediction, statistics.units(clips, protocol),
                                           clips, predictions.fold, predictions.seed)
     for name, (low, high) in ends.items():
-        found |= {name: 100 * means[name], f"{name}_low": 100 * low, f"{name}_high": 100 * high}
+        found |= {f"{name}_low": 100 * low, f"{name}_high": 100 * high}
     return found
 
 

@@ -41,7 +41,7 @@ def load(source: Source) -> tuple[np.ndarray, int]:
     """Decode a recording of any format libsndfile reads (WAV, FLAC, OGG, Opus, MP3 ...): a path, the bytes of a file, a
     file object, or samples with their rate, ``(array, rate)``: (samples,) or with channels on the shorter axis.
 
-    Returns the waveform, float32 (samples,) in [-1, 1], and its rate in Hz. Channels are averaged; of such as cancel
+    Returns the waveform, float32 (samples,), full scale 1, and its rate in Hz. Channels are averaged; of such as cancel
     each other the loudest is taken. Raises FileNotFoundError where there is no such file, and AudioError where it is
     unreadable, empty, damaged, cut short, silent, too loud, shorter than 0.1 s, holds NaN or is not of 8 to 192 kHz.
     """
@@ -68,6 +68,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
         source = io.BytesIO(source)
     elif not hasattr(source, "seekable"):
         raise AudioError(f"{name} is of type {type(source).__name__}: give a path, bytes, a file or (samples, rate).")
+    size = 1  # unless it is found to be empty
     try:
         if not isinstance(source, Path) and not source.seekable():
             source = PIPES.setdefault(source, io.BytesIO(source.read()))
@@ -76,6 +77,8 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
             raw.seek(0)
         with _opened(source) as file:
             rate, done = _checked_rate(file.samplerate, name), 0
+            if file.frames > 2**60:  # libsndfile's word for unknown
+                raise AudioError(f"{name} does not say how long it is, as written to a pipe. Convert it to WAV.")
             count = file.frames if seconds is None else round(seconds * rate)
             for _ in range(0, max(file.frames, 1), max(count, 1)):  # `file.blocks` fills up what is cut short
                 wave = file.read(count, dtype="float32", always_2d=True)
@@ -86,7 +89,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     except AudioError:
         raise
     except OSError as error:
-        raise AudioError(f"{name} can't be read ({error.strerror}).") from error
+        raise AudioError(f"{name} can't be read ({error.strerror or error}).") from error
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
         said = re.sub("File does not exist.*", "libsndfile finds no sound in it", said)  # of a file that does exist
@@ -140,7 +143,9 @@ def _cut_short(file, done: int) -> bool:
     """Whether a header promises more than the ``done`` frames that were read, as libsndfile's log tells of it."""
     sizes = re.findall(r"(?:SSND|Data Size|riff|data)\s*: (\d+) \(should be", file.extra_info)  # AIFF, AU, W64, WAV
     frames = re.findall(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", file.extra_info)  # RF64
-    return (any(int(size) < UNKNOWN for size in sizes) or any(int(found) < int(said) for found, said in frames)
+    return ("Junk after the last page" in file.extra_info  # OGG, Opus
+            or any(int(size) < UNKNOWN for size in sizes)
+            or any(int(found) < int(said) for found, said in frames)
             or file.seekable() and done < file.frames)
 
 

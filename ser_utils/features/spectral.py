@@ -25,7 +25,7 @@ STEP_DB = 1 / 64  # between two stored levels; a power of two, so that every lev
 class FeatureStore:
     """Log-mels of N clips of a corpus ("ravdess" or "synthetic"), all that training needs of it.
 
-    ``logmel`` (N, frames, n_mels), float32: dB re full scale, not re the clip's peak, so that loudness stays in it.
+    ``logmel`` (N, frames, n_mels), float32: dB re one level for all clips, not each clip's peak: loudness stays in.
     ``lengths`` (N,): frames of speech; the frames after them hold ``PAD_DB``.
     """
 
@@ -147,8 +147,7 @@ def fit_length(logmel: np.ndarray, lengths: np.ndarray, frames: int) -> np.ndarr
     out = np.full((len(logmel), frames, logmel.shape[2]), PAD_DB, np.float32)
     for row, length in enumerate(lengths):
         kept = min(length, frames)
-        start = (length - kept) // 2
-        out[row, :kept] = logmel[row, start: start + kept]
+        out[row, :kept] = logmel[row, (length - kept) // 2:][:kept]
     return out
 
 

@@ -13,7 +13,7 @@ from ser_utils.models.common import ApplyMask, AttentionPooling, AttentionWeight
 from ser_utils.models.transformer import PositionalEncoding
 
 __all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "FrameStack", "MaskPooling",
-           "PaddingMask", "PositionalEncoding", "build", "options"]
+           "PaddingMask", "PositionalEncoding", "build"]
 
 BUILDERS = {
     "alexnet": alexnet.alexnet, "resnet": resnet.resnet, "inceptionnet": inceptionnet.inceptionnet,

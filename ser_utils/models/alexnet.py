@@ -22,8 +22,8 @@ class LocalResponseNormalization(layers.Layer):
 def alexnet(input_shape, canonical=False, width=1.0, stem_stride=2, dropout=0.5) -> keras.Model:
     """AlexNet for spectrograms, or as published.
 
-    Kept are the five convolutions and the overlapping pooling; batch normalisation takes the place of local response
-    normalisation, and the head of ``common.head`` that of flattening and 59 million parameters in dense layers.
+    Kept are the five convolutions and two of three overlapping poolings. Batch normalisation replaces local response
+    normalisation, and the head of ``common.head`` flattening and 59 million parameters in dense layers.
 
     canonical : the network of 2012, 60,965,224 parameters for (227, 227, 3). Its conv2, conv4 and conv5 are in two
         halves, one a graphics card, which see half of the channels each.
@@ -34,8 +34,7 @@ def alexnet(input_shape, canonical=False, width=1.0, stem_stride=2, dropout=0.5)
         return keras.Model(inputs, _original(inputs), name="alexnet")
     x = inputs
     for number, (filters, kernel) in enumerate(zip(FILTERS, KERNELS, strict=True), start=1):
-        stride = stem_stride if number == 1 else 1
-        x = conv_relu(x, scaled(filters, width), kernel, stride, name=f"conv{number}")
+        x = conv_relu(x, scaled(filters, width), kernel, stem_stride if number == 1 else 1, name=f"conv{number}")
         if number <= 2:
             x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"conv{number}_pool")(x)
     outputs = head(x, inputs, 4 * stem_stride, dropout, hidden=(scaled(512, width),))

@@ -166,10 +166,6 @@ class AttentionWeights(MaskedLayer):
 class AttentionPooling(MaskedLayer):
     """Frames (batch, frames, features) and weights (batch, frames) -> the weighted mean (batch, features)."""
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{key: value for key, value in config.items() if key != "statistics"})  # of older files: always off
-
     def call(self, x, frame_weights):
         return ops.einsum("bt,btf->bf", frame_weights, x)
 

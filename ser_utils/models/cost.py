@@ -12,12 +12,10 @@ from keras import layers, tree
 from ser_utils.models.common import AttentionPooling
 from ser_utils.paper import MODEL_NAMES
 
-CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
-
 
 def layer_macs(layer: layers.Layer) -> int:
     """Multiply-accumulates of one layer for one clip: products with weights and of attention alone, as is customary."""
-    x = tree.flatten(layer.output if isinstance(layer, CONVOLUTIONS) else layer.input)[0]
+    x = tree.flatten(layer.output if isinstance(layer, (layers.Conv1D, layers.Conv2D)) else layer.input)[0]
     positions = math.prod(x.shape[1:-1])
     products = sum(math.prod(weight.shape) for weight in layer.trainable_weights
                    if len(weight.shape) > 1 and weight.name != "bias")

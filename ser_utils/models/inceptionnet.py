@@ -51,10 +51,8 @@ def inceptionnet(input_shape, canonical=False, width=1.0, stem_pool=False, modul
     for number in range(9, 9 + modules[2]):
         x = net.module(x, f"mixed{number}", WIDE, 192, split=True)
 
-    if canonical:
-        outputs = imagenet(layers.GlobalAveragePooling2D(name="pool")(x))
-    else:
-        outputs = head(x, inputs, 16 * (1 + stem_pool), dropout)
+    outputs = (imagenet(layers.GlobalAveragePooling2D(name="pool")(x)) if canonical
+               else head(x, inputs, 16 * (1 + stem_pool), dropout))
     return keras.Model(inputs, outputs, name="inceptionnet")
 
 

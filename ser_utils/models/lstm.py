@@ -1,4 +1,4 @@
-"""LSTM (Hochreiter and Schmidhuber 1997): a memory cell, read and written through gates, frame by frame."""
+"""LSTM (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000): a memory cell behind gates."""
 
 import keras
 from keras import layers, ops
@@ -20,7 +20,15 @@ def lstm(input_shape, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropou
     if front_2d:
         x, mask = common.convolve_2d(inputs, mask, common.scaled(front_2d, width), stack, "front")
     else:
-        x, mask = _along_time(inputs, mask, units, stack)
+        x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="front_flatten")(inputs)
+        for number in (1, 2):
+            x = layers.Conv1D(units, 5, padding="same", use_bias=False, name=f"front_conv{number}")(x)
+            x = common.batch_norm(f"front_bn{number}")(x, mask=mask)
+            x = layers.Activation("relu", name=f"front_relu{number}")(x)
+            x = common.ApplyMask(name=f"front_mask{number}")(x, mask)
+        if stack > 1:
+            x = common.FrameStack(stack, name="stack")(x)
+            mask = common.MaskPooling(stack, name="mask_pool")(mask)
     for number in range(1, depth + 1):
         x = layers.Dropout(dropout, name=f"lstm{number}_dropout")(x)
         cell = LSTMCell(units, dtype="float32")  # rounding its weights in each step takes longer than the products do
@@ -28,20 +36,6 @@ def lstm(input_shape, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropou
         x = layers.Bidirectional(layer, name=f"lstm{number}")(x, mask=mask)
     x = common.pool_time(x, mask)
     return keras.Model(inputs, common.classify(x, dropout), name="lstm")
-
-
-def _along_time(inputs, mask, channels, stack):
-    """Two convolutions along time, 5 frames long; then ``stack`` frames side by side."""
-    x = layers.Reshape((-1, inputs.shape[2] * inputs.shape[3]), name="front_flatten")(inputs)
-    for number in (1, 2):
-        x = layers.Conv1D(channels, 5, padding="same", use_bias=False, name=f"front_conv{number}")(x)
-        x = common.batch_norm(f"front_bn{number}")(x, mask=mask)
-        x = layers.Activation("relu", name=f"front_relu{number}")(x)
-        x = common.ApplyMask(name=f"front_mask{number}")(x, mask)
-    if stack > 1:
-        x = common.FrameStack(stack, name="stack")(x)
-        mask = common.MaskPooling(stack, name="mask_pool")(mask)
-    return x, mask
 
 
 @keras.saving.register_keras_serializable(package="ser_utils")

@@ -35,10 +35,8 @@ def resnet(input_shape, canonical=False, depth=18, width=1.0, stem_stride=2, ste
             stride = 2 if stage > 2 and number == 1 else 1
             channels = [scaled(filters, width) * factor for factor in widths]
             x = _block(x, kernels, channels, stride, bias, f"conv{stage}_block{number}")
-    if canonical:
-        outputs = imagenet(layers.GlobalAveragePooling2D(name="pool")(x))
-    else:
-        outputs = head(x, inputs, 8 * stem_stride * (1 + stem_pool), dropout)
+    outputs = (imagenet(layers.GlobalAveragePooling2D(name="pool")(x)) if canonical
+               else head(x, inputs, 8 * stem_stride * (1 + stem_pool), dropout))
     return keras.Model(inputs, outputs, name="resnet")
 
 

@@ -33,26 +33,20 @@ def transformer(input_shape, width=1.0, dim=192, depth=4, heads=4, downsample=2,
     else:
         x = layers.Reshape((-1, input_shape[1] * input_shape[2]), name="stem_flatten")(inputs)
         for number, stride in enumerate((2 if downsample == 4 else 1, 2 if downsample > 1 else 1), start=1):
-            x, mask = _stem(x, mask, dim, stride, number)
+            x = layers.ZeroPadding1D(1, name=f"stem_pad{number}")(x)
+            x = layers.Conv1D(dim, 3, stride, use_bias=False, name=f"stem_conv{number}")(x)
+            if stride > 1:
+                mask = common.MaskPooling(stride, name=f"mask_pool{number}")(mask)
+            x = common.batch_norm(f"stem_bn{number}")(x, mask=mask)
+            x = layers.Activation("gelu", name=f"stem_gelu{number}")(x)
+            x = common.ApplyMask(name=f"stem_mask{number}")(x, mask)  # padding stays 0: none leaks into the last frames
     x = PositionalEncoding(name="position")(x)
     x = layers.Dropout(dropout, name="position_dropout")(x)
     for number in range(1, depth + 1):
-        skip_rate = stochastic_depth * number / depth
-        x = _encoder_layer(x, mask, heads, dropout, skip_rate, f"encoder{number}")
+        x = _encoder_layer(x, mask, heads, dropout, stochastic_depth * number / depth, f"encoder{number}")
     x = layers.LayerNormalization(name="norm")(x)
     x = common.pool_time(x, mask)
     return keras.Model(inputs, common.classify(x, dropout), name="transformer")
-
-
-def _stem(x, mask, dim, stride, number):
-    """Convolution along time, 3 frames long; padding stays 0, so nothing leaks into the last frames."""
-    x = layers.ZeroPadding1D(1, name=f"stem_pad{number}")(x)
-    x = layers.Conv1D(dim, 3, stride, use_bias=False, name=f"stem_conv{number}")(x)
-    if stride > 1:
-        mask = common.MaskPooling(stride, name=f"mask_pool{number}")(mask)
-    x = common.batch_norm(f"stem_bn{number}")(x, mask=mask)
-    x = layers.Activation("gelu", name=f"stem_gelu{number}")(x)
-    return common.ApplyMask(name=f"stem_mask{number}")(x, mask), mask
 
 
 def _encoder_layer(x, mask, heads, dropout, skip_rate, name):

@@ -15,7 +15,7 @@ def vgg(name, input_shape, canonical=False, width=1.0, stem_stride=1, dropout=0.
     Changed for spectrograms: batch normalisation after every convolution (without it the network hardly trains from
     960 clips), no pooling after the last block, and the head of ``common.head`` for the dense layers.
 
-    canonical : the network of the paper, as in ``keras.applications``, for (224, 224, 3).
+    canonical : the network of the paper without its dropout, as in ``keras.applications``, for (224, 224, 3).
     stem_stride : step of the first convolution; 2 makes the network four times as cheap.
     """
     inputs = keras.Input(input_shape, name="input")

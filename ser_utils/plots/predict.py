@@ -12,13 +12,14 @@ from ser_utils import EMOTIONS
 from ser_utils.config import FeatureConfig
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.features import audio
-from ser_utils.features.audio import Source
 from ser_utils.paths import atomic_write
 from ser_utils.plots.data import spectrogram
 from ser_utils.plots.style import EMOTION_COLORS, GREY, finish, use_style
 
+PAIR = {"figsize": (5.8, 4.4), "layout": "constrained", "sharex": True, "height_ratios": (1, 2.2)}
 
-def timeline(recording: Source, table: pd.DataFrame) -> Figure:
+
+def timeline(recording: audio.Source, table: pd.DataFrame) -> Figure:
     """The level of a recording, coloured by emotion, and the probabilities of its ``EmotionRecognizer.timeline``."""
     power, rate = audio.powers(recording)
     step = (rate // 50) / rate
@@ -49,7 +50,7 @@ def timeline(recording: Source, table: pd.DataFrame) -> Figure:
 
 def heard(wave: np.ndarray, logmel: np.ndarray, features: FeatureConfig) -> Figure:
     """The speech of a recording, and under it the log-mel spectrogram (frames, bands) that the network got."""
-    fig, (top, bottom) = _pair()
+    fig, (top, bottom) = plt.subplots(2, 1, **PAIR)
     top.plot(np.arange(len(wave)) / features.sample_rate, wave, color=GREY, linewidth=0.5)
     top.set(yticks=[], ylabel="Waveform")
     spectrogram(bottom, logmel, features)
@@ -61,7 +62,7 @@ def looked(heat: np.ndarray, color: str, features: FeatureConfig) -> Figure:
 
     The map's colours run from 0 to the highest value of the curve. Its axes are those of :func:`heard`.
     """
-    fig, (top, bottom) = _pair()
+    fig, (top, bottom) = plt.subplots(2, 1, **PAIR)
     seconds = np.arange(len(heat)) * features.hop_length / features.sample_rate
     top.fill_between(seconds, 100 * heat.clip(0).max(axis=1), step="mid", color=color, linewidth=0)
     top.set_ylabel("Points")
@@ -70,11 +71,7 @@ def looked(heat: np.ndarray, color: str, features: FeatureConfig) -> Figure:
     return finish(fig)
 
 
-def _pair() -> tuple[Figure, np.ndarray]:
-    return plt.subplots(2, 1, figsize=(5.8, 4.4), layout="constrained", sharex=True, height_ratios=(1, 2.2))
-
-
-def save(recording: Source, table: pd.DataFrame, path: Path) -> None:
+def save(recording: audio.Source, table: pd.DataFrame, path: Path) -> None:
     """Write :func:`timeline` to an image file."""
     use_style()
     with atomic_write(path) as temporary:

@@ -15,9 +15,9 @@ from ser_utils.paper import HUMAN
 from ser_utils.plots.style import GREY, INK, finish, model_color
 
 CHANCE = 100 / len(EMOTIONS)
-PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--"}
 AT_EDGE = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-PEOPLE_LABEL = f"people, {HUMAN['overall']} % of {HUMAN['options']} options"
+PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--",
+          "label": f"people, {HUMAN['overall']} % of {HUMAN['options']} options"}
 
 
 def table2_bars(table: pd.DataFrame) -> Figure:
@@ -33,7 +33,8 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for axis, (protocol, rows) in zip(axes[0], panels.items(), strict=True):
         axis.axvline(CHANCE, color=GREY, linewidth=1, linestyle=":", zorder=1)
-        axis.axvline(HUMAN["overall"], zorder=1, **PEOPLE)
+        if protocol == "actors":  # people did not know the voices either
+            axis.axvline(HUMAN["overall"], zorder=1, **PEOPLE)
         for place in range(1, len(groups)):
             if groups[place] != groups[place - 1]:
                 axis.axhline(place - 0.5, color=GREY, linewidth=0.8)
@@ -55,7 +56,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     handles = [Patch(color=GREY, label="ours"),
                Line2D([], [], color=INK, marker="|", markersize=8, label="95 % interval"),
                Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2"),
-               Line2D([], [], label=PEOPLE_LABEL, **PEOPLE),
+               Line2D([], [], **PEOPLE),
                Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="chance")]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(panels) > 1 else 3)
     return finish(fig)
@@ -82,7 +83,7 @@ SYSTEM_GROUPS = {"ours": "from scratch, here", "scratch": "from scratch, elsewhe
 def unseen_speakers(systems: pd.DataFrame) -> Figure:
     """UAR on unseen speakers, ours beside other studies' (:func:`ser_utils.evaluation.tables.unseen_speakers`).
 
-    A filled point was measured on the six folds of ``actors``, a hollow one on others; lines are 95 % intervals.
+    A filled point was measured on the six test folds of ``actors``, a hollow one on others; lines are 95 % intervals.
     """
     rows = pd.concat([systems[systems.group == group].sort_values("uar", ascending=False)
                       for group in SYSTEM_GROUPS], ignore_index=True)
@@ -90,9 +91,8 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     heads = rows.index[rows.group != rows.group.shift()]
     places = -(np.arange(len(rows)) + np.cumsum(np.isin(rows.index, heads)))  # a free line above each group
     fig, axis = plt.subplots(figsize=(8.5, 0.27 * (len(rows) + len(heads)) + 1.4), layout="constrained")
-    axis.axvline(HUMAN["overall"], zorder=1, **PEOPLE)
     for row, place in zip(rows.itertuples(), places, strict=True):
-        color = model_color(row.model) if row.group == "ours" else INK
+        color = model_color(row.model.split("_")[0]) if row.group == "ours" else INK
         if not np.isnan(row.low):
             axis.hlines(place, row.low, row.high, color=color, linewidth=1.6)
         axis.plot(row.uar, place, "o", color=color if row.same_folds else "white", markeredgecolor=color,
@@ -109,11 +109,10 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     reach = rows[["uar", "low", "high"]].stack()
     axis.set(xlabel="Unweighted average recall on unseen speakers (%)", ylim=(places.min() - 0.7, places.max() + 1.6),
              xlim=(10 * np.floor(reach.min() / 10), 10 * np.ceil(reach.max() / 10)))
-    handles = [Line2D([], [], color=INK, marker="o", linestyle="", label="the six folds used here"),
+    handles = [Line2D([], [], color=INK, marker="o", linestyle="", label="the six test folds used here"),
                Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
-               Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers"),
-               Line2D([], [], label=f"{PEOPLE_LABEL} (accuracy)", **PEOPLE)]
-    fig.legend(handles=handles, loc="outside lower center", ncols=2)
+               Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers")]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
     return finish(fig)
 
 

@@ -18,14 +18,11 @@ from ser_utils.paths import FIGURES, atomic_write
 # Okabe and Ito's palette for colour-blind readers; grey for their black, wine for their yellow.
 EMOTION_COLORS = {
     "neutral": "#8C8C8C", "calm": "#56B4E9", "happy": "#E69F00", "sad": "#0072B2",
-    "angry": "#D55E00", "fearful": "#882255", "disgust": "#009E73", "surprised": "#CC79A7",
-}
-
+    "angry": "#D55E00", "fearful": "#882255", "disgust": "#009E73", "surprised": "#CC79A7"}
 # Paul Tol's "muted" palette.
 MODEL_COLORS = {
     "alexnet": "#88CCEE", "resnet": "#332288", "inceptionnet": "#44AA99", "vgg16": "#DDCC77", "vgg19": "#999933",
-    "lstm": "#CC6677", "transformer": "#882255",
-}
+    "lstm": "#CC6677", "transformer": "#882255"}
 INK = "#222222"
 GREY = "#6B6B6B"
 BANNER_COLOR = "#B00020"

@@ -175,8 +175,10 @@ def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
 
 def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
     """Hexadecimal digits that change with what pages are made from: recordings, code, results and own runs."""
-    digest = hashlib.sha256(f"{profile} {spectral.store_path(corpus, config.PROFILES[profile].features)}".encode())
-    for path in sorted([*(ROOT / "ser_utils").rglob("*.*"), *RESULTS.rglob("*.*"), *runs.find(run_root)]):
+    store, backend = spectral.store_path(corpus, config.PROFILES[profile].features), os.environ.get("KERAS_BACKEND")
+    digest, code = hashlib.sha256(f"{profile} {store} {backend}".encode()), (ROOT / "ser_utils").rglob("*.*")
+    code = (path for path in code if "__pycache__" not in path.parts)
+    for path in sorted([*code, *RESULTS.rglob("*.*"), *runs.find(run_root)]):
         digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -189,6 +191,8 @@ def build(profile: str = "quick", notebooks: Sequence[str] | None = None, output
     `corpus.for_profile` and `spectral.extract`.
     """
     output = Path(output or (REPORT / "smoke" if profile == "smoke" else REPORT)).resolve()
+    if output / "notebooks" == NOTEBOOKS:
+        raise ValueError(f"--output {output} is the checkout: name a folder of the report's own.")
     sources = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     selected = select(sources, notebooks)
     corpus = corpora.for_profile(profile)
@@ -240,18 +244,18 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False) -> list[Fa
 
     Those whose code and results are unchanged are left out, unless ``force``.
     """
-    corpus = corpora.for_profile("quick")
+    selected, corpus = select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), notebooks), corpora.for_profile("quick")
     if corpus.banner or altered(corpus):
         raise ValueError("Notebooks are kept with the outputs of RAVDESS as published: run `make data`.")
     failures = []
     with (tempfile.TemporaryDirectory(prefix="ser-") as scratch,
           own_settings(Path(scratch) / "kernels.log", SER_CORPUS="ravdess")):
         failures += filter(None, [train_missing("quick", corpus)])
-        for source in select(sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), notebooks):
+        for source in selected:
             if not force and is_current(nbformat.read(source, as_version=4)):
                 print(f"  {source.stem:24s} is current")
                 continue
-            executed = Path(scratch) / source.name
+            before, executed = source.read_bytes(), Path(scratch) / source.name
             failure = execute(source, executed)
             for colours in (256, 64):  # as many as there is room for
                 text = nbformat.writes(committed(nbformat.read(executed, as_version=4), colours))
@@ -260,6 +264,8 @@ def keep(notebooks: Sequence[str] | None = None, force: bool = False) -> list[Fa
             else:
                 failure = failure or Failure(source.stem, None,
                                              f"{len(text):,} bytes; a notebook may have {MOST_BYTES:,}")
+            if source.read_bytes() != before:
+                failure = failure or Failure(source.stem, None, "it was changed meanwhile: run it again")
             if failure:
                 failures.append(failure)
                 continue

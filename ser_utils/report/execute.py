@@ -24,6 +24,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt
 from traitlets.config import Config
 
 from ser_utils import machine
+from ser_utils.data.ravdess import default_root
 from ser_utils.paths import DATA, RESULTS, ROOT, atomic_write
 from ser_utils.training.processes import Processes
 
@@ -40,7 +41,7 @@ log, results = sys.argv[1:3]
 del sys.argv[1:3]
 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 def hook(name, values):
-    if name == "open" and str(values[0]).startswith(results):
+    if name == "open" and str(values[0]).startswith(results + os.sep):
         with os.fdopen(os.open(os.environ["SER_READS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a") as file:
             file.write(str(values[0])[len(results) + 1:] + chr(10))
 sys.addaudithook(hook)
@@ -130,7 +131,10 @@ def execute_all(sources: Sequence[Path], folder: Path, parameters: dict, inputs:
         for source in sources:
             target, digest = folder / source.name, hashlib.sha256(f"{inputs} {parameters}".encode())
             digest.update(source.read_bytes())
-            made = nbformat.read(target, as_version=4).metadata.get("made_from", {}) if target.exists() else {}
+            try:
+                made = nbformat.read(target, as_version=4).metadata.get("made_from", {})
+            except (OSError, ValueError):  # there is none, or a damaged one
+                made = {}
             if made.get("inputs") == digest.hexdigest():
                 yield source, None, "unchanged"
             else:
@@ -210,7 +214,8 @@ def _small(output: nbformat.NotebookNode, colours: int) -> nbformat.NotebookNode
 
 def _clean(text: str) -> str:
     text = re.sub(r".*%\|.*\n?| at 0x[0-9a-f]+|\x1b\[[\d;]*m", "", text)  # tqdm's bars, addresses, a terminal's colours
-    for place, name in ((os.environ.get("RAVDESS_DIR"), "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
+    corpus = os.environ.get("RAVDESS_DIR") and str(default_root())
+    for place, name in ((corpus, "RAVDESS_DIR"), (f"{ROOT}/", ""), (str(Path.home()), "~")):
         text = text.replace(place, name) if place and place != "/" else text
     return text
 

@@ -16,7 +16,6 @@ from ser_utils import EMOTIONS
 from ser_utils.data import names
 from ser_utils.data.corpus import Corpus
 from ser_utils.evaluation import metrics
-from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
@@ -30,7 +29,7 @@ def table(root: str | Path = RESULTS) -> pd.DataFrame:
     right, how many networks. Only clips that all of them judged, under ``actors``; no rows if fewer than two did.
     """
     said = runs.predictions(root, "actors")
-    networks = metrics.in_order(said.model, tuple(MODEL_NAMES))
+    networks = metrics.in_order(said.model)
     said = said[said.groupby("clip").model.transform("nunique") == len(networks)]
     if said.empty or len(networks) < 2:
         return pd.DataFrame(columns=["clip", *FACTS, "right"])
@@ -51,8 +50,7 @@ def values(found: pd.DataFrame, corpus: Corpus, output: Path) -> dict:
     titles = [[model, metrics.model_name(model)] for model in networks[1:]]
     data = {"titles": [["ensemble", f"Mean of {len(titles)}"], *titles], "emotions": EMOTIONS,
             "sentences": names.STATEMENTS, "columns": list(found), "values": found.to_numpy().tolist(),
-            "files": {clip: quote(os.path.relpath(path, output)) for clip, path in zip(index["clip"], index.path,
-                                                                                     strict=True)}}
+            "files": {clip: quote(os.path.relpath(path, output)) for clip, path in index[["clip", "path"]].to_numpy()}}
     bundle = Path(dt_bundle)
     return {"data": data, "table_css": bundle.with_suffix(".css").read_text(encoding="utf-8"),
             "table_js": base64.b64encode(bundle.read_bytes()).decode()}

@@ -120,7 +120,7 @@ class Session:
                 row["accuracy"], f"{row['accuracy_low']:.1f} to {row['accuracy_high']:.1f}",
                 *(row[name] for name in METRICS[1:]))
         table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("").reset_index()
-        caption = f"{paper.MODEL_NAMES[model]}: test scores in per cent, macro averages"
+        caption = f"{paper.MODEL_NAMES[model]}: test scores in per cent; precision, recall, F1: means over emotions"
         if own and self.corpus.banner:
             caption += f" — the page's own network: {self.corpus.banner}"
         show_table(table, caption, dict.fromkeys((columns[0], *columns[2:]), "{:.1f}"))

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ser_utils import FOLD_COUNT, config
+from ser_utils import FOLD_COUNT, PROTOCOLS, config
 from ser_utils.evaluation import reference, tables
 from ser_utils.paths import FIGURES, RESULTS, RUNS, write_text
 from ser_utils.plots import results as figures
@@ -17,8 +17,8 @@ SEEDS = 3  # of each network, at most
 def recipes() -> list:
     """Every run of ``results/`` by today's recipe: networks, taught or with enrolled voices; aligned; references."""
     networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
-    others = [config.learning(one, learns, teachers) for one in networks
-              for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
+    others = [config.learning(one, learns, teachers) for one in networks if one.protocol in PROTOCOLS
+              for learns, teachers in (("refit", 0), ("distilled", SEEDS))]
     fitted = [*aligned.run_configs(), *reference.run_configs("full", "ravdess")]
     return [*networks, *others, *aligned.enrolled_networks(), *fitted]
 

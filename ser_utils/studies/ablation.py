@@ -140,9 +140,8 @@ def table(name: str) -> pd.DataFrame:
     A row a protocol, network and variant, the baseline first, on the folds that some variant has finished (all its own
     while none has): protocol, model, variant, folds (of a variant: finished by both), clips, accuracy and uar (means
     over folds, per cent), difference (from the baseline's accuracy, points) with low and high (95 %, paired bootstrap
-    over ``statistics.units``) and p (exact McNemar test). Another processor rounds differently and so makes another
-    training: a run is compared with ``again`` where this ran on its kind of processor and the baseline did not. A
-    ResultsError names a damaged run.
+    over ``statistics.units``) and p (exact McNemar test). As processors round differently, a run is compared with
+    ``again`` where this ran on its kind of processor and the baseline did not. A ResultsError names a damaged run.
     """
     rows, key = [], ["protocol", "model", "fold", "clip"]
     device = {(variant, *path.parts[-3:]): runs.read_info(path)["device"]

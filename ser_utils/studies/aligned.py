@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from ser_utils import EMOTIONS, FOLD_COUNT, FOLDS
 from ser_utils import config as configuration
-from ser_utils.config import BaseConfig, FeatureConfig, RunConfig
 from ser_utils.data import corpus
 from ser_utils.data.folds import ENROLLED, enrolled, joined, judged
 from ser_utils.evaluation import reference
@@ -84,10 +83,7 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
 
 
 def views(store: spectral.FeatureStore, f0: Sequence[np.ndarray], train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The views of all clips (N, warps, values) less their sentence's mean, and the sentence heard in each, 1 or 2.
-
-    Templates and means are those of the rows ``train``.
-    """
+    """Views (N, warps, values) less their sentence's mean, and the sentences heard, 1 or 2; learned from ``train``."""
     logmels = [values[:length] for values, length in zip(store.logmel, store.lengths, strict=True)]
     shapes, said = [shape(logmel) for logmel in logmels], store.index.statement.to_numpy()
     templates = {sentence: template([shapes[row] for row in train if said[row] == sentence]) for sentence in (1, 2)}
@@ -111,7 +107,7 @@ def centred(found: np.ndarray, voices: np.ndarray, clips: dict[int, np.ndarray])
 
 
 @dataclasses.dataclass(frozen=True)
-class AlignedConfig(BaseConfig):
+class AlignedConfig(configuration.BaseConfig):
     """A fit of one of ``MODELS`` or a refit; of a voice so many clips are known without their labels."""
 
     enrolled: int = 0
@@ -192,19 +188,17 @@ def fit(configs: Sequence[AlignedConfig], store: spectral.FeatureStore, f0: Sequ
         began = time.perf_counter()
         told, parameters = answers(config, store, found, rows)
         seconds = time.perf_counter() - began
-        tables = {part: runs.prediction_table(store.clips[rows[part]], index.label.to_numpy()[rows[part]], p, part)
-                  for part, p in told.items()}
-        reference.record(config, config.run_directory(root), tables, seconds, len(rows["train"]),
+        reference.record(config, config.run_directory(root), index, rows, told, seconds, len(rows["train"]),
                          parameters=parameters, sentences_right=float((heard == index.statement).mean()))
 
 
-def enrolled_networks(profile: str = "full") -> list[RunConfig]:
+def enrolled_networks(profile: str = "full") -> list[configuration.RunConfig]:
     """The networks of unseen actors in the protocols ``actors_enrolled<n>``, see :func:`judge_enrolled`."""
     return [dataclasses.replace(config, protocol=f"actors_enrolled{count}") for count in ENROLLED
             for config in configuration.run_configs(profile, "ravdess", None, ["actors"])]
 
 
-def judge_enrolled(config: RunConfig, store: spectral.FeatureStore, root: Path) -> None:
+def judge_enrolled(config: configuration.RunConfig, store: spectral.FeatureStore, root: Path) -> None:
     """Write the run of a network whose test voices are enrolled (``frontend.enrol``) by clips of ``folds.enrolled``.
 
     The weights, history and cost are those of the run in ``root`` of unseen actors; nothing is trained.
@@ -231,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     """``python -m ser_utils.studies.aligned``: fit what is missing of the aligned view, judge enrolled voices."""
     argparse.ArgumentParser(prog="ser_utils.studies.aligned", description=main.__doc__).parse_args(arguments)
     found = corpus.for_profile("full")
-    store = spectral.extract(found, FeatureConfig())
+    store = spectral.extract(found, configuration.FeatureConfig())
 
     def pitch(path: str) -> np.ndarray:  # a value for every frame of the log-mel
         wave = audio.load_speech(path, store.config.sample_rate, store.config.top_db)

@@ -32,8 +32,7 @@ def check_model(model: keras.Model, data: fit.Data) -> None:
                                  spectral.statistics(data.logmel[data.rows["train"]]), strict=True):
         worst = float(np.abs(found - true).max())
         if worst > 1e-3:
-            raise LeakError(f"The normalisation's {what} is not that of the training clips: off by up to "
-                            f"{worst:.3f} dB.")
+            raise LeakError(f"The normalisation's {what} is not that of the training clips: {worst:.3f} dB off.")
     whole, clips = keras.Model(model.inputs[0], model.outputs[0]), data.logmel[data.rows["val"][:32]]
     plain = clips
     for part in model.layers[1:]:

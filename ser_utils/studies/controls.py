@@ -18,8 +18,7 @@ from ser_utils.data.folds import check_split
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import audio, spectral
 from ser_utils.paper import MODEL_NAMES
-from ser_utils.training import fit, frontend
-from ser_utils.training.runs import Run
+from ser_utils.training import fit, frontend, runs
 
 SURFACE = ("before", "speech", "after", "level_before", "level", "level_after", "peak")  # seconds; mean power and peak
 CUES = {"duration of the speech": ["speech"], "loudness of the speech": ["level", "peak"],  # columns of `surface`
@@ -55,7 +54,7 @@ def cue_predictions(measured: pd.DataFrame, index: pd.DataFrame, protocol: str) 
         model, measured[columns], index.label, cv=folds)) for cue, columns in CUES.items()], ignore_index=True)
 
 
-def penultimate(run: Run, logmel: np.ndarray) -> np.ndarray:
+def penultimate(run: runs.Run, logmel: np.ndarray) -> np.ndarray:
     """What a trained network hands to its last layer, (N, features), of log-mels (N, frames, bands) in dB."""
     front, network = frontend.parts(frontend.load(run.dir))
     last = keras.Model(network.inputs[0], network.get_layer("predictions").input)
@@ -69,7 +68,7 @@ def actor_probe(values: np.ndarray, actors: np.ndarray, rows: dict[str, np.ndarr
     return model.predict(values[rows["test"]]) == actors[rows["test"]]
 
 
-def table(corpus: Corpus, store: spectral.FeatureStore, probed: Sequence[Run] = ()) -> pd.DataFrame:
+def table(corpus: Corpus, store: spectral.FeatureStore, probed: Sequence[runs.Run] = ()) -> pd.DataFrame:
     """Emotions from cues alone, and who is speaking.
 
     ``probed`` are honest runs on the ``random`` protocol, with their weights. Columns: kind ("emotion": UAR with

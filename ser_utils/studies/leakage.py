@@ -222,8 +222,8 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     Columns: shortcut, title, model, folds, clips; accuracy, low, high, uar, uar_low, uar_high (per cent; 95 %
     bootstrap intervals over ``statistics.units``); gain (points over the honest runs of its protocol, honest ones over
     ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact
-    McNemar where both were tested on the same clips, else a two-proportion z test; none for ``test_epoch``,
-    which cannot lose.
+    McNemar where both were tested on the same clips, else a two-proportion z test; none where the epoch was chosen on
+    test clips, which cannot lose.
     """
     rows, parts = [], dict(list(predictions.groupby(["model", "shortcut"])))
     networks = metrics.in_order(predictions.model, tuple(MODEL_NAMES))
@@ -240,7 +240,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
         if base is not None and name != "random" and not plan.permuted:
             a, b = ((t.target == t.prediction).set_axis(t["clip"]).sort_index() for t in (part, base))
             gain = 100 * (a.mean() - b.mean())
-            p = (np.nan if name == "test_epoch" else statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
+            p = (np.nan if plan.chosen_on == "test" else statistics.mcnemar(a, b)["p"] if a.index.equals(b.index)
                  else proportions_ztest([a.sum(), b.sum()], [len(a), len(b)])[1])
         rows.append(row | {"gain": gain, "p": p})
     table = pd.DataFrame(rows)

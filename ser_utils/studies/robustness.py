@@ -132,8 +132,7 @@ CHANGES = {
 LEVELS = {  # of each kind, mild to severe
     **dict.fromkeys(NOISES, (30, 20, 10, 5, 0)),  # mean power of the speech over the noise's, dB
     "room": tuple(ROOMS), "band": (4000, 3400), "mp3": (64, 16), "opus": (16,),  # s, Hz, kbit/s
-    "level": (-30, -20, -10, 6, 12), "speed": (0.8, 0.9, 1.1, 1.2), "cut": (2, 1.5, 1),  # dB, times, s
-}
+    "level": (-30, -20, -10, 6, 12), "speed": (0.8, 0.9, 1.1, 1.2), "cut": (2, 1.5, 1)}  # dB, times, s
 
 
 def degraded(wave: np.ndarray, rate: int, kind: str, clip: str, voices: Sequence[np.ndarray] = ()) -> list[np.ndarray]:

@@ -23,8 +23,7 @@ SPACE = {
     "batch_size": CategoricalDistribution((16, 32, 64)), "label_smoothing": FloatDistribution(0.0, 0.2, step=0.05),
     "dropout": FloatDistribution(0.0, 0.5, step=0.1), "ema": CategoricalDistribution((0.0, 0.99, 0.998)),
     "variation": FloatDistribution(0.0, 1.5, step=0.25),  # factor on how far a clip is varied
-    "masks": IntDistribution(0, 2),                       # SpecAugment's stripes, in frequency and in time
-}
+    "masks": IntDistribution(0, 2)}                       # SpecAugment's stripes, in frequency and in time
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 

@@ -40,8 +40,8 @@ class _Random(keras.layers.Layer):
 class Augment(_Random):
     """Vary how a clip is spoken and recorded: log-mel in dB (batch, frames, bands) in and out.
 
-    Speed and start (Ko et al. 2015), frequency warp (Jaitly and Hinton 2013), level, smooth filter and noise; where
-    asked for, a room and a narrow band. Padding stays padding, but where loud noise is to be heard around the speech.
+    Tempo (pitch stays; after Ko et al. 2015), start, frequency warp (Jaitly and Hinton 2013), level, smooth filter and
+    noise; where asked for, a room and a narrow band. Padding stays padding, but for loud noise around the speech.
     """
 
     def call(self, logmel, training: bool = False):

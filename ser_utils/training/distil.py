@@ -10,15 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from ser_utils.config import RunConfig, run_configs
+from ser_utils.config import RunConfig, teachers
 from ser_utils.data.folds import LeakError
 from ser_utils.training import frontend, runs
-
-
-def teachers(config: RunConfig) -> list[RunConfig]:
-    """The runs that a distilled run learns from: of every network the first ``config.teachers`` seeds on its fold."""
-    return run_configs(config.profile, config.corpus, protocols=[config.protocol], folds=[config.fold],
-                       seeds=range(config.teachers))
 
 
 def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray) -> list[keras.Model]:

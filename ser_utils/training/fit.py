@@ -21,10 +21,8 @@ from ser_utils.evaluation.metrics import PROBABILITIES, cross_entropy, metrics
 from ser_utils.features.spectral import FeatureStore, fit_length, statistics
 from ser_utils.paths import RUNS, atomic_write
 from ser_utils.training import distil, frontend, runs
-from ser_utils.training.runs import Run, RunBusy
 
 PREDICT_BATCH = 120
-LEFT_OVER = ".*-" + 8 * "[0-9a-f]" + ".*"  # of a killed atomic_write
 SAVE_SECONDS = 1.0  # at least between two saved states, where epochs take a fraction of a second
 
 
@@ -138,9 +136,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        raw = copies(self.model.trainable_variables)
-        if self.config.ema:
-            self.assign_trainable(copies(self.model.optimizer._model_variables_moving_average))
+        raw = copies(self.model.weights)
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)  # their average, with ``ema``
+        self.model.set_weights(copies(self.model.weights))  # on JAX the model must not share the optimiser's memory
         row = dict.fromkeys(runs.HISTORY_COLUMNS, np.nan) | logs | {"epoch": epoch + 1, "learning_rate": rate}
         if len(self.x_val):
             predicted = probabilities(self.model, self.x_val)
@@ -151,7 +149,7 @@ class Checkpoint(keras.callbacks.Callback):
                                      "lower the learning rate.")
         self.rows.append({key: round(float(value), 6) for key, value in row.items()} | {"epoch": epoch + 1})
         self.consider(epoch + 1, row["val_accuracy"], row["val_loss"], self.config.keep == "last")
-        self.assign_trainable(raw)
+        self.model.set_weights(raw)
         if epoch + 1 - self.best["epoch"] >= self.config.patience:
             self.model.stop_training = True
         self.seconds += time.perf_counter() - self.began
@@ -169,10 +167,6 @@ class Checkpoint(keras.callbacks.Callback):
         if last or (accuracy, -loss) > (self.best["val_accuracy"], -self.best["val_loss"]):
             self.best = {"epoch": epoch, "val_accuracy": accuracy, "val_loss": loss}
             self.best_weights = copies(self.model.weights)
-
-    def assign_trainable(self, values) -> None:
-        for variable, value in zip(self.model.trainable_variables, values, strict=True):
-            variable.assign(value)
 
     def variables(self) -> list:
         """All that a continued run needs restored, in a fixed order."""
@@ -237,8 +231,7 @@ def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
     steps = len(data.rows["train"]) // min(config.batch_size, len(data.rows["train"]))
     warmup = min(config.warmup_epochs, config.epochs - 1) * steps
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else config.learning_rate, config.epochs * steps - warmup,
-        warmup_target=config.learning_rate if warmup else None, warmup_steps=warmup)
+        0.0, config.epochs * steps - warmup, warmup_target=config.learning_rate, warmup_steps=warmup)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm,
                                        use_ema=bool(config.ema), ema_momentum=config.ema or 0.99)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -254,7 +247,7 @@ def steps_per_execution(steps: int) -> int:
     return max(n for n in range(1, 11) if steps % n == 0)
 
 
-def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> Run:
+def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: bool = True, on_epoch=None) -> runs.Run:
     """Train one run, or return it if it is finished; continue it where it was killed.
 
     The epoch kept is the last one or, as ``keep`` says, the one with the best validation accuracy (ties: the lower
@@ -264,7 +257,7 @@ def run(config: RunConfig, store: FeatureStore, root: Path = RUNS, progress: boo
     """
     with locked(config, root) as directory:
         if directory is None:
-            return Run(config.run_directory(root))
+            return runs.Run(config.run_directory(root))
         data = prepare(config, store)
         model, checkpoint = fit(config, data, directory, progress, on_epoch, root=root)
         return finish(config, data, model, checkpoint, directory)
@@ -281,9 +274,9 @@ def locked(config: RunConfig, root: Path) -> Iterator[Path | None]:
     try:
         lock = filelock.FileLock(directory / ".lock").acquire(timeout=0)
     except filelock.Timeout as error:
-        raise RunBusy(f"Another process is training {config.name} in {directory}.") from error
+        raise runs.RunBusy(f"Another process is training {config.name} in {directory}.") from error
     with lock:
-        for path in directory.glob(LEFT_OVER):
+        for path in directory.glob(".*-" + 8 * "[0-9a-f]" + ".*"):  # of a killed atomic_write
             path.unlink(missing_ok=True)
         finished = runs.is_finished(config, root)
         if not finished and (directory / "run.json").exists():
@@ -311,7 +304,7 @@ def fit(config: RunConfig, data: Data, directory: Path, progress: bool = False, 
     return model, checkpoint
 
 
-def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkpoint, directory: Path) -> Run:
+def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkpoint, directory: Path) -> runs.Run:
     """Predict validation and test clips with the weights kept and write the run."""
     tables = {part: runs.prediction_table(data.clips[rows], data.labels[rows],
                                           predict(model, data.logmel[rows], config.versions), part)

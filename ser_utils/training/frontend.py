@@ -76,10 +76,7 @@ class Channels(keras.layers.Layer):
 
 
 def assemble(config: RunConfig, mean: np.ndarray, deviation: np.ndarray) -> keras.Model:
-    """The whole model of a run: log-mel in dB (batch, frames, bands) in, eight probabilities out.
-
-    The network itself is the layer named after the architecture.
-    """
+    """A run's model: log-mel in dB (batch, frames, bands) to probabilities; layer ``config.model`` is its network."""
     x = logmel = keras.Input((config.frames, config.features.n_mels), name="logmel_db")
     if config.augment:
         x = Augment(config.augment, seed=config.seed, name="augment")(x)
@@ -108,11 +105,10 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def enrol(model: keras.Model, clips: np.ndarray) -> None:
-    """Fit a run's model to a voice by unlabelled clips of it: adaptive batch normalisation (Li et al. 2016).
+    """Fit a model to a voice by unlabelled clips: adaptive batch normalisation (Li et al. 2016, arXiv:1603.04779).
 
     In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the n ``clips``,
-    log-mels in dB (n, frames, bands); no weight changes (arXiv:1603.04779). Raises ValueError without clips or
-    such a layer.
+    log-mels in dB (n, frames, bands); no weight changes. Raises ValueError without clips or such a layer.
     """
     front, network = parts(model)
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -128,8 +124,6 @@ def enrol(model: keras.Model, clips: np.ndarray) -> None:
 
 def outputs(model: keras.Model, inputs: np.ndarray, batch_size: int = 120) -> np.ndarray | list[np.ndarray]:
     """What a model makes of inputs (N, ...), in batches, float32: one array, or a list for several outputs."""
-    def join(*pieces):
-        return np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces])
-
     found = [model(inputs[start:start + batch_size], training=False) for start in range(0, len(inputs), batch_size)]
-    return keras.tree.map_structure(join, *found)
+    return keras.tree.map_structure(
+        lambda *pieces: np.concatenate([ops.convert_to_numpy(ops.cast(piece, "float32")) for piece in pieces]), *found)

@@ -85,7 +85,7 @@ def train(configs: Sequence[RunConfig], stores: Path | dict[FeatureConfig, Path]
                 error = future.exception()
                 if isinstance(error, TaskError) and error.kind == "RunBusy":
                     waiting.append(config)  # another grid trains it: look again
-                    time.sleep(PATIENCE / 4)
+                    time.sleep(PATIENCE if running else 5 * PATIENCE)
                 elif error:
                     failures.append(f"{config.name} ({error})")
                 else:
@@ -194,16 +194,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ser_utils.training.grid", description=main.__doc__)
     parser.add_argument("--profile", default="full", choices=list(configuration.PROFILES))
     add_options(parser)
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of each run (default: 0)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of each run (default: 0)")
     parser.add_argument("--learns", default="train", choices=folds.LEARNS,
                         help="distilled: from the answers of the seven networks trained before; refit: from validation "
                              "clips, too; all: from every clip, which leaves none to test on")
     parser.add_argument("--teachers", type=int, default=1, help="seeds of each network that teach a distilled one")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
+    if (options.jobs or 1) < 1:
+        parser.error("--jobs must be 1 or more.")
     corpus, store = features_of(options.profile, options.features)
     configs = [configuration.learning(config, options.learns, options.teachers) for config in configuration.run_configs(
         options.profile, corpus, options.models, options.protocols, options.folds, options.seeds)]
+    wanted = {one.name for c in configs if c.learns == "distilled" for one in configuration.teachers(c)
+              if not (one.run_directory(options.runs) / runs.WEIGHTS).exists()}
+    if wanted:
+        raise ValueError(f"{len(wanted)} of the networks that should teach are not trained in {options.runs}, such as "
+                         f"{min(wanted)}: train them first, without --learns.")
     published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
           scheduler=options.scheduler)

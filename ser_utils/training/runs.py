@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import FOLD_COUNT, PROTOCOLS, TENFOLD, machine
-from ser_utils.data import folds
+from ser_utils.data import folds, names
 from ser_utils.evaluation.metrics import METRICS, PROBABILITIES, ResultsError, in_order, metrics
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import atomic_write, write_text
@@ -115,7 +115,11 @@ def prediction_table(clips, labels, probabilities, subset: str) -> pd.DataFrame:
 
 def move_aside(directory: Path) -> None:
     """Keep a finished run of another configuration in ``fold<k>-<hash>`` beside the new one."""
-    aside = directory.with_name(f"{directory.name}-{Run(directory).info['config_hash']}")
+    try:
+        name = Run(directory).info["config_hash"]
+    except (ValueError, KeyError):
+        name = "damaged"
+    aside = directory.with_name(f"{directory.name}-{name}")
     aside.mkdir(exist_ok=True)
     for path in directory.iterdir():
         if path.name not in (".lock", "train.log"):  # open, and held by this training
@@ -220,7 +224,7 @@ def read_predictions(run_dir: str | Path, info: dict | None = None) -> pd.DataFr
     """The checked predictions of one run (both subsets) with the column ``prediction`` (0-7) added.
 
     ``info`` is its ``run.json`` where that was read already. Raises ResultsError if the file is missing or damaged, or
-    a run of a whole corpus has not its fold's rows (480).
+    a run of a whole corpus has not its fold's rows.
     """
     info, path = info or read_info(run_dir), Path(run_dir) / "predictions.csv"
     frame = _read(path, pd.read_csv)
@@ -295,13 +299,12 @@ def check(run_dir: str | Path) -> None:
                  f"the kept epoch (accuracy {due.val_accuracy:.4f}, loss {due.val_loss:.4f}).")
     protocol = info["protocol"].partition("_")[0]  # an enrolled voice's clips lie in the folds of unseen ones
     if info["profile"] in WHOLE and protocol in FOLD_COUNT:
-        known = folds.table()
-        for subset, rows in folds.split(known, protocol, info["fold"]).items():
-            clips = frame["clip"][frame.subset == subset]
-            strangers = clips[~clips.isin(known["clip"].iloc[rows])]
-            if len(strangers):
-                fail(f"{len(strangers)} {subset} clips do not belong to fold {info['fold']} of {info['protocol']}, "
-                     f"among them {strangers.iloc[0]}.")
+        known = names.index_of(names.speech_names())
+        for subset, rows in folds.judged(known, info["protocol"], info["fold"]).items():
+            clips, due = set(frame["clip"][frame.subset == subset]), set(known["clip"].iloc[rows])
+            if subset in judged(info) and clips != due:
+                fail(f"{len(clips - due)} {subset} clips do not belong to fold {info['fold']} of {info['protocol']}, "
+                     f"and {len(due - clips)} are missing.")
 
 
 def find(root: str | Path, seeds: bool = False) -> list[Path]:

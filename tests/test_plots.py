@@ -1,17 +1,86 @@
-"""ser_utils.plots.results: what the figures hold, and their banner."""
+"""ser_utils.plots: every figure looks the same, whatever its user has set; what they hold, and their banner."""
 
-import shutil
+from xml.etree import ElementTree
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from fakes import fake_results, texts
 
 from ser_utils import paper
+from ser_utils.config import FeatureConfig
 from ser_utils.evaluation import statistics, tables
-from ser_utils.plots import results, style
+from ser_utils.paths import FIGURES, NOTEBOOKS
+from ser_utils.plots import data, explain, results, style
 from ser_utils.training import runs
 
+OWN = {"figure.figsize": (2, 2), "savefig.dpi": 20, "savefig.transparent": True, "savefig.bbox": "tight",
+       "axes.facecolor": "black", "axes.grid": False, "lines.linewidth": 9, "font.size": 30, "image.origin": "lower",
+       "xtick.direction": "in", "text.usetex": True}
+FEATURES = FeatureConfig()
+HOP = FEATURES.hop_length / FEATURES.sample_rate
+RNG = np.random.default_rng(0)
 pytestmark = pytest.mark.usefixtures("clean_style")
+
+
+def drawn(folder) -> bytes:
+    style.use_style()
+    figure, axis = plt.subplots()
+    axis.plot([0, 1], [0, 1], label="a line")
+    axis.legend()
+    return style.save_fig(figure, "line", folder).read_bytes()
+
+
+def test_the_users_own_settings_change_no_figure(tmp_path):
+    expected = drawn(tmp_path / "none")
+    mpl.rcParams.update(OWN)
+    assert drawn(tmp_path / "own") == expected and mpl.get_backend().lower() == "agg"
+
+
+def test_a_figure_of_the_synthetic_corpus_is_not_saved_among_the_published_ones():
+    with style.corpus_shown("synthetic"), pytest.raises(ValueError, match="shows the synthetic corpus"):
+        style.save_fig(plt.figure(), "line", FIGURES)
+
+
+def test_the_diagram_of_the_study_says_what_settings_and_paper_say():
+    said = "\n".join(ElementTree.parse(NOTEBOOKS / "framework.svg").getroot().itertext())
+    for wanted in (*paper.MODEL_NAMES.values(), *(f"{count} clips" for count in paper.TABLE1.values()),
+                   f"speech cut, {FEATURES.sample_rate // 1000} kHz", f"{FEATURES.n_mels} bands, every 20 ms"):
+        assert wanted in said
+    assert HOP == 0.02
+
+
+def test_a_spectrogram_is_labelled_in_hertz_and_seconds():
+    image = data.spectrogram(plt.gca(), np.linspace(-90, -10, 50 * 80).reshape(50, 80), FEATURES)
+    assert image.get_clim() == (-90, -10) and image.get_array().shape == (80, 50)
+    assert [label.get_text() for label in image.axes.get_yticklabels()] == ["125", "500", "1k", "2k", "4k", "8k"]
+    assert np.diff(image.axes.get_yticks()).min() > 0 and image.axes.get_ylabel() == "Frequency (Hz)"
+    assert image.get_extent()[:2] == [-0.01, 0.99]
+
+
+def test_curves_lie_under_their_clip():
+    curve, logmel = np.linspace(0, 2, 100), RNG.normal(-40, 10, size=(100, 80))
+    wave = RNG.normal(size=100 * FEATURES.hop_length)
+    fig = explain.curves_over_clip(wave, logmel, {"attention": 3 * curve}, FEATURES, np.array([25, 50]), "happy")
+    sound, picture, weights = fig.axes
+    assert sound.get_xlim() == picture.get_xlim() == weights.get_xlim()
+    np.testing.assert_allclose(weights.lines[0].get_ydata(), curve)  # relative to its mean
+    assert [line.get_xdata()[0] for line in sound.lines[1:]] == pytest.approx([25 * HOP, 50 * HOP])
+    assert "happy" in texts(fig) and any("nucleus" in text for text in texts(fig))
+    without = explain.curves_over_clip(wave, logmel, {"a": curve, "b": curve}, FEATURES)
+    assert len(without.axes[0].lines) == 1 and {"a", "b"} <= set(texts(without))
+    assert not any("nucleus" in text for text in texts(without))
+
+
+def test_weight_by_position_has_a_panel_an_emotion():
+    style.set_corpus("synthetic")
+    profiles, labels = RNG.random((14, 20)), np.arange(14) % 7  # nobody is surprised
+    fig = explain.weight_by_position(profiles, labels)
+    assert style.is_synthetic(fig) and len(fig.axes) == 8
+    np.testing.assert_allclose(fig.axes[1].lines[1].get_ydata(), profiles[labels == 1].mean(axis=0))
+    assert fig.axes[7].get_title("left") == "surprised (0)" and len(fig.axes[7].lines) == 1
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +117,8 @@ def test_table2_bars_show_seeds_averaged_below_the_networks_in_their_colour(tabl
 
 
 def test_unseen_speakers_hold_every_system_in_its_group(tmp_path):
-    fake_results(tmp_path, protocols=["actors"], models=["alexnet", "lstm"], folds=[0, 1])
-    shutil.rmtree(tmp_path / "actors" / "lstm" / "fold1")
+    for model, folds in (("alexnet", [0, 1]), ("lstm", [0])):
+        fake_results(tmp_path, protocols=["actors"], models=[model], folds=folds)
     systems = tables.unseen_speakers(tables.table2(tmp_path))
     fig = results.unseen_speakers(systems)
     axis = fig.axes[0]
