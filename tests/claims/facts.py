@@ -8,7 +8,7 @@ from ser_utils.evaluation import tables
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
-WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven")
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
 table2 = functools.cache(lambda: tables.table2(others=True))
 twins = functools.cache(lambda: tables.by_twin().set_index("model"))
 everything = functools.cache(lambda: runs.predictions(RESULTS, subset=None, seeds=True))
@@ -39,8 +39,9 @@ def least_lost() -> int:
 
 def refits() -> pd.DataFrame:
     """The rows of networks that learned from validation clips, too; gain: points above the same network without."""
-    alone = table2().query("protocol == 'random' and group == 'network'").set_index("model").accuracy
-    rows = table2()[table2().model.isin(alone.index + "_refit")]
+    random = table2().query("protocol == 'random'")
+    alone = random[random.group == "network"].set_index("model").accuracy
+    rows = random[random.model.isin(alone.index + "_refit")]
     return rows.assign(gain=rows.accuracy - rows.model.str.removesuffix("_refit").map(alone))
 
 
