@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
     given = sys.argv[1:] if arguments is None else arguments
     place, _ = COMMANDS[parser.parse_args(given[:1]).command]
-    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) not in ("tensorflow", "jax"):
+    if (backend := os.environ.get("KERAS_BACKEND") or "tensorflow") not in ("tensorflow", "jax"):
         print(f"KERAS_BACKEND={backend}: set it to tensorflow or jax.", file=sys.stderr)
         return 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

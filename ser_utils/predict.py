@@ -179,7 +179,8 @@ class EmotionRecognizer:
             tables += [self._steps(first * block / rate, starts, np.array([next(judged) for _ in starts]), frames)
                        for first, starts, _, frames in batch]
         if not tables:
-            raise AudioError(f"{audio.named(recording)} holds nothing that is left at 16,000 Hz. Record it again.")
+            raise AudioError(f"{audio.named(recording)} holds nothing that is left at "
+                             f"{self.config.features.sample_rate:,} Hz. Record it again.")
         table = pd.concat(tables, ignore_index=True)
         honest = self.calibrated(table[PROBABILITIES].to_numpy())
         table[PROBABILITIES] = honest

@@ -85,7 +85,7 @@ def test_the_command_line_trains_what_is_missing_and_lists_all(tiny_store, tmp_p
     assert grid.main([*words, "--learns", "distilled"]) == 1
     assert "7 of the networks that should teach are not trained" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        grid.main([*words, "--jobs", "-1"])
+        grid.main([*words, "--jobs", "0"])
     assert grid.main([*words, "gru"]) == 1 and "Unknown model 'gru'" in capsys.readouterr().err
 
 

@@ -83,13 +83,14 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
 
 
 def figures(predictions: pd.DataFrame, protocol: str) -> dict[str, float]:
-    """Each of ``METRICS`` of one model's predictions in per cent, or NaN; accuracy_low ... recall_high, 95 % intervals.
+    """``METRICS`` of one model's predictions in per cent, or NaN; of accuracy and recall also _low and _high (95 %).
 
     Means over the finished folds, in each the mean over seeds, never the best. The interval is a bootstrap over the
     recordings of all folds pooled, each with both its takes, for ``actors`` over voices; over seeds if there are more.
     """
     if predictions.empty:
-        return {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
+        ends = (f"{name}_{end}" for name in ("accuracy", "recall") for end in ("low", "high"))
+        return dict.fromkeys([*METRICS, *ends], np.nan)
     scores = pd.DataFrame([{"fold": fold, **metrics.metrics(part.label, part.prediction)}
                            for (fold, _), part in predictions.groupby(["fold", "seed"])])
     means = scores.groupby("fold").mean().mean()

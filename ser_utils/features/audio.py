@@ -85,7 +85,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
                 done += len(wave)
                 yield _mono(wave), rate
             if _cut_short(file, done):
-                raise AudioError(f"{name} is cut short: its header promises more sound than it holds. Get it again.")
+                raise AudioError(f"{name} is cut short, or damaged at its end. Get it again.")
     except AudioError:
         raise
     except OSError as error:

@@ -56,7 +56,7 @@ def table2_bars(table: pd.DataFrame) -> Figure:
     handles = [Patch(color=GREY, label="ours"),
                Line2D([], [], color=INK, marker="|", markersize=8, label="95 % interval"),
                Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2"),
-               Line2D([], [], **PEOPLE),
+               *[Line2D([], [], **PEOPLE)] * ("actors" in panels),
                Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="chance")]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(panels) > 1 else 3)
     return finish(fig)

@@ -18,7 +18,7 @@ def recipes() -> list:
     """Every run of ``results/`` by today's recipe: networks, taught or with enrolled voices; aligned; references."""
     networks = config.run_configs("full", "ravdess", protocols=list(FOLD_COUNT), seeds=range(SEEDS))
     others = [config.learning(one, learns, teachers) for one in networks if one.protocol in PROTOCOLS
-              for learns, teachers in (("refit", 0), ("distilled", SEEDS))]
+              for learns, teachers in (("refit", 0), *(("distilled", count) for count in range(1, SEEDS + 1)))]
     fitted = [*aligned.run_configs(), *reference.run_configs("full", "ravdess")]
     return [*networks, *others, *aligned.enrolled_networks(), *fitted]
 

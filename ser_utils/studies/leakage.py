@@ -223,7 +223,7 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
     bootstrap intervals over ``statistics.units``); gain (points over the honest runs of its protocol, honest ones over
     ``random``; NaN without these and with shuffled labels) and p, Holm-corrected over the network's shortcuts: exact
     McNemar where both were tested on the same clips, else a two-proportion z test; none where the epoch was chosen on
-    test clips, which cannot lose.
+    test clips, which flatters it.
     """
     rows, parts = [], dict(list(predictions.groupby(["model", "shortcut"])))
     networks = metrics.in_order(predictions.model, tuple(MODEL_NAMES))

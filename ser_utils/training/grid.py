@@ -201,17 +201,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--teachers", type=int, default=1, help="seeds of each network that teach a distilled one")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
-    if (options.jobs or 1) < 1:
+    if options.jobs is not None and options.jobs < 1:
         parser.error("--jobs must be 1 or more.")
     corpus, store = features_of(options.profile, options.features)
     configs = [configuration.learning(config, options.learns, options.teachers) for config in configuration.run_configs(
         options.profile, corpus, options.models, options.protocols, options.folds, options.seeds)]
-    wanted = {one.name for c in configs if c.learns == "distilled" for one in configuration.teachers(c)
+    published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
+    wanted = {one.name for c in configs if c.learns == "distilled" and c.name not in published
+              and not runs.is_finished(c, options.runs) for one in configuration.teachers(c)
               if not (one.run_directory(options.runs) / runs.WEIGHTS).exists()}
     if wanted:
         raise ValueError(f"{len(wanted)} of the networks that should teach are not trained in {options.runs}, such as "
                          f"{min(wanted)}: train them first, without --learns.")
-    published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
           scheduler=options.scheduler)
     table = pd.DataFrame([{"protocol": c.protocol, "model": c.row, "run": c.place.split("/")[-1],

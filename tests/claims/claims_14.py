@@ -159,6 +159,6 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("With known voices the first doubling brings {:.1f} points and the second {:.1f}", lambda: doublings("random")),
     ("both bring about the same, {:.1f} and {:.1f} points, and no end is in sight at 16 voices, as far as two folds "
      "can tell.", lambda: doublings("actors")),
-    ("a doubling of voices and clips together brought about {:.0f} points", lambda: sum(doublings("actors")) / 2),
+    ("a doubling of voices and clips together brought some {:.0f} points", lambda: sum(doublings("actors")) / 2),
     ("on that fold the recipe trained once more loses {:.1f} points (AlexNet) and {:.1f} points (Transformer)",
      on_fold_0))]
