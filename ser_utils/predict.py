@@ -29,6 +29,7 @@ HOP = 0.25      # of a window: from one to the next
 BATCH = 32      # recordings judged together: more takes memory and no less time
 STRETCHES = 8   # of a timeline, up to 30 s each, that are judged together
 CLIPPED = 0.01  # a share of samples at the limit that is worth a note; 30 times as many make a recording useless
+LEFT = "{} holds nothing that is left at {:,} Hz. Record it again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ class EmotionRecognizer:
         with self.threads.limit(limits=1):  # matrices this small wait for each other longer than they compute
             windows = self.windows(speech)[1]
         if not len(windows):
-            raise AudioError(f"{name} holds nothing that is left at {features.sample_rate:,} Hz. Record it again.")
+            raise AudioError(LEFT.format(name, features.sample_rate))
         return {"wave": speech, "windows": windows, "seconds": len(wave) / rate,
                 "speech": len(speech) / features.sample_rate, "notes": _notes(wave, rate, name)}
 
@@ -179,8 +180,7 @@ class EmotionRecognizer:
             tables += [self._steps(first * block / rate, starts, np.array([next(judged) for _ in starts]), frames)
                        for first, starts, _, frames in batch]
         if not tables:
-            raise AudioError(f"{audio.named(recording)} holds nothing that is left at "
-                             f"{self.config.features.sample_rate:,} Hz. Record it again.")
+            raise AudioError(LEFT.format(audio.named(recording), self.config.features.sample_rate))
         table = pd.concat(tables, ignore_index=True)
         honest = self.calibrated(table[PROBABILITIES].to_numpy())
         table[PROBABILITIES] = honest
@@ -241,12 +241,15 @@ def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
     if clipped > 30 * CLIPPED:
         raise AudioError(f"{name} is clipped: {100 * clipped:.0f} % of its samples stand at the limit. Record it again "
                          "at a lower level.")
-    return (*[f"{100 * clipped:.0f} % of its samples are clipped."] * (clipped > CLIPPED), *_narrow(rate))
+    notes = [f"{100 * clipped:.0f} % of its samples are clipped."] if clipped > CLIPPED else []
+    return (*notes, *_narrow(rate))
 
 
 def _narrow(rate: int) -> list[str]:
-    says = f"Sampled at {rate:,} Hz, it has nothing above {rate / 2000:g} kHz; the network expects 8 kHz."
-    return [says] if rate < 16_000 else []
+    """The note on a low sample rate, if it is one."""
+    if rate >= 16_000:
+        return []
+    return [f"Sampled at {rate:,} Hz, it has nothing above {rate / 2000:g} kHz; the network expects 8 kHz."]
 
 
 def _row(name: str, found: Prediction | str) -> dict:

@@ -4,7 +4,9 @@ import functools
 
 import pandas as pd
 
-from ser_utils.evaluation import tables
+from ser_utils import FOLDS
+from ser_utils.data import folds, names
+from ser_utils.evaluation import metrics, tables
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
@@ -47,3 +49,20 @@ def refits() -> pd.DataFrame:
 
 def network(model: str) -> pd.DataFrame:
     return table2().query("model == @model and folds > 0").set_index("protocol")
+
+
+@functools.cache
+def enrolment():
+    """Right (1) or wrong by clip and network, and the seven averaged: without a clip of the voice, and with 20."""
+    after = predictions("actors_enrolled20")
+    before = predictions("actors").pipe(lambda table: table[table["clip"].isin(after["clip"])])
+    return [pd.concat([part, metrics.ensemble(part)]).assign(right=lambda t: t.label == t.prediction)
+            .pivot(index="clip", columns="model", values="right").astype(float) for part in (before, after)]
+
+
+def voices(*protocols: str) -> tuple[int, ...]:
+    """Voices in training on each fold of these protocols."""
+    index = names.index_of(names.speech_names())
+    found = [{index.actor.iloc[folds.split(index, protocol, fold)["train"]].nunique() for fold in range(FOLDS)}
+             for protocol in protocols]
+    return tuple(count for (count,) in found)
