@@ -132,8 +132,9 @@ aligned: $(STAMP)  ## fit the aligned view, judge enrolled voices by it and by t
 fusion: $(STAMP)  ## fit and publish voice and face on unseen actors (RAVDESS_FACES or data/ravdess_faces/)
 	$(BIN)/python -m ser_utils.fusion
 
-bench: $(STAMP)  ## run the benchmarks
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || exit 1; done
+bench: $(STAMP)  ## run the benchmarks; two of them need weights (make ship)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-export.txt
+	@code=0; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python $$script || code=1; done; exit $$code
 
 ship: $(STAMP)  ## weights of fold 0 of actors into ser_utils/weights/, from runs here that are published (not committed)
 	$(BIN)/python -m ser_utils.shipped fold0

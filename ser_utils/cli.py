@@ -1,7 +1,4 @@
-"""The command line ``ser-utils``: an answer for recordings, and the project's other commands by one name.
-
-Exit codes: 0 all went well; 1 something else than the input failed; 2 an input, or an option, can't be used.
-"""
+"""The command line ``ser-utils``: an answer for recordings, and the project's other commands by one name."""
 
 import argparse
 import importlib

@@ -98,6 +98,11 @@ class BaseConfig(Hashed):
         return f"{self.protocol}/{self.row}/fold{self.fold}{seed}"
 
     @property
+    def published(self) -> str:
+        """Where it lies in ``results/``."""
+        return f"robust/{self.place}" if self.profile == "robust" else self.place
+
+    @property
     def name(self) -> str:
         """Which run it is among all: :attr:`place`, for a variant of a study with its folder before it."""
         return f"{self.variant}/{self.place}" if self.variant else self.place
@@ -193,12 +198,12 @@ PROFILES: dict[str, Profile] = {
         "actors": {"augment": AugmentConfig(warp=0.08)},
     })}
 
-# As ``full`` under ``actors``, for recordings from outside the studio: another level, more noise, rooms, narrow bands.
+# As ``full``, for recordings from outside the studio: another level, more noise, rooms, narrow bands.
 PROFILES["robust"] = dataclasses.replace(
-    PROFILES["full"], protocols=("actors",), common=PROFILES["full"].common | {"versions": 1},
-    by_protocol={"actors": {"augment": AugmentConfig(
-        warp=0.08, shift=24, gain_db=20.0, noise_probability=0.5, noise_snr_db=(0.0, 40.0), noise_around=True,
-        room_probability=0.4, band_probability=0.3)}})
+    PROFILES["full"], protocols=("actors",), by_protocol={}, common=PROFILES["full"].common | {
+        "versions": 1, "augment": AugmentConfig(
+            warp=0.08, shift=24, gain_db=20.0, noise_probability=0.5, noise_snr_db=(0.0, 40.0), noise_around=True,
+            room_probability=0.4, band_probability=0.3)})
 
 
 def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
@@ -210,7 +215,7 @@ def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
     if learns == "refit" and config.protocol == TENFOLD:
         raise ValueError("No fold of random10 validates, so there is nothing to refit: train it as it is.")
     if learns != "distilled":
-        return dataclasses.replace(config, learns=learns)
+        return dataclasses.replace(config, learns=learns, keep=config.keep if learns == "train" else "last")
     epochs = config.epochs * 5 // 3
     return dataclasses.replace(config, learns=learns, teachers=teachers, epochs=epochs, patience=epochs, mixup=0.5,
                                keep="last")
@@ -241,6 +246,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
         if unknown := [value for value in given or () if value not in known]:
             raise ValueError(f"Unknown {what} {unknown[0]!r}; choose from {', '.join(map(str, known))}.")
     return [RunConfig(profile, corpus, protocol, model, fold, seed, features=chosen.features,
-                      **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {}))
-            for protocol in protocols for model in models or MODEL_NAMES
+                      **chosen.common | chosen.networks[model] | chosen.by_protocol.get(protocol, {})
+                      | ({"keep": "last"} if protocol == TENFOLD else {}))  # where no fold validates
+            for protocol in dict.fromkeys(protocols) for model in dict.fromkeys(models or MODEL_NAMES)
             for fold in dict.fromkeys(folds or usual[protocol]) if fold < FOLD_COUNT[protocol] for seed in seeds]

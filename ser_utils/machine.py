@@ -22,7 +22,7 @@ def environment(threads: int | None = None) -> dict[str, str]:
     """The environment variables of a process that trains with ``threads`` threads, or with as many as are set.
 
     It keeps the memory of feature maps and convolves with oneDNN, which TensorFlow leaves off on x86 processors without
-    AVX-512; ``benchmarks/bench_training.py --against`` measures what that gives. What the user has set stays.
+    AVX-512; ``benchmarks/bench_training.py --against`` measures the gain. What the user has set stays, threads apart.
     """
     found = KEEP_MEMORY | {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     return found | {name: str(threads) for name in THREADS if threads}
@@ -32,7 +32,7 @@ def environment(threads: int | None = None) -> dict[str, str]:
 def quiet():
     """Standard error is for Python alone, not for what libraries below it say: TensorFlow, the MP3 decoder."""
     usual, nowhere = sys.stderr, os.open(os.devnull, os.O_WRONLY)
-    with os.fdopen(os.dup(2), "w") as sys.stderr:
+    with os.fdopen(os.dup(2), "w", errors="backslashreplace") as sys.stderr:
         os.dup2(nowhere, 2)
         try:
             yield

@@ -94,7 +94,7 @@ class EmotionRecognizer:
                 raise AudioError(f"{audio.named(recording)} is longer than {LONG:.0f} s: cut it into sentences.")
             windows.append(heard["windows"])
         self.model.set_weights(self.trained)
-        frontend.enrol(self.model, np.concatenate(windows))
+        frontend.enrol(self.model, np.concatenate(windows), len(windows) - 1)
 
     def judge(self, windows: np.ndarray, versions: int | None = None) -> np.ndarray:
         """The network's own probabilities (n, 8) of log-mels in dB (n, frames, bands), without temperature."""
@@ -212,13 +212,14 @@ class EmotionRecognizer:
 
     def _steps(self, offset: float, starts: np.ndarray, judged: np.ndarray, frames: int) -> pd.DataFrame:
         """The rows of one stretch that begins at ``offset`` seconds and has so many frames."""
-        count = int(np.ceil(frames / (HOP * self.config.frames))) if len(starts) > 1 else 1
+        count = int(np.ceil(frames / (HOP * self.config.frames))) if frames > self.config.frames else 1
         edges = np.linspace(0, frames, count + 1)
         middles = (edges[1:, None] + edges[:-1, None]) / 2
         reach = ((starts <= middles) & (middles < starts + self.config.frames)).astype(float)
         seconds = (offset + edges * self.hop_seconds).round(3)
-        mean = reach @ judged / reach.sum(axis=1, keepdims=True)
-        return pd.DataFrame({"start": seconds[:-1], "end": seconds[1:]} | dict(zip(PROBABILITIES, mean.T, strict=True)))
+        mean = reach @ judged / np.maximum(reach.sum(axis=1, keepdims=True), 1)
+        rows = np.column_stack([seconds[:-1], seconds[1:], mean])[reach.any(axis=1)]  # not where all windows are silent
+        return pd.DataFrame(rows, columns=["start", "end", *PROBABILITIES])
 
 
 def _answer(probabilities: np.ndarray, **facts) -> Prediction:

@@ -236,7 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"equal: at most {DIFFER} of 240 labels differ, by rounding to float16 and another processor's sums.\n"
               "missing: see make ship. another recipe: the published run is of another recipe than the weights.")
         return 0 if set(table.verdict) <= {"equal", "missing"} and "equal" in set(table.verdict) else 1
-    print(*(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in made), sep="\n")
+    print("\n".join(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB" for path in made)
+          or "Nothing to ship: train the published runs of fold 0 here (make grid PROTOCOLS=actors FOLDS=0).")
     return 0
 
 

@@ -121,10 +121,17 @@ def test_a_voice_is_enrolled_by_recordings_of_sentences(tmp_path, run):
     for first in (5, 0):  # another voice before is forgotten
         recognizer.enrol((babble(seed=first + seed), RATE) for seed in range(3))
     again, last = EmotionRecognizer.load(run), babble(seed=9)
-    frontend.enrol(again.model, np.concatenate(heard))
+    frontend.enrol(again.model, np.concatenate(heard), 3)
     assert recognizer.predict((last, RATE)).probabilities == pytest.approx(again.predict((last, RATE)).probabilities)
     with pytest.raises(audio.AudioError, match="The recording is longer than 10 s: cut it"):
         recognizer.enrol([(babble(11), RATE)])
+
+
+def test_a_tone_that_the_network_can_not_hear_leaves_no_step_without_an_answer(recognizer):
+    tone = 0.3 * np.sin(2 * np.pi * 20_000 * np.arange(8 * 48_000) / 48_000)
+    speech = audio.resample(babble(2.0, lead=0), RATE, 48_000)
+    table = recognizer.timeline((np.concatenate([speech, tone, speech]), 48_000))
+    assert len(table) > 4 and table.notna().all(axis=None) and table.start.is_monotonic_increasing
 
 
 def test_a_timeline_follows_who_speaks_when(recognizer, tmp_path):

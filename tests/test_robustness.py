@@ -149,7 +149,7 @@ def judged(tiny_corpus, tiny_store, tmp_path_factory):
     root, store = tmp_path_factory.mktemp("robustness"), spectral.read(tiny_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frontend, "assemble", tiny_network)
-        patch.setattr(robustness.corpora, "find", lambda: tiny_corpus)
+        patch.setattr(robustness.corpora, "find", lambda kind: tiny_corpus)
         patch.setattr(robustness, "RESULTS", root)
         patch.setattr(robustness, "LEVELS", {"white": (20, 0), "level": (-20,), "cut": (1,)})
         patch.setattr(robustness, "TRAININGS", {"usual": "synthetic-quick", "quiet": "quiet/synthetic-quick"})

@@ -199,8 +199,8 @@ def test_finished_runs_are_published_without_weights_and_once_and_made_up_speech
     assert runs.publish([one, other], tmp_path / "runs", results) == ["random/lstm/fold0"]
     assert {path.name for path in (results / one.place).iterdir()} == set(runs.FILES)
     assert runs.publish([one, other], tmp_path / "runs", results) == []
-    elsewhere = runs.publish([one], tmp_path / "runs", results, place=lambda c: f"studies/{c.place}")
-    assert elsewhere == ["studies/random/lstm/fold0"]
+    fake_finished(tmp_path / "runs", robust := run_configs("robust", "ravdess", ["lstm"], folds=[0])[0])
+    assert runs.publish([one, robust], tmp_path / "runs", results) == ["robust/actors/lstm/fold0"]
     assert runs.publish([dataclasses.replace(one, epochs=3)], tmp_path / "runs", results) == []
     table = pd.read_csv(directory / "predictions.csv")
     table.iloc[:-1].to_csv(directory / "predictions.csv", index=False)

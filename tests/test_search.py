@@ -36,13 +36,13 @@ def test_a_search_goes_on_where_it_stopped_and_never_predicts_test_clips(made_up
     spectral.write(made_up, file := tmp_path / "made_up.npz")
     monkeypatch.setattr(grid, "features_of", lambda *a: ("synthetic", file))
     monkeypatch.setattr(search, "RUNS", tmp_path)
-    monkeypatch.setattr(search, "RESULTS", tmp_path)
+    monkeypatch.setattr(search, "RESULTS", tmp_path / "results")
     for trials in (1, 2, 2):
         assert search.main(["--profile", "full", "--model", "alexnet", "--epochs", "1", "--trials", str(trials)]) == 0
-        table = pd.read_csv(tmp_path / "search" / "alexnet-full-1.csv")
+        table = pd.read_csv(tmp_path / "search" / "synthetic-alexnet-full-1" / "trials.csv")
         assert table.columns.tolist()[:3] == ["number", "state", "value"] and set(search.SPACE) <= set(table)
         assert len(table) == trials and (table.value > 0).all() and set(table.state) == {"complete"}
     data = fit.prepare(config, spectral.read(file))
-    assert len(seen) == 2
+    assert len(seen) == 2 and not (tmp_path / "results").exists()  # made-up speech stays out of them
     for x in seen:
         np.testing.assert_array_equal(x, data.logmel[data.rows["val"]])

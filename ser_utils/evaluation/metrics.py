@@ -82,7 +82,7 @@ def calibration(labels, probabilities) -> pd.DataFrame:
     Columns clips, confidence, accuracy; the last two are NaN in an empty bin.
     """
     probabilities = np.asarray(probabilities)
-    answers = pd.DataFrame({"confidence": probabilities.max(axis=1),
+    answers = pd.DataFrame({"confidence": probabilities.max(axis=1).clip(max=1),
                             "accuracy": probabilities.argmax(axis=1) == np.asarray(labels)})
     bins = answers.groupby(pd.cut(answers.confidence, np.linspace(0, 1, 11)), observed=False)
     return bins.mean().assign(clips=bins.size()).reset_index(drop=True)

@@ -12,7 +12,6 @@ import pandas as pd
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -85,8 +84,7 @@ def run(config: ReferenceConfig, store: spectral.FeatureStore, root: Path = RUNS
         fitted = classifier(config.model, strength).fit(values[rows["train"]], labels[rows["train"]])
         told = fitted.predict_proba(values[rows["val"]])
         val = labels[rows["val"]]
-        tried.append((accuracy_score(val, told.argmax(axis=1)), -log_loss(val, told, labels=fitted.classes_), fitted,
-                      strength))
+        tried.append(((told.argmax(axis=1) == val).mean(), -cross_entropy(told, val), fitted, strength))
     *_, fitted, strength = max(tried, key=lambda one: one[:2])
     seconds = time.perf_counter() - began
     answers = {part: fitted.predict_proba(values[rows[part]]) for part in ("val", "test")}

@@ -174,8 +174,9 @@ def by_twin(root: str | Path = RESULTS) -> pd.DataFrame:
     test = pd.concat([done[done.subset == "test"], joint[joint.model == "ensemble"]])
     side = np.where(folds.twin_part(test["clip"], test.fold) == "train", "twin", "alone")
     table = test.assign(right=100.0 * (test.label == test.prediction), side=side)
-    groups = table.groupby(["model", "side"])
-    found = groups.right.mean().unstack().join(groups["clip"].nunique().unstack().add_suffix("_clips"))
+    groups, sides = table.groupby(["model", "side"]), {"columns": ["twin", "alone"]}
+    found = groups.right.mean().unstack().reindex(**sides).join(
+        groups["clip"].nunique().unstack().reindex(**sides).add_suffix("_clips"))
     found = found.loc[in_order(found.index)].reset_index()
     return found.assign(name=found.model.map(model_name), difference=found.twin - found.alone)
 
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("root", nargs="?", type=Path, default=RESULTS, help="folder of runs (default: results/)")
     root = parser.parse_args(arguments).root
     if not root.is_dir():
-        print(f"{root} does not exist: no run is finished there.", file=sys.stderr)
+        parser.error(f"{root} does not exist: no run is finished there.")
     print(table2_markdown(root), end="")
     return 0
 

@@ -57,7 +57,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     shortness, what is cut short after the last block.
     """
     name = named(source)
-    if isinstance(source, tuple):
+    if isinstance(source, tuple) and len(source) == 2:
         yield from _array_blocks(*source, name, seconds)
         return
     if isinstance(source, (str, os.PathLike)):
@@ -97,8 +97,12 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
 
 
 def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    wave, rate = np.asarray(samples), _checked_rate(rate, name)
-    if wave.ndim not in (1, 2) or wave.dtype.kind not in "iuf":
+    rate = _checked_rate(rate, name)
+    try:
+        wave = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"{name} has rows of several lengths: give numbers (samples,).") from error
+    if wave.ndim not in (1, 2) or wave.dtype.kind not in "iuf" or wave.ndim == 2 and 0 in wave.shape:
         raise AudioError(f"{name} is an array of shape {wave.shape} and type {wave.dtype}: give numbers (samples,) or "
                          "(samples, channels).")
     wave = wave[:, None] if wave.ndim == 1 else wave.T if 0 < wave.shape[0] < wave.shape[1] else wave
@@ -112,7 +116,7 @@ def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[t
 
 
 def _checked_rate(rate, name: str) -> int:
-    if not np.isscalar(rate) or isinstance(rate, str) or not RATES[0] <= rate <= RATES[1]:
+    if np.ndim(rate) or isinstance(rate, str) or not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {RATES[0]:,} to {RATES[1]:,} Hz. Give the "
                          "rate at which it was recorded, or record it again at 16,000 Hz or more.")
     return round(rate)

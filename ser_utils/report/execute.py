@@ -141,7 +141,8 @@ def execute_all(sources: Sequence[Path], folder: Path, parameters: dict, inputs:
                 work[pool.submit(execute, source, target, parameters, digest.hexdigest())] = source
         for done in concurrent.futures.as_completed(work):
             failure = Failure(work[done].stem, None, str(done.exception())) if done.exception() else done.result()
-            yield work[done], failure, f"STOPPED at cell {failure.cell}" if failure else "done"
+            place = f" at cell {failure.cell}" if failure and failure.cell else ""
+            yield work[done], failure, f"STOPPED{place}" if failure else "done"
 
 
 def mark_failed(notebook: nbformat.NotebookNode, error: str) -> int:

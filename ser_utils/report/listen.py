@@ -46,8 +46,7 @@ def values(found: pd.DataFrame, corpus: Corpus, output: Path) -> dict:
     Where the clips of RAVDESS lie is told relative to ``output``, the page's folder; synthetic ones are left out.
     """
     index = corpus.index if corpus.kind == "ravdess" else corpus.index.head(0)
-    networks = list(found.columns[found.columns.get_loc("ensemble"):-1])
-    titles = [[model, metrics.model_name(model)] for model in networks[1:]]
+    titles = [[name, metrics.model_name(name)] for name in found.columns[found.columns.get_loc("ensemble") + 1: -1]]
     data = {"titles": [["ensemble", f"Mean of {len(titles)}"], *titles], "emotions": EMOTIONS,
             "sentences": names.STATEMENTS, "columns": list(found), "values": found.to_numpy().tolist(),
             "files": {clip: quote(os.path.relpath(path, output)) for clip, path in index[["clip", "path"]].to_numpy()}}

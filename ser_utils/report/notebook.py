@@ -49,11 +49,6 @@ class Session:
         """Log-mel spectrograms of all clips, made on first use."""
         return spectral.extract(self.corpus, config.PROFILES[self.profile].features)
 
-    @property
-    def runs(self) -> Path:
-        """The folder of this profile's runs on this corpus."""
-        return RUNS / f"{self.corpus.kind}-{self.profile}"
-
     def train(self, model: str) -> dict[str, Run]:
         """The profile's runs of a network on its first fold, protocol -> run; trained where not yet finished."""
         configs = config.run_configs(self.profile, self.corpus.kind, [model])
@@ -155,7 +150,7 @@ class Session:
                 ConfusionMatrixDisplay(shares, display_labels=EMOTIONS).plot(
                     ax=axis, cmap="Blues", im_kw={"vmin": 0, "vmax": 100}, colorbar=False, values_format=".0f",
                     xticks_rotation="vertical", text_kw={"fontsize": 7.5})
-                axis.set(xlabel="Recognised as", ylabel="True emotion" if axis is axes[0, 0] else "")
+                axis.set(xlabel="Recognised as", ylabel="True emotion (row: 100 %)" if axis is axes[0, 0] else "")
                 axis.set_title(f"{PROTOCOL_TITLES[protocol]}\n{100 * counts.trace() / counts.sum():.1f} %", fontsize=10)
                 axis.grid(False)
             self.show(style.finish(figure), f"{model}_confusion")

@@ -27,9 +27,8 @@ def recipes() -> list:
 def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
     argparse.ArgumentParser(prog="ser_utils.report.publish", description=main.__doc__).parse_args(arguments)
-    new = runs.publish(recipes(), RUNS, RESULTS)
     robust = [*config.run_configs("robust", "ravdess"), *aligned.enrolled_networks("robust")]
-    new += runs.publish(robust, RUNS, RESULTS, lambda one: f"robust/{one.place}")
+    new = runs.publish([*recipes(), *robust], RUNS, RESULTS)
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     write_text(RESULTS / "README.md", tables.results_readme(RESULTS))
     table = tables.table2(RESULTS)

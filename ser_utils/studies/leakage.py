@@ -250,10 +250,12 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
 def publish(configs: Iterable[LeakConfig], root: Path) -> list[str]:
     """As :func:`ser_utils.training.runs.publish`, to ``results/validity/<profile>``; planted leaks are no error."""
     new = []
-    for c in (c for c in configs if runs.is_finished(c, root)):
+    for c in configs:
         place, directory = f"validity/{c.profile}/{c.place}", c.run_directory(root)
         if c.corpus != "ravdess":
             raise runs.ResultsError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
+        if not runs.is_finished(c, root):
+            continue
         (runs.check if c.plan.honest else runs.read_predictions)(directory)
         new += [place] if runs.copy(directory, RESULTS / place) else []
     return new
@@ -274,7 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     grid.train(configs, path, options.runs, options.jobs, options.budget, work=run, scheduler=options.scheduler)
     done = {c.run_directory(options.runs): c for c in configs if runs.is_finished(c, options.runs)}
     if options.publish:
-        print(f"New: {', '.join(publish(done.values(), options.runs)) or 'none'}.")
+        print(f"New: {', '.join(publish(configs, options.runs)) or 'none'}.")
         probed = [runs.Run(directory) for directory, c in done.items() if c.shortcut == "random"]
         table = controls.table(corpora.find(corpus), spectral.read(path), probed)
         runs.write_csv(table, RESULTS / "validity" / options.profile / "controls.csv")

@@ -230,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="ser_utils.studies.robustness", description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of trained runs, with weights (default: runs)")
     options = parser.parse_args(arguments)
-    corpus, folder = corpora.find(), RESULTS / "robustness"
+    corpus, folder = corpora.find("ravdess"), RESULTS / "robustness"
     sound = stores(corpus, PROFILES["full"].features)
     for (training, place), model in itertools.product(TRAININGS.items(), MODEL_NAMES):
         run = runs.Run(options.runs / place / "actors" / model / f"fold{FOLD}")

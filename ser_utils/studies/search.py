@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     corpus, features = grid.features_of(options.profile)
     configs = [dataclasses.replace(c, epochs=options.epochs or c.epochs, patience=10**6) for c in
                configuration.run_configs(options.profile, corpus, [options.model], ["random", "actors"], [0])]
-    folder = RUNS / "search" / f"{options.model}-{options.profile}-{configs[0].epochs}"
+    name = "" if corpus == "ravdess" else f"{corpus}-"
+    folder = RUNS / "search" / f"{name}{options.model}-{options.profile}-{configs[0].epochs}"
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / "trials.log"))), study_name=folder.name,
@@ -83,8 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
             study.tell(trial, state=TrialState.PRUNED)
     trials = study.trials_dataframe(attrs=("number", "state", "value", "params")).dropna(subset=["value"])
     trials = trials.assign(state=trials.state.str.lower()).rename(columns=lambda name: name.removeprefix("params_"))
-    runs.write_csv(trials, RESULTS / "search" / f"{folder.name}.csv")
-    print(f"{len(trials)} trials: results/search/{folder.name}.csv")
+    path = RESULTS / "search" / f"{folder.name}.csv" if corpus == "ravdess" else folder / "trials.csv"
+    runs.write_csv(trials, path)
+    print(f"{len(trials)} trials: {path}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def load(config: RunConfig, root: Path, mean: np.ndarray, deviation: np.ndarray)
         directory = one.run_directory(root)
         if not (runs.holds(directory, one) and (directory / runs.WEIGHTS).exists()):
             raise FileNotFoundError(
-                f"{config.name} learns from {one.name}, which is not trained in {root}. Train its teachers first: "
+                f"{config.name} learns from {one.name}, which has no weights in {root}. Delete its folder, train it: "
                 f"make grid PROTOCOLS={one.protocol} FOLDS={one.fold} SEEDS={one.seed}")
         model = frontend.load(directory)
         heard = model.get_layer("normalise").statistics.numpy()

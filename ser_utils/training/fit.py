@@ -128,6 +128,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.x_val, self.y_val = data.logmel[val], data.labels[val]
         self.bar = tqdm(total=config.epochs, desc=config.name, unit="epoch", disable=not progress, file=sys.stdout)
         self.rows, self.seconds, self.saved, self.best_weights = [], 0.0, 0.0, None
+        self.devices = [machine.processor() if device() == "cpu" else device()]  # and those it was begun on
         self.best = {"epoch": 0, "val_accuracy": -1.0, "val_loss": np.inf}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -177,7 +178,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays = {f"variable{i}": value for i, value in enumerate(copies(self.variables()))}
         arrays |= {f"best{i}": value for i, value in enumerate(self.best_weights)}
         note = {"hash": self.config.hash, "rows": self.rows, "best": self.best, "seconds": self.seconds,
-                "stopped": bool(self.model.stop_training)}
+                "devices": self.devices, "stopped": bool(self.model.stop_training)}
         with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
             np.savez(file, note=np.array(json.dumps(note)), **arrays)
 
@@ -199,6 +200,7 @@ class Checkpoint(keras.callbacks.Callback):
             print(f"The saved state {self.path} can't be read ({error}); starting this run afresh.")
             return
         self.rows, self.best, self.seconds = note["rows"], note["best"], note["seconds"]
+        self.devices = list(dict.fromkeys([*note.get("devices", []), *self.devices]))
         for i, variable in enumerate(self.variables()):
             variable.assign(arrays[f"variable{i}"])
         self.best_weights = [arrays[f"best{i}"] for i in range(len(self.model.weights))]
@@ -318,7 +320,7 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
         "epochs": len(checkpoint.rows), "best_epoch": checkpoint.best["epoch"],
         "metrics": {part: metrics(table.label, table[PROBABILITIES]) for part, table in tables.items()},
         "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
-        "device": machine.processor() if device() == "cpu" else device(), "backend": keras.backend.backend(),
+        "device": ", then ".join(checkpoint.devices), "backend": keras.backend.backend(),
         "precision": precision()}
     run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), judged)
     (directory / runs.STATE).unlink(missing_ok=True)

@@ -104,11 +104,12 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return keras.Model(model.inputs[0], model.layers[-2].output), model.layers[-1]
 
 
-def enrol(model: keras.Model, clips: np.ndarray) -> None:
+def enrol(model: keras.Model, clips: np.ndarray, count: int | None = None) -> None:
     """Fit a model to a voice by unlabelled clips: adaptive batch normalisation (Li et al. 2016, arXiv:1603.04779).
 
-    In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the n ``clips``,
-    log-mels in dB (n, frames, bands); no weight changes. Raises ValueError without clips or such a layer.
+    In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the ``clips``,
+    log-mels in dB (N, frames, bands); n is their ``count``, where several are windows of one recording, else N. No
+    trainable weight changes. Raises ValueError without clips or such a layer.
     """
     front, network = parts(model)
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -116,7 +117,7 @@ def enrol(model: keras.Model, clips: np.ndarray) -> None:
         raise ValueError("To enrol a voice takes one recording at least, and a network with batch normalisation.")
     usual = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.momentum = SHRINK / (len(clips) + SHRINK)
+        layer.momentum = SHRINK / ((count or len(clips)) + SHRINK)
     network(front(clips, training=False), training=True)  # moves the running means and variances
     for layer, momentum in zip(layers, usual, strict=True):
         layer.momentum = momentum

@@ -82,6 +82,8 @@ def train(configs: Sequence[RunConfig], stores: Path | dict[FeatureConfig, Path]
                                               concurrent.futures.FIRST_COMPLETED)
             for future in done:
                 config = running.pop(future)
+                if future.cancelled():
+                    raise GridError(f"The scheduler at {scheduler} was lost. Start it again: every run will go on.")
                 error = future.exception()
                 if isinstance(error, TaskError) and error.kind == "RunBusy":
                     waiting.append(config)  # another grid trains it: look again
@@ -130,7 +132,9 @@ def _cluster(scheduler: str) -> Iterator[types.SimpleNamespace]:
 
 def _there(*task, log: Path):
     """On a worker: do a task in a process of its own."""
-    with Processes(1) as executor:
+    import distributed
+
+    with Processes(distributed.get_worker().state.nthreads) as executor:  # as many share this machine's cores
         return executor.submit(*task, log=log).result()
 
 
@@ -201,18 +205,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--teachers", type=int, default=1, help="seeds of each network that teach a distilled one")
     parser.add_argument("--missing", action="store_true", help="none of the runs that are published in results/")
     options = parser.parse_args(arguments)
-    if options.jobs is not None and options.jobs < 1:
-        parser.error("--jobs must be 1 or more.")
+    if options.jobs is not None and options.jobs < 1 or options.teachers < 1 or min(options.seeds) < 0:
+        parser.error("--jobs and --teachers must be 1 or more, --seeds 0 or more.")
     corpus, store = features_of(options.profile, options.features)
     configs = [configuration.learning(config, options.learns, options.teachers) for config in configuration.run_configs(
         options.profile, corpus, options.models, options.protocols, options.folds, options.seeds)]
-    published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.place, c)}
+    published = {c.name for c in configs if options.missing and runs.holds(RESULTS / c.published, c)}
     wanted = {one.name for c in configs if c.learns == "distilled" and c.name not in published
-              and not runs.is_finished(c, options.runs) for one in configuration.teachers(c)
-              if not (one.run_directory(options.runs) / runs.WEIGHTS).exists()}
+              and not runs.is_finished(c, options.runs) for one in configuration.teachers(c) if not (
+                  runs.is_finished(one, options.runs) and (one.run_directory(options.runs) / runs.WEIGHTS).exists())}
     if wanted:
         raise ValueError(f"{len(wanted)} of the networks that should teach are not trained in {options.runs}, such as "
-                         f"{min(wanted)}: train them first, without --learns.")
+                         f"{min(wanted)}: train them first, without --learns. Delete a folder without weights.")
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
           scheduler=options.scheduler)
     table = pd.DataFrame([{"protocol": c.protocol, "model": c.row, "run": c.place.split("/")[-1],

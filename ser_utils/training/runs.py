@@ -121,7 +121,7 @@ def move_aside(directory: Path) -> None:
         name = "damaged"
     aside = directory.with_name(f"{directory.name}-{name}")
     aside.mkdir(exist_ok=True)
-    for path in directory.iterdir():
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == "run.json"):  # that last, should it be killed
         if path.name not in (".lock", "train.log"):  # open, and held by this training
             os.replace(path, aside / path.name)
     print(f"{directory.name} was trained with other settings; that run is kept in {aside.name}.")
@@ -138,8 +138,8 @@ def copy(directory: Path, target: Path) -> bool:
     return True
 
 
-def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.place) -> list[str]:
-    """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
+def publish(configs: Iterable, root: Path, results: Path) -> list[str]:
+    """Copy the finished runs of some configurations to ``results/<config.published>``; returns the places of new ones.
 
     All are checked before the first is copied. Raises ResultsError where a run is on another corpus than RAVDESS, or of
     the profile smoke, and as :func:`check`.
@@ -150,7 +150,7 @@ def publish(configs: Iterable, root: Path, results: Path, place=lambda config: c
             raise ResultsError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
                                "ravdess are published.")
         check(config.run_directory(root))
-    return [place(config) for config in done if copy(config.run_directory(root), Path(results) / place(config))]
+    return [one.published for one in done if copy(one.run_directory(root), Path(results) / one.published)]
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:

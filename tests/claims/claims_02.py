@@ -23,6 +23,6 @@ CLAIMS = [(PAGE, "a Hann window $w$ of $N = {}$ samples ({:.0f} ms) that moves o
      lambda: (CONFIG.n_fft, 1000 * CONFIG.n_fft / CONFIG.sample_rate,
               CONFIG.hop_length, 1000 * CONFIG.hop_length / CONFIG.sample_rate)),
     (PAGE, "the bands lie about {:.0f} dB below the lines of the spectrum, for librosa makes the weights of each band "
-           "add up to 1 / {:.0f} Hz", bands),
+           "add up to 1 / ({:.0f} Hz)", bands),
     (PAGE, "in steps of 1/{:.0f} dB", lambda: 1 / STEP_DB),
     (PAGE, "with $D = {:.0f}$ dB", lambda: CONFIG.top_db)]

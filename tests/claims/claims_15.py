@@ -25,8 +25,8 @@ def known():
 
 CLAIMS = [(FILE, "Six networks trained alike, each tested on four voices it never heard, are right for {:.1f} % of the "
            "clips.", shipped),
-          (FILE, "over all 24 voices 20 clips take `ser-small`'s recipe from {:.1f} to {:.1f} %, and five to {:.1f} %.",
-           known),
+          (FILE, "over all 24 voices 20 clips take `ser-small`'s recipe from {:.1f} to {:.1f} % of the other "
+           "clips, and five to {:.1f} %.", known),
           (FILE, "On clean clips of new voices the published networks are still {:.1f} points too sure, from {:+.1f} "
            "to {:+.1f} by fold", lambda: claims_12.by_fold()[1:]),
           (FILE, "On voices it never heard AlexNet is right for {:.1f} % of the clips",
