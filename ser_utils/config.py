@@ -209,8 +209,8 @@ PROFILES["robust"] = dataclasses.replace(
 def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
     """The run that learns as ``learns`` says; a distilled one from ``teachers`` seeds of each network.
 
-    It hears mixed clips, and for longer: a student gains by both (Beyer et al. 2022, arXiv:2106.05237). ValueError for
-    a refit of ten folds, of which none validates.
+    It hears mixed clips, and for longer: a student gains by both (Beyer et al. 2022, arXiv:2106.05237). Where
+    validation clips teach, too, the last epoch is kept. ValueError for a refit of ten folds, of which none validates.
     """
     if learns == "refit" and config.protocol == TENFOLD:
         raise ValueError("No fold of random10 validates, so there is nothing to refit: train it as it is.")
@@ -231,8 +231,8 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
                 folds: list[int] | None = None, seeds: Iterable[int] = (0,)) -> list[RunConfig]:
     """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
 
-    The protocol ``random10`` is trained where it is asked for; of it ``full`` has all ten folds. Raises ValueError for
-    an unknown profile, network, protocol or fold; the message lists what there is.
+    ``random10`` is trained where it is asked for, in ``full`` all ten folds; none validates, so the last epoch is kept.
+    Raises ValueError for an unknown profile, network, protocol or fold; the message lists what there is.
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")

@@ -116,7 +116,7 @@ def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[t
 
 
 def _checked_rate(rate, name: str) -> int:
-    if np.ndim(rate) or isinstance(rate, str) or not RATES[0] <= rate <= RATES[1]:
+    if not isinstance(rate, (int, float, np.integer, np.floating)) or not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"{name} has a sample rate of {rate} Hz; it must be {RATES[0]:,} to {RATES[1]:,} Hz. Give the "
                          "rate at which it was recorded, or record it again at 16,000 Hz or more.")
     return round(rate)

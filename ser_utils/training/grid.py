@@ -134,7 +134,8 @@ def _there(*task, log: Path):
     """On a worker: do a task in a process of its own."""
     import distributed
 
-    with Processes(distributed.get_worker().state.nthreads) as executor:  # as many share this machine's cores
+    state = distributed.get_worker().state
+    with Processes(int(state.total_resources.get("GPU", 0)) or state.nthreads) as executor:  # as many share its cores
         return executor.submit(*task, log=log).result()
 
 

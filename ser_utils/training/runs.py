@@ -138,8 +138,8 @@ def copy(directory: Path, target: Path) -> bool:
     return True
 
 
-def publish(configs: Iterable, root: Path, results: Path) -> list[str]:
-    """Copy the finished runs of some configurations to ``results/<config.published>``; returns the places of new ones.
+def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.published) -> list[str]:
+    """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
 
     All are checked before the first is copied. Raises ResultsError where a run is on another corpus than RAVDESS, or of
     the profile smoke, and as :func:`check`.
@@ -150,7 +150,7 @@ def publish(configs: Iterable, root: Path, results: Path) -> list[str]:
             raise ResultsError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
                                "ravdess are published.")
         check(config.run_directory(root))
-    return [one.published for one in done if copy(one.run_directory(root), Path(results) / one.published)]
+    return [place(one) for one in done if copy(one.run_directory(root), Path(results) / place(one))]
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:

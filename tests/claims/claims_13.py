@@ -100,6 +100,7 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: (accuracy("face"), accuracy("voice"))),
     ("Joined they reach {:.1f} % by late and {:.1f} % by feature fusion.",
      lambda: (accuracy("fusion_late"), gain("fusion_feature", "voice") + accuracy("voice"))),
+    ("Stacking, which fits {} numbers to them", lambda: len(EMOTIONS) * (2 * len(EMOTIONS) + 1)),
     ("sadness rises from {:.0f} % (voice) and {:.0f} % (face) to {:.0f} %",
      lambda: tuple(recall(model).sad for model in ("voice", "face", "fusion_late"))),
     ("The face tells happiness far better than the voice ({:+.0f} points, {:.0f} to {:.0f}), and neutral by {:.0f}, on "
