@@ -107,20 +107,6 @@ def test_a_variant_is_compared_with_the_recipe_as_trained_on_its_own_kind_of_pro
     assert after[["again", "batch"]].tolist() == before[["again", "batch"]].tolist()
 
 
-def test_growth_puts_the_numbers_of_clips_in_order(results, tmp_path):
-    assert ablation.growth().empty
-    configs = alexnet(study="clips", folds=(0, 1))
-    ablation.publish("clips", configs, put(configs, tmp_path, {"baseline": 0.8, "half": 0.6, "quarter": 0.3}))
-    grown, accuracy = ablation.growth(), ablation.table("clips").set_index("variant").accuracy
-    assert grown.clips.tolist() == [240, 480, 960] and (grown.folds == 2).all()
-    assert grown.accuracy.tolist() == [accuracy.quarter, accuracy.half, accuracy.baseline]
-    assert np.isnan(grown.gain[0]) and grown.gain[1:].tolist() == pytest.approx(
-        [accuracy.half - accuracy.quarter, accuracy.baseline - accuracy.half])
-    assert (grown.low < grown.accuracy)[:2].all() and (grown.accuracy < grown.high)[:2].all()
-    (results / ablation.place("clips", configs["quarter"][1]) / "run.json").unlink()
-    assert ablation.growth().clips.tolist() == [480, 960]  # the same folds alone
-
-
 def test_a_published_run_of_the_profile_serves_as_baseline(results, tmp_path):
     (base,) = alexnet()["baseline"]
     runs.copy(fake_finished(tmp_path, base), results / base.place)

@@ -144,3 +144,10 @@ def test_layers_survive_serialisation_repeat_with_their_seed_and_change_from_cli
         first = values(layer(same, training=True))
         np.testing.assert_array_equal(first, values(twin(same, training=True)))
         assert not np.allclose(first, values(layer(same, training=True))) and not np.allclose(first[0], first[1])
+
+
+@pytest.mark.parametrize("step", [{"stretch": 0.2}, {"warp": 0.2}, {"gain_db": 6.0}, {"tilt_db": 6.0}, {"shift": 8}, {
+    "noise_probability": 1.0}, {"room_probability": 1.0}, {"band_probability": 1.0}], ids=str)
+def test_each_step_is_part_of_the_call(logmel, step):
+    changed = values(Augment(dataclasses.replace(OFF, **step))(logmel, training=True))
+    assert np.abs(changed - logmel)[real(logmel)].max() > 1

@@ -73,3 +73,13 @@ def test_a_teacher_of_another_fold_is_refused_and_a_missing_one_named(taught, ma
     (TEACHERS[0].run_directory(tmp_path) / runs.WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match="make grid PROTOCOLS=random FOLDS=0 SEEDS=0"):
         fit.run(STUDENT, made_up, tmp_path, progress=False)
+
+
+def test_the_lesson_is_the_divergence_from_the_mean_of_teachers_that_only_predict():
+    told, (answers,) = (np.random.default_rng(0).dirichlet(np.ones(8), (count, 5)) for count in (2, 1))
+    asked = []
+    lesson = distil.Lesson([lambda image, training, p=p: asked.append(training) or p.astype("float32") for p in told])
+    lesson([np.zeros((5, 4, 4, 1), np.float32), answers.astype("float32")], training=True)
+    mean = told.mean(axis=0)
+    expected = (mean * np.log(mean / answers)).sum(axis=1).mean()
+    assert float(lesson.losses[0]) == pytest.approx(expected, abs=1e-3) and asked == [False, False]

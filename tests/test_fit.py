@@ -249,3 +249,23 @@ def test_training_continuing_and_the_networks_work_on_jax_too(tmp_path):
     done = subprocess.run([sys.executable, "-c", alone, "-q", "-k", chosen, __file__, *networks], cwd=ROOT, text=True,
                           env=os.environ | cache | {"KERAS_BACKEND": "jax"}, capture_output=True)
     assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout[-3000:]
+
+
+def test_settings_reach_the_optimiser_and_the_seed_both_weights_and_batches(made_up, tmp_path):
+    one, other = (dataclasses.replace(PLAIN, label_smoothing=0.3, weight_decay=0.5, clip_norm=0.7, mixup=0.3, seed=seed)
+                  for seed in (0, 1))
+    data = fit.prepare(one, made_up)
+    first, second = (fit.compiled(config, data) for config in (one, other))
+    found = first.optimizer
+    assert (first.loss.label_smoothing, found.weight_decay, found.global_clipnorm) == (0.3, 0.5, 0.7)
+    starts = [np.concatenate([np.ravel(fit.copies([v])[0]) for v in model.trainable_variables])
+              for model in (first, second)]
+    mine, theirs = (fit.Checkpoint(config, data, tmp_path, False, None).batches for config in (one, other))
+    assert not np.allclose(*starts) and not np.array_equal(mine.order, theirs.order) and mine.mixup == 0.3
+
+
+def test_averaged_weights_are_judged_and_do_not_train(made_up, tmp_path):
+    averaged, plain = (fit.run(dataclasses.replace(PLAIN, ema=ema), made_up, tmp_path / f"{ema}", False).history
+                       for ema in (0.8, 0.0))
+    np.testing.assert_allclose(averaged.loss, plain.loss, atol=2e-3)
+    assert (averaged.val_loss - plain.val_loss).abs().max() > 0.01

@@ -1,6 +1,7 @@
 """ser_utils.models: the networks against their published forms and equations, and as the report's pages show them."""
 
 import json
+import math
 
 import keras
 import librosa
@@ -145,7 +146,7 @@ def test_alexnet_layer_by_layer(blank_weights):
 
 # As a page of the report defines them in plain Keras
 
-LIBRARIES = {"keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": layers, "ops": ops}
+LIBRARIES = {"math": math, "keras": keras, "librosa": librosa, "np": np, "pd": pd, "layers": layers, "ops": ops}
 
 
 def on_page(name, number):

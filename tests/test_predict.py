@@ -127,6 +127,12 @@ def test_a_voice_is_enrolled_by_recordings_of_sentences(tmp_path, run):
         recognizer.enrol([(babble(11), RATE)])
 
 
+def test_what_is_heard_does_not_depend_on_the_sample_rate(recognizer):
+    low, high = (recognizer.predict((babble(rate=rate), rate)) for rate in (RATE, 48_000))
+    assert high.speech == pytest.approx(low.speech, abs=0.03)
+    assert high.probabilities == pytest.approx(low.probabilities, abs=0.02)
+
+
 def test_a_tone_that_the_network_can_not_hear_leaves_no_step_without_an_answer(recognizer):
     tone = 0.3 * np.sin(2 * np.pi * 20_000 * np.arange(8 * 48_000) / 48_000)
     speech = audio.resample(babble(2.0, lead=0), RATE, 48_000)

@@ -65,12 +65,14 @@ def test_the_runs_are_what_the_results_format_asks_for_and_learn_what_can_be_lea
     assert scores["logistic"] > 0.8 and scores["svm"] > 0.8
 
 
-def test_nothing_but_training_clips_is_fitted(material, finished, tmp_path):
-    spoilt = material.mfcc.copy()
-    spoilt[split(material.index, "random", 2)["test"]] = 1e3
-    folder = reference.run(CONFIG, with_mfcc(material, spoilt), tmp_path).dir
-    before, after = (runs.read_predictions(f).query("subset == 'val'") for f in (finished[1]["logistic"], folder))
-    pd.testing.assert_frame_equal(before, after)
+def test_nothing_but_training_clips_is_fitted(material, tmp_path):
+    config, told = dataclasses.replace(CONFIG, strengths=(1e-1,)), []
+    for part in (None, "val", "test"):
+        spoilt = material.mfcc.copy()
+        spoilt[split(material.index, "random", 2).get(part, [])] = 1e3
+        told.append(runs.read_predictions(reference.run(config, with_mfcc(material, spoilt), tmp_path / f"{part}").dir))
+    for other, answers in zip(("test", "val"), told[1:], strict=True):
+        pd.testing.assert_frame_equal(*(table[table.subset == other] for table in (answers, told[0])))
 
 
 @pytest.mark.parametrize("strengths", [(1e-4, 1e-1), (1e-1, 1e-4)])
