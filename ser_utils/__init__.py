@@ -17,7 +17,9 @@ _PLACES = {
     "extract": "features.spectral:extract", "log_mel": "features.spectral:log_mel", "build_model": "models:build",
     "train": "training.fit:run", "load_model": "training.frontend:load", "Run": "training.runs:Run",
     "find_runs": "training.runs:find", "metrics": "evaluation.metrics:metrics", "table2": "evaluation.tables:table2",
-    "predictions": "training.runs:predictions", "EmotionRecognizer": "predict:EmotionRecognizer"}
+    "predictions": "training.runs:predictions", "EmotionRecognizer": "predict:EmotionRecognizer", "AudioError":
+    "features.audio:AudioError", "LeakError": "data.folds:LeakError", "ResultsError": "evaluation.metrics:ResultsError",
+    "WeightsError": "shipped:WeightsError"}
 __all__ = ["EMOTIONS", "FOLDS", "PROTOCOLS", *_PLACES]
 
 

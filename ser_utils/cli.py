@@ -23,8 +23,7 @@ COMMANDS = {  # each with the function that takes its arguments, and its help
 def main(arguments: list[str] | None = None) -> int:
     """Speech emotion recognition: what a recording sounds like, and everything the report is made of."""
     listed = "\n".join(f"  {name:9} {words}" for name, (_, words) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__,
+    parser = argparse.ArgumentParser(prog="ser-utils", usage="ser-utils COMMAND ...", description=main.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"commands:\n{listed}\n\n"
         "ser-utils COMMAND --help tells more. Exit codes: 0 all well, 2 an input can't be used, 1 anything else.")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)

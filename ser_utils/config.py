@@ -236,6 +236,7 @@ def run_configs(profile: str, corpus: str, models: list[str] | None = None, prot
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")
+    models, protocols, folds = ([v] if isinstance(v, str | int) else v for v in (models, protocols, folds))
     chosen, seeds = PROFILES[profile], dict.fromkeys(seeds)
     protocols = protocols or chosen.protocols
     usual = {protocol: range(count) if len(chosen.folds) == FOLDS else chosen.folds

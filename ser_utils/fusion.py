@@ -23,7 +23,7 @@ from ser_utils.data import names
 from ser_utils.data.folds import check_split
 from ser_utils.evaluation.metrics import PROBABILITIES, ensemble, metrics, temperature
 from ser_utils.evaluation.reference import record
-from ser_utils.paper import MODEL_NAMES
+from ser_utils.paper import TABLE2
 from ser_utils.paths import DATA, RESULTS, RUNS, named
 from ser_utils.training import grid, runs
 
@@ -113,7 +113,7 @@ def faces() -> Modality:
     return Modality("face", np.sqrt(read.table.clip(lower=0)))
 
 
-def voices(fold: int, models: Sequence[str] = tuple(MODEL_NAMES)) -> Modality:
+def voices(fold: int, models: Sequence[str] = tuple(TABLE2)) -> Modality:
     """The mean probabilities of published networks on the val and test clips of a fold of unseen actors."""
     found = runs.predictions(RESULTS, "actors", subset=None)
     return modality("voice", ensemble(found[(found.fold == fold) & found.model.isin(models)])[["clip", *PROBABILITIES]])

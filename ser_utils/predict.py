@@ -66,7 +66,7 @@ class EmotionRecognizer:
         Raises WeightsError, whose sentence says what is wrong with them.
         """
         path = Path(name_or_path)
-        if not path.exists() and path.suffix != ".npz":
+        if not path.exists() and path.suffix != ".npz" and len(path.parts) == 1:
             path = shipped.FOLDER / f"{name_or_path}.npz"
         model, about = (shipped.from_run if path.is_dir() else shipped.read)(path)
         return cls(model, from_dict(about["config"]), about["temperature"], about)
@@ -89,7 +89,7 @@ class EmotionRecognizer:
         See `frontend.enrol`. Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
         """
         windows = [np.zeros((0, self.config.frames, self.config.features.n_mels), np.float32)]
-        for recording in recordings:
+        for recording in [recordings] if isinstance(recordings, str | Path) else recordings:
             if (heard := self._hear(recording)) is None:
                 raise AudioError(f"{audio.named(recording)} is longer than {LONG:.0f} s: cut it into sentences.")
             windows.append(heard["windows"])
@@ -118,7 +118,7 @@ class EmotionRecognizer:
         if not len(windows):
             raise AudioError(LEFT.format(name, features.sample_rate))
         return {"wave": speech, "windows": windows, "seconds": len(wave) / rate,
-                "speech": len(speech) / features.sample_rate, "notes": _notes(wave, rate, name)}
+                "speech": (spoken := len(speech) / features.sample_rate), "notes": _notes(wave, rate, name, spoken)}
 
     def windows(self, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Starts (n,) in frames of the windows over an utterance, the windows (n, frames, bands), and its frames."""
@@ -146,7 +146,7 @@ class EmotionRecognizer:
         """
         import librosa.feature  # noqa: F401  before the threads start
 
-        recordings, rows = list(recordings), []
+        recordings, rows = [recordings] if isinstance(recordings, str | Path) else list(recordings), []
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
@@ -235,7 +235,7 @@ def _or_error(function: Callable, recording: Source):
         return str(error)
 
 
-def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
+def _notes(wave: np.ndarray, rate: int, name: str, spoken: float) -> tuple[str, ...]:
     """What makes an answer doubtful; raises AudioError where clipping has left no sound to judge."""
     loudest = np.abs(wave).max()  # in a very quiet recording of 8 bits many samples stand at their highest step
     clipped = float((np.abs(wave) >= 0.999 * loudest).mean()) if loudest > 0.03 else 0.0
@@ -243,6 +243,8 @@ def _notes(wave: np.ndarray, rate: int, name: str) -> tuple[str, ...]:
         raise AudioError(f"{name} is clipped: {100 * clipped:.0f} % of its samples stand at the limit. Record it again "
                          "at a lower level.")
     notes = [f"{100 * clipped:.0f} % of its samples are clipped."] if clipped > CLIPPED else []
+    if spoken < 0.5:
+        notes.append(f"It holds {spoken:.1f} s of speech; the network learned from whole sentences.")
     return (*notes, *_narrow(rate))
 
 

@@ -104,8 +104,8 @@ def read(path: str | Path) -> tuple[keras.Model, dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"There are no weights {path.name}; made here so far: {', '.join(names()) or 'none'}. Give "
-                           "a run's folder, as runs/ravdess-quick/actors/transformer/fold0, or see CONTRIBUTING.md.")
+        raise WeightsError(f"There are no weights {path.absolute()}; made here so far: {', '.join(names()) or 'none'}. "
+                           "Give a run's folder, as make report leaves in runs/, or see CONTRIBUTING.md.")
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(member.file_size for member in packed.infolist()) > LARGEST:

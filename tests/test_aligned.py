@@ -90,10 +90,16 @@ def test_sentences_are_heard_and_judged_clips_teach_nothing(store, pitches, view
     np.testing.assert_array_equal(again[others], found[others])
     assert not np.allclose(again[rows["test"]], found[rows["test"]])
     svm = next(one for one in aligned.run_configs() if (one.protocol, one.model) == ("actors", "aligned_svm"))
-    moved = found.copy()
-    moved[rows["test"]] += 50
-    told, same = (aligned.answers(svm, store, views, rows)[0]["val"] for views in (found, moved))
-    np.testing.assert_array_equal(told, same)  # nor do they set the scale
+    for judged, other in (("test", "val"), ("val", "test")):  # nor do they set the scale
+        moved = found.copy()
+        moved[rows[judged]] += 50
+        told, same = (aligned.answers(svm, store, views, rows)[0][other] for views in (found, moved))
+        np.testing.assert_array_equal(told, same)
+    enrolled = next(one for one in aligned.run_configs() if (one.enrolled, one.model) == (10, "aligned_svm"))
+    known, moved = folds.enrolled(10, store.index)[rows["test"]], found.copy()
+    moved[rows["test"][~known]] += 50  # one voice: its known clips are judged as before, if they alone are subtracted
+    told, same = (aligned.answers(enrolled, store, views, rows)[0]["test"][known] for views in (found, moved))
+    np.testing.assert_array_equal(told, same)
 
 
 def test_a_voice_known_by_its_clips_loses_its_own_mean():

@@ -189,7 +189,10 @@ def test_score_stands_beside_the_published_networks(results, tmp_path, capsys, k
         mine = mine.sample(frac=1, random_state=0)[["clip", *PROBABILITIES]]
     if kind == "file names":
         mine["clip"] = "Actor/" + mine["clip"] + ".wav"
-    mine.to_csv(tmp_path / "mine.csv", index=False)
+    text = mine.to_csv(index=False).replace(",", ", ") + "," * (len(mine.columns) - 1) + "\n"  # as spreadsheets do
+    (tmp_path / "mine.csv").write_text(text)
+    assert cli.main(["score", str(tmp_path / "mine.csv"), "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("\n") == 3  # beside no network
     assert cli.main(["score", str(tmp_path / "mine.csv"), "--results", str(results)]) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     assert [row[0] for row in rows[2:]] == ["Yours", "AlexNet", "ResNet"]

@@ -34,6 +34,7 @@ def test_profiles_hold_the_runs_of_the_design(profile, count, channels):
 def test_runs_can_be_narrowed_down_and_further_seeds_lie_beside_the_first():
     found = config.run_configs("full", "ravdess", models=["lstm"], protocols=["twins"], folds=[2, 5])
     assert [c.name for c in found] == ["twins/lstm/fold2", "twins/lstm/fold5"]
+    assert config.run_configs("full", "ravdess", "lstm", "twins", 2) == found[:1]
     first, second = config.run_configs("full", "ravdess", ["lstm"], ["random"], [3], seeds=(0, 2))
     assert first.place == "random/lstm/fold3" and second.place == "random/lstm/fold3-seed2"
     assert first.hash != second.hash

@@ -43,6 +43,9 @@ def test_load_predictions(results):
     assert set(runs.predictions(results, model="lstm", subset="val").model) == {"lstm"}
     with pytest.raises(ValueError, match="train"):
         runs.predictions(results, subset="train")
+    with pytest.warns(UserWarning, match=f"{results} holds no finished actors/LSTM"):
+        assert runs.predictions(results, "actors", "LSTM").empty
+    assert runs.Run(str(results / "actors/resnet/fold0")).info["model"] == "resnet"
 
 
 def test_relative_root_works_an_empty_one_and_smaller_runs_outside_full(results, monkeypatch, tmp_path):

@@ -149,6 +149,17 @@ def test_table2_has_ensembles_of_the_folds_all_networks_finished(tmp_path):
     assert set(mixed.folds) == {2} and mixed.name.tolist() == ["Ensemble of 3, mean", "Ensemble of 3, weighted"]
 
 
+def test_an_eighth_network_adds_its_row_and_changes_no_other(tmp_path, monkeypatch):
+    fake_results(tmp_path, ("random",), [f"{name}{refit}" for name in paper.TABLE2 for refit in ("", "_refit")], (0,))
+    before = tables.table2(tmp_path)
+    assert "ensemble_refit" in set(before.model)
+    monkeypatch.setitem(paper.MODEL_NAMES, "gru", "GRU")
+    fake_run(tmp_path, "random", "gru", 0)
+    table = tables.table2(tmp_path)
+    assert table.query("model == 'gru'").folds.tolist() == [1, 0, 0]
+    pd.testing.assert_frame_equal(table.query("model != 'gru'").reset_index(drop=True), before)
+
+
 def test_seeds_count_by_their_mean_and_are_averaged_where_all_folds_have_them(tmp_path):
     fake_results(tmp_path, protocols=("random",), models=("alexnet", "lstm"))
     before = tables.table2(tmp_path).set_index(["protocol", "model"]).loc["random"]

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 
 from ser_utils import EMOTIONS
 from ser_utils.data import names
-from ser_utils.paper import MODEL_NAMES
+from ser_utils.paper import MODEL_NAMES, TABLE2
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 PROTOCOL_TITLES = {"random": "Random split (the paper's)", "twins": "Twins kept together", "actors": "Unseen actors"}
@@ -89,7 +89,7 @@ def calibration(labels, probabilities) -> pd.DataFrame:
 
 
 def calibration_error(labels, probabilities) -> float:
-    """Expected calibration error (Guo et al. 2017): gap of confidence and accuracy, weighted by clips; 0-1."""
+    """Expected calibration error (Naeini et al. 2015): gap of confidence and accuracy, weighted by clips; 0-1."""
     table = calibration(labels, probabilities).dropna()
     return float(((table.confidence - table.accuracy).abs() * table.clips).sum() / table.clips.sum())
 
@@ -180,7 +180,7 @@ def ensembles(predictions: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     "ensemble" is their mean, "weighted" one with the weights of each fold's validation clips. The networks with the
     most finished folds take part, or all if that is one alone; only folds and seeds that all of them finished count.
     """
-    predictions = predictions[predictions.model.isin(list(MODEL_NAMES))]
+    predictions = predictions[predictions.model.isin(list(TABLE2))]
     done = predictions.groupby("model").fold.nunique()
     models = done.index[done == done.max()] if (done == done.max()).sum() > 1 else done.index
     mine = predictions[predictions.model.isin(models)]

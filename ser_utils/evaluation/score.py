@@ -13,7 +13,7 @@ from ser_utils.evaluation.metrics import PROBABILITIES, ResultsError, in_order, 
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
-REMEDY = "Correct the file: a row a test clip, with the columns clip and p_neutral ... p_surprised."
+REMEDY = "Give CSV with commas, a row a test clip, with the columns clip and p_neutral ... p_surprised."
 
 
 def read(path: str | Path, protocol: str) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     fold, seed and prediction. Raises ResultsError if anything is wrong with the file.
     """
     try:
-        frame = pd.read_csv(path, dtype={"clip": str})
+        frame = pd.read_csv(path, dtype={"clip": str}, skipinitialspace=True).dropna(how="all")
         if "subset" in frame:
             frame = frame[frame.subset != "val"].reset_index(drop=True)
         known = frame["clip"].map(lambda clip: Path(clip).stem).astype(str)
@@ -39,20 +39,20 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     if (counts != due).any():
         raise ResultsError(f"{path}: fold {counts.idxmin()} of {protocol} has {counts.min()} test clips, not {due}. "
                            "Give whole folds, or name the protocol they are of.")
-    return frame.assign(model="yours", protocol=protocol, fold=fold.to_numpy(int), seed=0,
-                        prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
+    return frame.astype({"label": int}).assign(model="yours", protocol=protocol, fold=fold.to_numpy(int), seed=0,
+                                               prediction=frame[PROBABILITIES].to_numpy().argmax(axis=1))
 
 
 def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
-    """A row for the system of :func:`read` and one for each published network, on the same folds, in text.
+    """A row for the system of :func:`read` and one for each published network's first seed, same folds, in text.
 
     Difference: the system's accuracy less the network's, in points; tests as of ``statistics.compare_all``.
     """
     protocol = mine.protocol.iloc[0]
     ours = runs.predictions(root, protocol)
-    whole = ours.groupby("model")["clip"].agg(lambda clips: set(mine["clip"]) <= set(clips))
-    ours = ours[ours.model.isin(whole.index[whole.astype(bool)]) & ours["clip"].isin(mine["clip"])]
-    every = pd.concat([mine[ours.columns], ours], ignore_index=True)
+    whole = [model for model, part in ours.groupby("model") if set(mine["clip"]) <= set(part["clip"])]
+    ours = ours[ours.model.isin(whole) & ours["clip"].isin(mine["clip"])]
+    every = pd.concat([mine[ours.columns], *([ours] if len(ours) else [])], ignore_index=True)
     tests = statistics.compare_all(every, against="yours").set_index("model_b") if len(ours) else pd.DataFrame()
     rows = []
     for model in ["yours", *in_order(ours.model)]:
@@ -70,12 +70,15 @@ def compare(mine: pd.DataFrame, root: str | Path = RESULTS) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Predictions of any system beside the published networks; 0, or 2 where the file can't be used."""
+    """Any system's predictions beside a training of each published network; 0, or 2 where the file is no use."""
     parser = argparse.ArgumentParser(prog="ser-utils score", description=main.__doc__, epilog=REMEDY)
     parser.add_argument("file", type=Path, help="CSV with clip and p_neutral ... p_surprised, a row a test clip")
-    parser.add_argument("--protocol", default="actors", choices=FOLD_COUNT, help="whose folds (default: actors)")
+    parser.add_argument("--protocol", default="actors", choices=FOLD_COUNT,
+                        help="whose folds, of ser_utils/data/folds.csv (default: actors)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="published runs (default: results/)")
     options = parser.parse_args(arguments)
+    if not options.results.is_dir():
+        parser.error(f"--results {options.results} is no folder.")
     try:
         print(tables.markdown(compare(read(options.file, options.protocol), options.results)), end="")
     except ResultsError as error:

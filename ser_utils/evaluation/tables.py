@@ -52,7 +52,7 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
         test = mine[mine.subset == "test"]
         of = {model: test[test.model == model] for model in [*MODEL_NAMES, *found, *REFERENCE_NAMES]}
         joint, count = metrics.ensembles(mine)
-        whole = "Ensemble" if count in (0, len(MODEL_NAMES)) else f"Ensemble of {count}"
+        whole = "Ensemble" if count in (0, len(TABLE2)) else f"Ensemble of {count}"
         for model in MODEL_NAMES:
             if protocol in PROTOCOLS or of[model].fold.nunique() == FOLD_COUNT.get(protocol, FOLDS):
                 yield protocol, "network", model, model_name(model), of[model]
@@ -63,8 +63,8 @@ def _answers(root: str | Path, others: bool = False) -> Iterator[tuple[str, str,
                 yield (protocol, "averaged", f"{model}_x{count}", f"{model_name(model)} × {count}",
                        metrics.ensemble(of[model][of[model].seed.isin(whole_seeds)], over="seed"))
         of |= {model: joint[joint.model == model] for model in metrics.ENSEMBLE_NAMES}
-        refits = test[test.model.isin([f"{model}_refit" for model in MODEL_NAMES]) & (test.seed == 0)]
-        refits = refits[refits.groupby("fold").model.transform("nunique") == len(MODEL_NAMES)]
+        refits = test[test.model.isin([f"{model}_refit" for model in TABLE2]) & (test.seed == 0)]
+        refits = refits[refits.groupby("fold").model.transform("nunique") == len(TABLE2)]
         of["ensemble_refit"] = metrics.ensemble(refits, "ensemble_refit")
         for group, models in (("taught", [*taught, "ensemble_refit"]), ("ensemble", metrics.ENSEMBLE_NAMES),
                               ("reference", REFERENCE_NAMES), ("other", others)):
@@ -159,8 +159,7 @@ def results_readme(root: str | Path = RESULTS) -> str:
 
     twins = {"name": "Model", "twin": "Twin in training", "alone": "Twin elsewhere", "difference": "Difference",
              "twin_clips": "Clips with", "alone_clips": "Clips without"}
-    return PAGE.read_text(encoding="utf-8").format(
-        table2=table2_markdown(root), by_emotion=shown(by_emotion(root)),
+    return PAGE.read_text(encoding="utf-8").format(table2=table2_markdown(root), by_emotion=shown(by_emotion(root)),
         by_twin=shown(by_twin(root).rename(columns=twins)[list(twins.values())]))
 
 
@@ -189,8 +188,7 @@ def unseen_speakers(table: pd.DataFrame) -> pd.DataFrame:
     """
     ours = table[(table.protocol == "actors") & (table.folds > 0) & (table.model != "majority")]
     by_hand = ours.group == "reference"
-    ours = pd.DataFrame({
-        "group": np.where(by_hand, "features", "ours"), "model": ours.model, "name": ours.name.where(
+    ours = pd.DataFrame({"group": np.where(by_hand, "features", "ours"), "model": ours.model, "name": ours.name.where(
             ~by_hand, ours.name + " on MFCC"), "uar": ours.recall, "low": ours.recall_low, "high": ours.recall_high,
         "same_folds": True, "folds": ours.folds.map(f"{{}} of {FOLDS}".format), "source": "here", "url": ""})
     others = [(other.kind, "", other.system, other.uar, *(other.interval or (np.nan, np.nan)),

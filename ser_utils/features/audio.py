@@ -93,7 +93,7 @@ def blocks(source: Source, seconds: float | None = None) -> Iterator[tuple[np.nd
     except (RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors
         said = str(getattr(error, "error_string", error)).strip() if size else "it is empty, 0 bytes"
         said = re.sub("File does not exist.*", "libsndfile finds no sound in it", said)  # of a file that does exist
-        raise AudioError(f"{name} can't be decoded ({said}). Get it again, or convert it to WAV.") from error
+        raise AudioError(f"{name} can't be decoded ({said}). Convert it to WAV, or get it again.") from error
 
 
 def _array_blocks(samples, rate, name: str, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:

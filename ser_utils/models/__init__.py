@@ -15,10 +15,9 @@ from ser_utils.models.transformer import PositionalEncoding
 __all__ = ["BUILDERS", "ApplyMask", "AttentionPooling", "AttentionWeights", "FrameStack", "MaskPooling",
            "PaddingMask", "PositionalEncoding", "build"]
 
-BUILDERS = {
-    "alexnet": alexnet.alexnet, "resnet": resnet.resnet, "inceptionnet": inceptionnet.inceptionnet,
-    **{name: functools.partial(vgg.vgg, name) for name in ("vgg16", "vgg19")},
-    "lstm": lstm.lstm, "transformer": transformer.transformer}
+BUILDERS = {"alexnet": alexnet.alexnet, "resnet": resnet.resnet, "inceptionnet": inceptionnet.inceptionnet,
+            **{name: functools.partial(vgg.vgg, name) for name in ("vgg16", "vgg19")},
+            "lstm": lstm.lstm, "transformer": transformer.transformer}
 
 
 def build(name: str, input_shape: tuple[int, int, int], **options) -> keras.Model:

@@ -97,7 +97,7 @@ class MaskPooling(MaskedLayer):
 
 @keras.saving.register_keras_serializable(package="ser_utils")
 class ApplyMask(MaskedLayer):
-    """Sets the padded frames of (batch, frames, features) to 0, so that the next convolution sees silence."""
+    """Sets the padded frames of (batch, frames, features) to 0, as its zero padding is to the next convolution."""
 
     def call(self, x, mask):
         return x * ops.cast(mask, x.dtype)[..., None]

@@ -41,8 +41,7 @@ def cost_table(networks: Mapping[str, keras.Model], repeats: int, runs: pd.DataF
     for model, network in networks.items():
         weighted = [layer for layer in network.layers if layer.trainable_weights
                     and not isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization))]
-        rows.append({
-            "model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
-            "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers[1:])),
-            "latency_ms": latency(network, repeats), "training_seconds": seconds.get(model, math.nan)})
+        rows.append({"model": model, "name": MODEL_NAMES.get(model, model), "layers": len(weighted),
+                     "parameters": network.count_params(), "macs": sum(map(layer_macs, network.layers[1:])),
+                     "latency_ms": latency(network, repeats), "training_seconds": seconds.get(model, math.nan)})
     return pd.DataFrame(rows)

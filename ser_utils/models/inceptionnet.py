@@ -23,7 +23,7 @@ def inceptionnet(input_shape, canonical=False, width=1.0, stem_pool=False, modul
 
     canonical : the network of ``keras.applications``, layer for layer: 23,851,784 parameters for (299, 299, 3).
     stem_pool : pool after conv3, too, as published.
-    modules : how many modules on each of the three grids, at most (3, 4, 2), the published numbers.
+    modules : how many modules on each of the three grids, at most (3, 4, 2), those of Keras's network.
     """
     if len(modules) != 3 or any(not 0 <= n <= most for n, most in zip(modules, (3, 4, 2), strict=True)):
         raise ValueError(f"modules must be three numbers up to (3, 4, 2), got {modules}.")

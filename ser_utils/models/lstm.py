@@ -10,7 +10,7 @@ def lstm(input_shape, width=1.0, front_2d=0, stack=2, units=256, depth=2, dropou
     """Bidirectional LSTM layers and attention over time; zeros appended to a clip leave its probabilities unchanged.
 
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``); 0 takes two along time.
-    stack : frames laid side by side to one step of the LSTM (the pyramid of Chan et al. 2016, in one step).
+    stack : frames to one step of the LSTM: laid side by side (Chan et al. 2016), or by the strides of ``front_2d``.
     units, depth : units of each direction of each LSTM layer, and number of these layers.
     dropout : also between the LSTM layers.
     """

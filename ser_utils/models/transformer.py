@@ -11,14 +11,14 @@ def transformer(input_shape, width=1.0, dim=192, depth=4, heads=4, downsample=2,
                 stochastic_depth=0.1) -> keras.Model:
     """Convolutional stem, sinusoidal positions, encoder layers, attention over time.
 
-    Padded frames are masked throughout: zeros appended to a clip leave its probabilities unchanged.
+    Zeros appended to a clip leave its probabilities unchanged; in training ``front_2d``'s normalisation counts them.
 
     dim : features of a frame inside the encoder; times ``width`` a multiple of ``heads``.
     depth, heads : number of encoder layers, and of attention heads in each.
     downsample : 1, 2 or 4: input frames to a frame of the encoder.
     front_2d : channels of two convolutions over frames and bands (``common.convolve_2d``); 0 takes two along time.
     dropout : also inside the encoder layers.
-    stochastic_depth : chance that the last layer is skipped in training, growing linearly up to it (Huang et al. 2016).
+    stochastic_depth : chance to skip a branch of the last layer in training, less before it (Huang et al. 2016).
     """
     if downsample not in (1, 2, 4):
         raise ValueError(f"downsample must be 1, 2 or 4, got {downsample}.")

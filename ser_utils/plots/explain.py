@@ -36,7 +36,7 @@ def curves_over_clip(wave: np.ndarray, logmel: np.ndarray, curves: Mapping[str, 
         if len(curves) == 1:
             bottom.fill_between(seconds, relative, step="mid", color=color, alpha=0.25, linewidth=0)
     bottom.axhline(1, color=GREY, linestyle=":", linewidth=1)
-    bottom.set(xlabel="Seconds from the beginning of the speech", ylabel="Weight (1: all alike)",
+    bottom.set(xlabel="Seconds from the beginning of the speech", ylabel="Weight (1: uniform)",
                xlim=(-step / 2, (len(logmel) - 0.5) * step), ylim=(0, None))
     for frame in () if nuclei is None else nuclei:
         for axis, color in ((top, INK), (middle, "white"), (bottom, INK)):
@@ -59,7 +59,7 @@ def weight_by_position(profiles: np.ndarray, labels: np.ndarray) -> Figure:
     for label, (axis, (emotion, color)) in enumerate(zip(axes.flat, EMOTION_COLORS.items(), strict=True)):
         part = profiles[labels == label]
         axis.plot(place, overall, color=GREY, linewidth=1, linestyle="--")
-        axis.set(xlabel="Position in the clip (%)", ylabel="Weight (1: all alike)")
+        axis.set(xlabel="Position in the clip (%)", ylabel="Weight (1: uniform)")
         axis.set_title(f"{emotion} ({len(part)})", fontsize=10)
         axis.label_outer()
         if len(part):

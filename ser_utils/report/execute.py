@@ -79,12 +79,11 @@ def own_settings(log: Path, **environment: str) -> Iterator[None]:
         kernel = folder / "kernels" / "python3" / "kernel.json"
         kernel.parent.mkdir(parents=True)
         kernel.write_text(json.dumps(get_kernel_dict() | {"argv": command}), encoding="utf-8")
-        values = {
-            "KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib",
-            "MATPLOTLIBRC": folder / "matplotlibrc", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
-            "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | environment
+        values = {"KERAS_HOME": cache / "keras", "MPLCONFIGDIR": cache / "matplotlib",
+                  "MATPLOTLIBRC": folder / "matplotlibrc", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                  "IPYTHONDIR": folder, "JUPYTER_PATH": folder, "JUPYTER_DATA_DIR": folder, "JUPYTER_NO_CONFIG": "1",
+                  "JUPYTER_RUNTIME_DIR": folder / "runtime", "PYTHONSTARTUP": "", "TF_CPP_MIN_LOG_LEVEL": "2",
+                  "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))} | environment
         with mock.patch.dict(os.environ, {name: str(value) for name, value in values.items()}):
             yield
 

@@ -102,7 +102,8 @@ class Session:
     def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
         """The paper's scores in per cent, those of the published folds by protocol, and below them ``own`` runs'."""
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
-        rows = {"paper, a random split": (paper.TABLE2[model][0], "", *paper.TABLE2[model][1:])}
+        stated = paper.TABLE2.get(model, (np.nan,) * 4)
+        rows = {"paper, a random split": (stated[0], "", *stated[1:])}
         published = runs.predictions(RESULTS, model=model, seeds=True)
         parts = [(protocol, f", {part.fold.nunique()} folds", part) for protocol, part in
                  published[published.protocol.isin(PROTOCOLS)].groupby("protocol", sort=False)]

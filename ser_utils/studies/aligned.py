@@ -132,8 +132,7 @@ def dense(config: AlignedConfig, x: np.ndarray, labels: np.ndarray):
         return layers.EinsumDense("nmi,mio->nmo", (config.members, count), activation, bias_axes="mo")
 
     keras.utils.set_random_seed(config.fold)
-    model = keras.Sequential([
-        keras.Input((x.shape[1],)), layers.RepeatVector(config.members),
+    model = keras.Sequential([keras.Input((x.shape[1],)), layers.RepeatVector(config.members),
         layers.Dropout(0.25), units(config.width, "gelu"), layers.Dropout(0.5), units(config.width // 2, "gelu"),
         layers.Dropout(0.5), units(len(EMOTIONS), "softmax")])
     schedule = keras.optimizers.schedules.CosineDecay(4e-3, config.epochs * max(len(x) // 512, 1))

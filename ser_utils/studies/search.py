@@ -30,8 +30,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 def recipe(config: configuration.RunConfig, parameters: dict) -> configuration.RunConfig:
     """A run's configuration with the parameters of a trial (names as in ``SPACE``) in place of its own."""
     usual, factor, masks = config.augment, parameters["variation"], parameters["masks"]
-    augment = dataclasses.replace(
-        usual, frequency_masks=masks, time_masks=masks, shift=round(usual.shift * factor),
+    augment = dataclasses.replace(usual, frequency_masks=masks, time_masks=masks, shift=round(usual.shift * factor),
         noise_probability=min(usual.noise_probability * factor, 1.0),
         **{name: getattr(usual, name) * factor for name in ("stretch", "warp", "gain_db", "tilt_db")})
     return dataclasses.replace(config, augment=augment, options=config.options | {"dropout": parameters["dropout"]},

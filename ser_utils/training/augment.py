@@ -145,8 +145,8 @@ class Augment(_Random):
 class SpecAugment(_Random):
     """Blank random stripes of a normalised spectrogram (batch, frames, bands[, channels]), in frequency and in time.
 
-    SpecAugment without time warping (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). The value written is 0: the
-    mean, and padding to the networks that mask. A time stripe covers at most a fifth of the clip.
+    SpecAugment without time warping (Park et al. 2019, doi 10.21437/Interspeech.2019-2680). It writes 0: the mean, and
+    padding to networks that mask. A time stripe covers a fifth at most, and spares the end of a clip that was moved.
     """
 
     def call(self, spectrogram, training: bool = False):

@@ -220,7 +220,7 @@ def device() -> str:
 
 
 def compiled(config: RunConfig, data: Data, root: Path = RUNS) -> keras.Model:
-    """The model of a run with its optimiser: AdamW, linear warm-up, cosine decay to zero. Raises as `distil.load`."""
+    """The model of a run and its AdamW: warm-up, cosine decay to zero, global norm clipped. Raises as `distil.load`."""
     keras.config.set_dtype_policy(precision())
     keras.utils.set_random_seed(1000 * config.seed + config.fold)
     mean, deviation = statistics(data.logmel[data.rows["train"]])
@@ -315,13 +315,11 @@ def finish(config: RunConfig, data: Data, model: keras.Model, checkpoint: Checkp
     with atomic_write(directory / runs.WEIGHTS) as temporary:
         distil.without_lesson(model).save(temporary)
     seen = len(checkpoint.rows) * len(checkpoint.batches) * checkpoint.batches.batch_size
-    info = runs.provenance(config) | {
-        "parameters": model.get_layer(config.model).count_params(),
+    info = runs.provenance(config) | {"parameters": model.get_layer(config.model).count_params(),
         "epochs": len(checkpoint.rows), "best_epoch": checkpoint.best["epoch"],
         "metrics": {part: metrics(table.label, table[PROBABILITIES]) for part, table in tables.items()},
         "wall_seconds": round(checkpoint.seconds, 2), "samples_per_second": round(seen / checkpoint.seconds, 2),
-        "device": ", then ".join(checkpoint.devices), "backend": keras.backend.backend(),
-        "precision": precision()}
+        "device": ", then ".join(checkpoint.devices), "backend": keras.backend.backend(), "precision": precision()}
     run = runs.write(directory, info, pd.DataFrame(checkpoint.rows), judged)
     (directory / runs.STATE).unlink(missing_ok=True)
     return run

@@ -107,9 +107,9 @@ def parts(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 def enrol(model: keras.Model, clips: np.ndarray, count: int | None = None) -> None:
     """Fit a model to a voice by unlabelled clips: adaptive batch normalisation (Li et al. 2016, arXiv:1603.04779).
 
-    In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way to those of the ``clips``,
-    log-mels in dB (N, frames, bands); n is their ``count``, where several are windows of one recording, else N. No
-    trainable weight changes. Raises ValueError without clips or such a layer.
+    In each batch normalisation, mean and variance move n / (n + ``SHRINK``) of the way (Schneider et al. 2020, arXiv:
+    2006.16971) to those of the ``clips``, log-mels in dB (N, frames, bands) with their padding; n is their ``count``,
+    where several are windows of one recording, else N. Raises ValueError without clips or such a layer.
     """
     front, network = parts(model)
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]

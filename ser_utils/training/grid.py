@@ -40,9 +40,9 @@ def order(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
     ``twins`` after the other protocols, fold 0 of every network before fold 1, dear networks before cheap ones.
     """
-    cost = ("inceptionnet", "transformer", "alexnet", "lstm", "vgg19", "vgg16", "resnet")
+    cost = ["inceptionnet", "transformer", "alexnet", "lstm", "vgg19", "vgg16", "resnet"]
     return sorted(configs, key=lambda config: (config.seed, config.protocol == "twins", config.fold,
-                                               cost.index(config.model), config.protocol))
+                                               [*cost, config.model].index(config.model), config.protocol))
 
 
 def train(configs: Sequence[RunConfig], stores: Path | dict[FeatureConfig, Path], root: Path = RUNS,

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class Run:
     @property
     def info(self) -> dict:
         """``run.json``: configuration, metrics, cost and provenance."""
-        return json.loads((self.dir / "run.json").read_text())
+        return json.loads((Path(self.dir) / "run.json").read_text())
 
     @property
     def history(self) -> pd.DataFrame:
@@ -84,12 +85,11 @@ def epochs_done(config, root: str | Path) -> int:
 
 def provenance(config) -> dict:
     """What every ``run.json`` says of a run and its making."""
-    return {
-        "model": config.row, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
-        "profile": config.profile, "corpus": config.corpus,
-        "config": dataclasses.asdict(config), "config_hash": config.hash,
-        "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
-        "device": machine.processor(), "versions": machine.versions(), "revision": machine.revision()}
+    return {"model": config.row, "protocol": config.protocol, "fold": config.fold, "seed": config.seed,
+            "profile": config.profile, "corpus": config.corpus,
+            "config": dataclasses.asdict(config), "config_hash": config.hash,
+            "features": dataclasses.asdict(config.features), "features_hash": config.features.hash,
+            "device": machine.processor(), "versions": machine.versions(), "revision": machine.revision()}
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -213,7 +213,7 @@ def check_predictions(frame: pd.DataFrame, source: str | Path, rows: int | None 
             (~frame.subset.isin(["val", "test"]), "is of a subset that is neither val nor test"),
             (clips.duplicated(), "holds a clip that occurs twice"),
             ((abs(probabilities.sum(axis=1) - 1) > 1e-3) | (probabilities < 0).any(axis=1),
-             "holds probabilities that are not 0 to 1 or do not sum to 1"),
+             "holds probabilities that are not 0 to 1 or do not sum to 1 within 0.001"),
             (pd.to_numeric(clips.str[6:8], errors="coerce") != labels + 1, "has a label that its name contradicts")):
         if bad.any():
             row = int(np.argmax(bad))
@@ -308,7 +308,7 @@ def check(run_dir: str | Path) -> None:
 
 
 def find(root: str | Path, seeds: bool = False) -> list[Path]:
-    """Folders of finished runs under ``root``, in the order of the tables; with ``seeds`` those of further seeds, too.
+    """Folders of finished runs in ``root`` (results/, runs/ravdess-quick/), as tables order them; ``seeds``: all seeds.
 
     Left out are runs moved aside (:func:`move_aside`), and those that learned from all clips: none is left to test.
     """
@@ -330,7 +330,8 @@ def predictions(root: str | Path, protocol: str | None = None, model: str | None
 
     ``protocol``, ``model`` and ``subset`` ("test", "val") choose; None takes all, with ``references`` also those that
     are not of the seven networks, with ``seeds`` also further seeds. Columns: protocol, model, fold, seed, clip,
-    subset, label, prediction, p_neutral ... p_surprised. Raises ResultsError as :func:`read_predictions`.
+    subset, label, prediction, p_neutral ... p_surprised. Raises ResultsError as :func:`read_predictions`; warns if a
+    ``model`` that was named has no run there.
     """
     if subset not in ("test", "val", None):
         raise ValueError(f"subset must be 'test', 'val' or None, not {subset!r}.")
@@ -342,4 +343,6 @@ def predictions(root: str | Path, protocol: str | None = None, model: str | None
             info = read_info(path)
             part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
             parts.append(part if subset is None else part[part.subset == subset])
+    if model and not parts:
+        warnings.warn(f"{Path(root).absolute()} holds no finished {protocol or 'any protocol'}/{model}.", stacklevel=2)
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -90,8 +90,8 @@ def pairs():
 
 CLAIMS = [(FILE, *claim) for claim in (("{} of the paper's seven accuracies are impossible with 240 test clips.",
      lambda: verdicts("accuracy").capitalize()),
-    ("the same network loses {:.0f} to {:.0f} points when the voices of the test clips, and with them their second "
-     "takes, are new to it", gaps),
+    ("the same network, as trained for this page, loses {:.0f} to {:.0f} points when the voices of the test clips, and "
+     "with them their second takes, are new to it", gaps),
     ("In a stratified test set {} of the seven recalls are impossible, too.", lambda: verdicts("recall")),
     ("The smallest number of test clips that allows all seven accuracies is {}", lambda: next(n for n in range(1, 1441)
      if all(audit.numerators(printed[0], n) for printed in TABLE2.values()))),
@@ -109,11 +109,12 @@ CLAIMS = [(FILE, *claim) for claim in (("{} of the paper's seven accuracies are 
     ("gains {:.1f} points for AlexNet and {:.1f} for the Transformer", epoch_on_test),
     ("**Copies before the split pay nothing here**", pays_nothing),
     ("both networks gain about {} points on unseen actors", by_speaker),
-    ("From {:.1f} % on unseen actors to {:.1f} % on the random split and {:.1f} % with all three shortcuts.", climbed),
+    ("Accuracy rises from {:.1f} % on unseen actors to {:.1f} % on the random split and {:.1f} % with all three "
+     "shortcuts.", climbed),
     ("Shortcuts may explain a few points of a table like the paper's; on these runs they do not reach its best figure, "
      "{} %", last_step),
     ("With shuffled labels both networks stay at chance: the procedure itself gives nothing away. Loudness alone "
-     "reaches {:.1f} % of mean recall", chance),
+     "reaches a mean recall of {:.1f} %", chance),
     ("an actor is named in {:.1f} % (AlexNet) and {:.1f} % (Transformer) of the test clips, from the mean spectrum in "
      "{:.1f} %", named), ("two networks on all six folds: {} runs", lambda: int(scores("quick").folds.sum())),
     ("{} published runs checked, 0 refused.", lambda: len(runs.find(RESULTS, seeds=True))))]

@@ -101,7 +101,7 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("Joined they reach {:.1f} % by late and {:.1f} % by feature fusion.",
      lambda: (accuracy("fusion_late"), gain("fusion_feature", "voice") + accuracy("voice"))),
     ("Stacking, which fits {} numbers to them", lambda: len(EMOTIONS) * (2 * len(EMOTIONS) + 1)),
-    ("sadness rises from {:.0f} % (voice) and {:.0f} % (face) to {:.0f} %",
+    ("Even sadness, hard for both, rises from {:.0f} % (voice) and {:.0f} % (face) to {:.0f} %",
      lambda: tuple(recall(model).sad for model in ("voice", "face", "fusion_late"))),
     ("The face tells happiness far better than the voice ({:+.0f} points, {:.0f} to {:.0f}), and neutral by {:.0f}, on "
      "too few clips to be sure. The voice hears surprise far better ({:+.0f}, {:.0f} to {:.0f}), which the face often "

@@ -11,7 +11,7 @@ from ser_utils.paper import MODEL_NAMES, TABLE2
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
-PAGES = {model: f"notebooks/{number:02d}_{model}.ipynb" for number, model in enumerate(MODEL_NAMES, 3)}
+PAGES = {model: f"notebooks/{number:02d}_{model}.ipynb" for number, model in enumerate(TABLE2, 3)}
 
 
 def papers_split(model: str) -> tuple[float, float]:

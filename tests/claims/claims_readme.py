@@ -54,7 +54,7 @@ CLAIMS = [
              "second take in training, and {} voices train in place of {}.",
      lambda: (facts.least_lost(), *facts.voices("actors", "random"))),
     (README, "The 95 % intervals are about ±{} points for `random`, ±{} for `twins`, ±{} for `actors`;",
-     lambda: tuple(map(half_width, PROTOCOLS))), *(row(name, TABLE2[model][0]) for model, name in MODEL_NAMES.items()),
+     lambda: tuple(map(half_width, PROTOCOLS))), *(row(MODEL_NAMES[model], said[0]) for model, said in TABLE2.items()),
     *map(row, ("Ensemble, mean", "Ensemble with the aligned view", "Logistic regression")),
     (README, "With 20 unlabelled clips of the new voice enrolled, the seven averaged recognise {:.1f} % of its "
              "other clips in place of {:.1f} %, with the aligned view {:.1f} %.", enrolled)]
