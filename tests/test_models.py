@@ -77,12 +77,6 @@ def test_mixed_precision_keeps_probabilities_in_float32(name):
     np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")  # of a single frame
-@pytest.mark.parametrize("name", models.BUILDERS)
-def test_the_smallest_shape(name, blank_weights):
-    assert small(name, (1, 1, 1)).output.shape == (None, 8)
-
-
 @pytest.mark.parametrize(("arguments", "options", "message"), [
     (("alexnett", SHAPE), {}, "alexnett.*alexnet, resnet"),
     (("lstm", SHAPE), {"canonical": True}, "lstm has no option 'canonical'.*stack"),

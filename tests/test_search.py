@@ -1,6 +1,7 @@
 """ser_utils.studies.search: recipes out of a space, judged on validation clips, in a table that a page can read."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -24,6 +25,14 @@ def test_every_corner_of_the_space_is_a_recipe():
         assert (changed.learning_rate, changed.ema) == (parameters["learning_rate"], parameters["ema"])
         assert changed.options["dropout"] == parameters["dropout"] and changed.augment.time_masks == parameters["masks"]
         assert changed.augment.warp == BASE.augment.warp * parameters["variation"] and changed.hash != BASE.hash
+
+
+def test_a_recipe_is_judged_by_the_last_tenth_of_its_epochs_on_validation_clips(monkeypatch):
+    trained = iter([{"val_accuracy": value} for value in (*[0.9] * 18, last, last)] for last in (0.2, 0.4))
+    monkeypatch.setattr(fit, "prepare", lambda *_: None)
+    monkeypatch.setattr(fit, "fit", lambda *_, **__: (None, SimpleNamespace(rows=next(trained))))
+    trial = optuna.create_study().ask(search.SPACE)
+    assert search.objective(trial, [dataclasses.replace(BASE, epochs=20)] * 2, None) == pytest.approx(0.3)
 
 
 @pytest.mark.usefixtures("quick_trainings")

@@ -349,5 +349,4 @@ CLAIMS = [(FILE, *claim) for claim in (
     ("Under all {} conditions they are too sure, with temperature, too.", too_sure),
     ("Of clean clips {:.0f} % of the surer half are recognised and {:.0f} % of all, in the hall {:.0f} and {:.0f} %, "
      "over a telephone {:.0f} and {:.0f} %.", halves),
-    ("At 30 dB next to nothing is lost.", lambda: harmless("babble 30", "music 30", "white 30")),
-)]
+    ("At 30 dB next to nothing is lost.", lambda: harmless("babble 30", "music 30", "white 30")))]
