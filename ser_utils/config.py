@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ser_utils import FOLD_COUNT, FOLDS, PROTOCOLS, TENFOLD
-from ser_utils.paper import MODEL_NAMES
+from ser_utils.paper import MODEL_NAMES, TABLE2
 
 PAD_DB = -100.0  # value of a log-mel frame after the end of a clip; also the floor of a real one
 WEIGHTS = "ser-small"  # for recordings from anywhere; CONTRIBUTING.md says how it is made
@@ -222,23 +222,23 @@ def learning(config: RunConfig, learns: str, teachers: int = 0) -> RunConfig:
 
 
 def teachers(config: RunConfig) -> list[RunConfig]:
-    """The runs that a distilled run learns from: of every network the first ``config.teachers`` seeds on its fold."""
-    return run_configs(config.profile, config.corpus, protocols=[config.protocol], folds=[config.fold],
-                       seeds=range(config.teachers))
+    """The runs that a distilled run learns from: ``config.teachers`` seeds of each of the seven on its fold."""
+    return run_configs(config.profile, config.corpus, [*TABLE2], config.protocol, config.fold, range(config.teachers))
 
 
-def run_configs(profile: str, corpus: str, models: list[str] | None = None, protocols: list[str] | None = None,
-                folds: list[int] | None = None, seeds: Iterable[int] = (0,)) -> list[RunConfig]:
-    """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down where lists are given.
+def run_configs(profile: str, corpus: str, models: list[str] | str | None = None,
+                protocols: list[str] | str | None = None, folds: list[int] | int | None = None,
+                seeds: Iterable[int] | int = (0,)) -> list[RunConfig]:
+    """The runs of a profile on a corpus ("ravdess" or "synthetic"), narrowed down to some or to one.
 
     ``random10`` is trained where it is asked for, in ``full`` all ten folds; none validates, so the last epoch is kept.
     Raises ValueError for an unknown profile, network, protocol or fold; the message lists what there is.
     """
     if profile not in PROFILES:
         raise ValueError(f"Unknown profile {profile!r}; choose from {', '.join(PROFILES)}.")
-    models, protocols, folds = ([v] if isinstance(v, str | int) else v for v in (models, protocols, folds))
-    chosen, seeds = PROFILES[profile], dict.fromkeys(seeds)
-    protocols = protocols or chosen.protocols
+    given, chosen = (models, protocols, folds, seeds), PROFILES[profile]
+    models, protocols, folds, seeds = ([one] if isinstance(one, str | int) else one for one in given)
+    seeds, protocols = dict.fromkeys(seeds), protocols or chosen.protocols
     usual = {protocol: range(count) if len(chosen.folds) == FOLDS else chosen.folds
              for protocol, count in FOLD_COUNT.items()}
     most = max(FOLD_COUNT.get(protocol, 0) for protocol in protocols)

@@ -12,8 +12,7 @@ MODEL_NAMES = {"alexnet": "AlexNet", "resnet": "ResNet", "inceptionnet": "Incept
 
 TABLE1 = {"train": 960, "val": 240, "test": 240}  # clips in each part of the split
 
-# Table 2: model -> (accuracy, precision, recall, F1), per cent.
-TABLE2 = {
+TABLE2 = {  # model -> (accuracy, precision, recall, F1), per cent
     "alexnet": (78.4, 79.1, 78.0, 78.5),
     "resnet": (83.6, 84.0, 83.2, 83.6),
     "inceptionnet": (81.2, 81.7, 80.9, 81.3),
@@ -60,8 +59,7 @@ UNSEEN = (  # speakers that were not trained on
               "George and P 2025", "https://doi.org/10.1016/j.fraope.2025.100403"),
     Published("Logistic regression on WavLM large", "pretrained", 81.3, (77.1, 85.2), *_SOHAIL),
     Published("Logistic regression on XLS-R 300M", "pretrained", 81.9, (77.8, 85.9), *_SOHAIL))
-# Accuracy of smaller networks in EmoBox's list, the same test folds: https://emo-box.github.io/leaderboard1.html
-SMALLER = {"HuBERT base": 66.2, "WavLM base": 62.1}
+SMALLER = {"HuBERT base": 66.2, "WavLM base": 62.1}  # accuracy, same folds: https://emo-box.github.io/leaderboard1.html
 
 # Known voices: clips split at random into ten folds. The authors of TIM-Net measured all three anew, after the figures
 # that the papers print had come from the epoch that was best on the test clips.

@@ -89,7 +89,7 @@ class EmotionRecognizer:
         See `frontend.enrol`. Raises AudioError for one that can't be used or is longer than 10 s, ValueError for none.
         """
         windows = [np.zeros((0, self.config.frames, self.config.features.n_mels), np.float32)]
-        for recording in [recordings] if isinstance(recordings, str | Path) else recordings:
+        for recording in audio.listed(recordings):
             if (heard := self._hear(recording)) is None:
                 raise AudioError(f"{audio.named(recording)} is longer than {LONG:.0f} s: cut it into sentences.")
             windows.append(heard["windows"])
@@ -137,8 +137,7 @@ class EmotionRecognizer:
         return _answer(lengths @ table[PROBABILITIES].to_numpy() / lengths.sum(), seconds=table.attrs["seconds"],
                        speech=float(lengths.sum()), notes=notes, timeline=table)
 
-    def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress: bool = True,
-                     ) -> pd.DataFrame:
+    def predict_many(self, recordings: Iterable[Source], versions: int | None = None, progress=True) -> pd.DataFrame:
         """A row a recording, in order: file, label, confidence, seconds, speech, the eight probabilities, notes, error.
 
         They are decoded in as many threads as there are cores and judged in batches. A recording that can't be used
@@ -146,7 +145,7 @@ class EmotionRecognizer:
         """
         import librosa.feature  # noqa: F401  before the threads start
 
-        recordings, rows = [recordings] if isinstance(recordings, str | Path) else list(recordings), []
+        recordings, rows = audio.listed(recordings), []
         with tqdm(total=len(recordings), desc="Predict", unit="file", disable=not progress) as bar:
             for start in range(0, len(recordings), BATCH):
                 batch = recordings[start: start + BATCH]
@@ -191,7 +190,7 @@ class EmotionRecognizer:
 
     def timelines(self, recordings: Iterable[Source]) -> tuple[pd.DataFrame, list[str]]:
         """The rows of :meth:`timeline` of many recordings, with the column file first; the sentences of bad ones."""
-        found = [(audio.named(recording), _or_error(self.timeline, recording)) for recording in recordings]
+        found = [(audio.named(one), _or_error(self.timeline, one)) for one in audio.listed(recordings)]
         tables = [table.assign(file=name)[["file", *table]] for name, table in found if not isinstance(table, str)]
         empty = pd.DataFrame(columns=["file", "start", "end", "label", "confidence", *PROBABILITIES])
         return (pd.concat(tables, ignore_index=True) if tables else empty,

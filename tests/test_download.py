@@ -4,8 +4,6 @@ import errno
 import hashlib
 import io
 import os
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -14,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fakes import write_clips
 
-from ser_utils import paths
 from ser_utils.data import download, ravdess
 
 
@@ -180,27 +177,3 @@ def test_what_a_killed_run_left_is_cleaned_up_and_files_of_the_users_own_stay(se
     get(server, tmp_path / "other")
     assert (tmp_path / "other" / "Actor_01" / "notes.txt").read_text() == "mine"
     assert {*CLIPS, mine} == set(ravdess.index(tmp_path / "other")["clip"])
-
-
-@pytest.mark.parametrize("first", ["succeeds", "is killed"])
-def test_of_two_downloads_the_second_waits_for_the_first(server, tmp_path, first):
-    server.stall.clear()
-    dest = tmp_path / "ravdess"
-    running = subprocess.Popen([sys.executable, "-m", "ser_utils.data.ravdess", "download", dest, "--url", server.url,
-                                "--md5", md5(GOOD)], cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait = threading.Event().wait  # time.sleep is switched off
-    while not server.requests:
-        assert running.poll() is None, running.communicate()
-        wait(0.1)
-    second = threading.Thread(target=get, args=(server, dest))
-    second.start()
-    wait(0.3)
-    assert server.requests == 1 and second.is_alive()
-    if first == "is killed":
-        assert (dest / ravdess.PARTIAL).is_dir()  # asked before: the second clears it as soon as the first is dead
-        running.kill()
-    server.stall.set()
-    second.join(30)
-    running.communicate()
-    assert not second.is_alive()
-    assert_complete(dest)

@@ -43,7 +43,7 @@ def test_load_predictions(results):
     assert set(runs.predictions(results, model="lstm", subset="val").model) == {"lstm"}
     with pytest.raises(ValueError, match="train"):
         runs.predictions(results, subset="train")
-    with pytest.warns(UserWarning, match=f"{results} holds no finished actors/LSTM"):
+    with pytest.warns(UserWarning, match=f"{results} has no finished run actors/LSTM"):
         assert runs.predictions(results, "actors", "LSTM").empty
     assert runs.Run(str(results / "actors/resnet/fold0")).info["model"] == "resnet"
 

@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="whose folds, of ser_utils/data/folds.csv (default: actors)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="published runs (default: results/)")
     options = parser.parse_args(arguments)
-    if not options.results.is_dir():
+    if options.results != RESULTS and not options.results.is_dir():
         parser.error(f"--results {options.results} is no folder.")
     try:
         print(tables.markdown(compare(read(options.file, options.protocol), options.results)), end="")

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,13 @@ def named(source: Source) -> str:
     """What messages call a recording: its path, or "the recording" where there is none."""
     name = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
     return os.fsencode(name).decode(errors="replace") if isinstance(name, (str, os.PathLike)) else "The recording"
+
+
+def listed(recordings: Source | Iterable[Source]) -> list[Source]:
+    """Recordings as a list; one alone is a list of one."""
+    pair = isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number)
+    alone = pair or isinstance(recordings, str | os.PathLike | bytes) or hasattr(recordings, "read")
+    return [recordings] if alone else list(recordings)
 
 
 def load(source: Source) -> tuple[np.ndarray, int]:

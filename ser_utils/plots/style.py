@@ -15,12 +15,10 @@ from matplotlib.figure import Figure
 from ser_utils.data.corpus import BANNER
 from ser_utils.paths import FIGURES, atomic_write
 
-# Okabe and Ito's palette for colour-blind readers; grey for their black, wine for their yellow.
-EMOTION_COLORS = {
+EMOTION_COLORS = {  # Okabe and Ito's palette for colour-blind readers; grey for their black, wine for their yellow
     "neutral": "#8C8C8C", "calm": "#56B4E9", "happy": "#E69F00", "sad": "#0072B2",
     "angry": "#D55E00", "fearful": "#882255", "disgust": "#009E73", "surprised": "#CC79A7"}
-# Paul Tol's "muted" palette.
-MODEL_COLORS = {
+MODEL_COLORS = {  # Paul Tol's "muted" palette
     "alexnet": "#88CCEE", "resnet": "#332288", "inceptionnet": "#44AA99", "vgg16": "#DDCC77", "vgg19": "#999933",
     "lstm": "#CC6677", "transformer": "#882255"}
 INK = "#222222"

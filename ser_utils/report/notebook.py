@@ -102,8 +102,7 @@ class Session:
     def show_published(self, model: str, own: dict[str, Run] | None = None) -> None:
         """The paper's scores in per cent, those of the published folds by protocol, and below them ``own`` runs'."""
         columns = ("accuracy", "95 % interval", "precision", "recall (UAR)", "F1")
-        stated = paper.TABLE2.get(model, (np.nan,) * 4)
-        rows = {"paper, a random split": (stated[0], "", *stated[1:])}
+        rows = {"paper, a random split": (said[0], "", *said[1:])} if (said := paper.TABLE2.get(model)) else {}
         published = runs.predictions(RESULTS, model=model, seeds=True)
         parts = [(protocol, f", {part.fold.nunique()} folds", part) for protocol, part in
                  published[published.protocol.isin(PROTOCOLS)].groupby("protocol", sort=False)]

@@ -77,8 +77,7 @@ STUDIES: dict[str, dict[str, dict[str, Change]]] = {  # study -> network -> vari
         variant: Change(f"all training clips, not a {variant} of them", {
             "share": share, "epochs": round(240 / share), "patience": round(240 / share),
             "warmup_epochs": round(5 / share)}) for variant, share in SHARES.items()})}
-# protocol -> settings that the studies start from where the profile has moved on, partly by their findings.
-START = {"actors": {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}}}
+START = {"actors": {"augment": {"warp": 0.04, "gain_db": 0.0, "tilt_db": 0.0}}}  # since then changed, partly by them
 
 
 def variants_of(name: str) -> list[str]:
@@ -134,8 +133,8 @@ def publish(name: str, configs: dict[str, list[RunConfig]], root: Path) -> list[
     return runs.publish(itertools.chain(*configs.values()), root, RESULTS, lambda c: place(name, c))
 
 
-def table(name: str) -> pd.DataFrame:
-    """What the published variants of a study reach on validation clips, beside the baseline on the same clips.
+def table(name: str, subset: str = "val") -> pd.DataFrame:
+    """What the published variants of a study reach on validation clips (or "test"), beside the baseline on the same.
 
     A row a protocol, network and variant, the baseline first, on the folds that some variant has finished (all its own
     while none has): protocol, model, variant, folds (of a variant: finished by both), clips, accuracy and uar (means
@@ -148,7 +147,7 @@ def table(name: str) -> pd.DataFrame:
               for variant, found in published(name).items() for path in found.values()}
     closer = {run for run, own in device.items()
               if device.get((BASELINE, *run[1:])) != own == device.get((*CHANCE, *run[1:])) and run[0] not in CHANCE}
-    answers = pd.concat([runs.predictions(RESULTS / "studies" / name / variant, subset="val").assign(variant=variant)
+    answers = pd.concat([runs.predictions(RESULTS / "studies" / name / variant, subset=subset).assign(variant=variant)
                          for variant in variants_of(name)]).infer_objects()
     answers["right"] = answers.prediction == answers.label
     answers["beside"] = pd.Series([CHANCE[0] if (*run, f"fold{fold}") in closer else BASELINE for *run, fold in

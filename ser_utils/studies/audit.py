@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from ser_utils.evaluation import statistics
 from ser_utils.evaluation.metrics import METRICS
-from ser_utils.paper import MODEL_NAMES, TABLE1, TABLE2
+from ser_utils.paper import TABLE1, TABLE2
 
 CLIPS = TABLE1["test"]
 TEST_SIZES = (16, 32, 32, 32, 32, 32, 32, 32)  # neutral, then the seven others, if the paper's split was stratified
@@ -94,7 +94,7 @@ def pairs() -> pd.DataFrame:
     holm_least (Holm's correction). Clearest difference first.
     """
     rows = []
-    for pair in itertools.combinations(MODEL_NAMES, 2):
+    for pair in itertools.combinations(TABLE2, 2):
         better, worse = sorted(pair, key=lambda model: -TABLE2[model][0])
         counts = [HITS[better], HITS[worse]]
         rows.append((better, worse, TABLE2[better][0] - TABLE2[worse][0], *mcnemar_bounds(*counts, CLIPS),

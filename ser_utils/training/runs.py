@@ -344,5 +344,5 @@ def predictions(root: str | Path, protocol: str | None = None, model: str | None
             part = read_predictions(path, info).assign(**{key: info[key] for key in columns[:4]})
             parts.append(part if subset is None else part[part.subset == subset])
     if model and not parts:
-        warnings.warn(f"{Path(root).absolute()} holds no finished {protocol or 'any protocol'}/{model}.", stacklevel=2)
+        warnings.warn(f"{Path(root).absolute()} has no finished run {protocol or '*'}/{model}.", stacklevel=2)
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from ser_utils import EMOTIONS, fusion
 from ser_utils.evaluation import metrics, statistics
-from ser_utils.paper import MODEL_NAMES
+from ser_utils.paper import TABLE2
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
@@ -20,7 +20,7 @@ FILE = "notebooks/13_multimodal.ipynb"
 def right():
     """Right or wrong by clip (rows), of the voice, the face and the fusions (columns)."""
     networks = runs.predictions(RESULTS, "actors")
-    voice = metrics.ensemble(networks[networks.model.isin(list(MODEL_NAMES))], "voice")
+    voice = metrics.ensemble(networks[networks.model.isin(list(TABLE2))], "voice")
     test = pd.concat([voice, *(runs.predictions(RESULTS, "actors", model) for model in fusion.MODELS)])
     return test.assign(right=test.label == test.prediction).pivot(index="clip", columns="model", values="right")
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ser_utils import FOLDS
 from ser_utils.data import folds, names
-from ser_utils.evaluation import metrics, tables
+from ser_utils.evaluation import metrics, statistics, tables
 from ser_utils.paths import RESULTS
 from ser_utils.training import runs
 
@@ -33,10 +33,12 @@ def best(protocol: str) -> tuple[str, float, float]:
     return row["name"], row.accuracy, rows.accuracy["ensemble"]
 
 
-def least_lost() -> int:
-    """The smallest loss of a network from random to actors, whole points, rounded down."""
-    networks = table2().query("group == 'network'").pivot(index="name", columns="protocol", values="accuracy")
-    return int((networks.random - networks.actors).min())
+@functools.cache
+def lost(before: str, after: str) -> tuple[float, float, float]:
+    """Points that the seven networks lose on average from one protocol to another, and the interval over actors."""
+    right = [(part.label == part.prediction).groupby(part["clip"]).mean() for part in map(predictions, (before, after))]
+    ends = statistics.bootstrap_difference(*right, right[0].index.str[-2:])
+    return 100 * (right[0] - right[1]).mean(), *(100 * end for end in ends)
 
 
 def refits() -> pd.DataFrame:
