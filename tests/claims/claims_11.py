@@ -38,8 +38,7 @@ def gaps():
 def together():
     """Points that all three shortcuts at once add to the Transformer at full size, and the interval."""
     of = leakage.load_published()["full"].query("model == 'transformer'").set_index("clip")
-    right = [(part.target == part.prediction).sort_index() for part in (
-        of[of.shortcut == "everything"], of[of.shortcut == "random"])]
+    right = [(of.target == of.prediction)[of.shortcut == name].sort_index() for name in ("everything", "random")]
     ends = statistics.bootstrap_difference(*right, statistics.units(right[0].index.to_series(), "random"))
     return gain("everything", "transformer", "full"), *(100 * end for end in ends)
 

@@ -47,8 +47,8 @@ CLAIMS = [
     (README, "On the paper's random split the most accurate network is the {}, with {:.1f} %, and all seven averaged "
              "reach {:.1f} %.", lambda: facts.best("random")),
     (README, "On voices never heard before the best is {}, with {:.1f} %, the average of the seven {:.1f} %. Scored as "
-             "people were, with neutral and calm as one, {} reaches {:.1f} % (95 % interval {:.1f} to {:.1f}); a listener, "
-             f"on average, {HUMAN['overall']} %.", beside_people),
+             "people were, with neutral and calm as one, {} reaches {:.1f} % (95 % interval {:.1f} to {:.1f}); a "
+             f"listener, on average, {HUMAN['overall']} %.", beside_people),
     (README, "From the random split to new voices the networks lose {:.0f} points on average ({:.0f} to {:.0f}): "
              "no test clip has its voice or second take in training, and {} voices train in place of {}.",
      lambda: (*facts.lost("random", "actors"), *facts.voices("actors", "random"))),
