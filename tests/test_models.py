@@ -217,8 +217,6 @@ def test_appended_padding_changes_nothing(name, options, frames):
     np.testing.assert_allclose(run(long, padded), expected, rtol=1e-4, atol=1e-6)
 
 
-# Equations
-
 def test_local_response_normalisation():
     """Against the sum of section 3.3, channel by channel."""
     a = rng.normal(0, 30, size=(1, 2, 2, 7)).astype("float32")
