@@ -99,7 +99,7 @@ def deletion(network: keras.Model, images: np.ndarray, importance: np.ndarray, l
     there = ((np.arange(speech.shape[1]) + 0.5) * lengths[other] / lengths).astype(int)
     stretched = importance[other[:, None], np.minimum(there, lengths[other] - 1)]
     ways = {"nothing": (importance, 0), "the most important": (importance, count),
-            "most important in another emotion's clip": (stretched, count), "the least important": (-importance, count)}
+            "the most, by another emotion's map": (stretched, count), "the least important": (-importance, count)}
     rows = []
     for name, (order, most) in ways.items():
         ranks = rankdata(np.where(inside, -order, np.inf).reshape(len(images), -1), "ordinal", axis=1)  # from 1

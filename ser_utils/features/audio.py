@@ -40,8 +40,8 @@ def named(source: Source) -> str:
 def listed(recordings: Source | Iterable[Source]) -> list[Source]:
     """Recordings as a list; one alone is a list of one."""
     pair = isinstance(recordings, tuple) and len(recordings) == 2 and isinstance(recordings[1], int | float | np.number)
-    alone = pair or isinstance(recordings, str | os.PathLike | bytes) or hasattr(recordings, "read")
-    return [recordings] if alone else list(recordings)
+    sound = isinstance(recordings, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(recordings, "read")
+    return [recordings] if pair or sound else list(recordings)
 
 
 def load(source: Source) -> tuple[np.ndarray, int]:
