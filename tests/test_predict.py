@@ -113,7 +113,9 @@ def test_one_bad_file_does_not_stop_the_others(recognizer, tmp_path, capsys):
         alone = recognizer.predict(files[row])
         assert table.label[row] == alone.label and table.confidence[row] == pytest.approx(alone.confidence, abs=1e-4)
     assert "5/5" in capsys.readouterr().err and recognizer.predict_many([], progress=False).empty
-    (short,) = recognizer.predict_many(str(files[0]), progress=False).file  # one alone is a list of one
+    one = "a.wav", files[0], b"RIFF", bytearray(4), io.BytesIO(), (babble(), RATE)
+    assert [len(audio.listed(given)) for given in (*one, files, ("a.wav", "b.wav"))] == [1] * 6 + [5, 2]
+    (short,) = recognizer.predict_many(str(files[0]), progress=False).file
     assert short == str(files[0]) and "0.3 s of speech" in recognizer.predict((babble()[6_000:10_800], RATE)).notes[0]
 
 
