@@ -119,8 +119,9 @@ class AlignedConfig(configuration.BaseConfig):
 
 
 def run_configs() -> list[AlignedConfig]:
-    """The fits of all protocols and of enrolled voices, every fold; on ``random`` a refit, too."""
-    kinds = [(protocol, MODELS, {}) for protocol in FOLD_COUNT] + [("random", ("aligned_dense_refit",), {})]
+    """The fits of all protocols and of enrolled voices, every fold; on ``random`` and ``actors`` refits, too."""
+    kinds = [(protocol, MODELS, {}) for protocol in FOLD_COUNT]
+    kinds += [(protocol, ("aligned_dense_refit",), {}) for protocol in ("random", "actors")]
     kinds += [(f"actors_enrolled{n}", MODELS, {"enrolled": n, "copies": COPIES, "epochs": 14}) for n in ENROLLED]
     return [AlignedConfig("full", "ravdess", protocol, model, fold, **more)
             for protocol, models, more in kinds for fold in range(FOLD_COUNT.get(protocol, FOLDS)) for model in models]
