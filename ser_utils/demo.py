@@ -79,7 +79,8 @@ def _answer(found: Prediction, recognizer: EmotionRecognizer) -> str:
                    f"{style.EMOTION_COLORS[name]}'></i><b>{100 * value:.1f} %</b></div>"
                    for name, value in found.probabilities.items())
     scores, color = recognizer.about.get("scores"), style.EMOTION_COLORS[found.label]
-    trust = f" is right for {scores['accuracy']:.0f} % of clips of voices it never heard" if scores else " answered"
+    whose = "voices it never heard" if recognizer.config.protocol.startswith("actors") else "voices it knows"
+    trust = f" is right for {scores['accuracy']:.0f} % of clips of {whose}" if scores else " answered"
     return (f"<div class='answer' style='border-color: {color}'><strong>{found.label}</strong><p>"
             f"{100 * found.confidence:.1f} % probable; {found.speech:.1f} s of speech in {found.seconds:.1f} s</p>"
             f"</div>{bars}<p class='small'>{' '.join(found.notes)} {model_name(recognizer.config.model)}{trust}.</p>")

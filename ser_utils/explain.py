@@ -6,10 +6,8 @@ of normalised log-mel; its frames and bins are averages of the spectrogram's whe
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import keras
-import librosa
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -17,14 +15,6 @@ from scipy.stats import rankdata
 from ser_utils import EMOTIONS
 from ser_utils.config import PAD_DB, RunConfig
 from ser_utils.training.frontend import outputs
-
-
-class Units(NamedTuple):
-    """What a frame and a bin of an image mean: Slaney's mel scale is linear below 1 kHz, logarithmic above."""
-
-    seconds: float   # from frame to frame
-    hertz: float     # from bin to bin, below 1 kHz
-    octaves: float   # from bin to bin, above 1 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +36,6 @@ class Inside:
     def lengths(self) -> np.ndarray:
         """Frames of speech (N,) in ``logmel``."""
         return (self.logmel > PAD_DB).any(axis=2).sum(axis=1)
-
-    @property
-    def units(self) -> Units:
-        """What a frame and a bin of the images mean."""
-        features, pool = self.config.features, self.config.pool
-        mels = librosa.hz_to_mel(np.array([features.fmin, features.fmax, 1000.0, 2000.0]))
-        step = pool * (mels[1] - mels[0]) / (features.n_mels + 1)
-        return Units(pool * features.hop_length / features.sample_rate, step * 1000 / mels[2],
-                     step / (mels[3] - mels[2]))
 
     def name(self, row: int) -> str:
         """The name of a clip."""

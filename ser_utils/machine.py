@@ -9,6 +9,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from joblib import cpu_count as cores  # that this process may use, by affinity and a container's quota
+
 from ser_utils.paths import ROOT
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -40,11 +42,6 @@ def quiet():
             os.dup2(sys.stderr.fileno(), 2)
             sys.stderr = usual
             os.close(nowhere)
-
-
-def cores() -> int:
-    """How many cores this process may use: fewer than the machine has where a batch system or a user binds it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpuinfo() -> str:

@@ -25,7 +25,7 @@ TABLE2 = {  # model -> (accuracy, precision, recall, F1), per cent
 # (Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391). They chose among the eight and "none of
 # these"; neutral and calm were accepted for each other, which leaves seven emotions to tell apart.
 HUMAN = {
-    "options": 7, "overall": 62.4,
+    "overall": 62.4,
     "emotion": {"neutral": 81.7, "calm": 81.7, "happy": 36.6, "sad": 47.9, "angry": 74.6, "fearful": 66.2,
                 "disgust": 51.9, "surprised": 67.9},  # one figure for neutral and calm together
     "intensity": {"normal": 58.0, "strong": 67.4}, "gender": {"female": 66.1, "male": 58.6}}  # of the actor

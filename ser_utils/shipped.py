@@ -155,6 +155,8 @@ def ship(run: str | Path, name: str, judged: Sequence[str | Path] = (), folder: 
     """
     model, about = from_run(run)
     settings = from_dict(about["config"])
+    if settings.learns in ("refit", "all") and not judged:
+        raise WeightsError(f"{run} kept no clips to fit its temperature by: name runs that judge it.")
     answers = pd.concat([runs.read_predictions(path).assign(fold=runs.Run(Path(path)).info["fold"], seed=0)
                          for path in judged or [run]], ignore_index=True)
     scale, test = _fitted(answers), answers[answers.subset == "test"]

@@ -213,7 +213,8 @@ def test_score_finds_what_differs_and_refuses_what_is_no_whole_fold(results, tmp
     table = score.compare(score.read(tmp_path / "mine.csv", "actors"), results)
     assert list(table.Significant) == ["–", "yes", "yes"]
     bad = [(mine.assign(clip="me"), "no speech"), (mine.assign(p_calm=2.0), "sum to"),
-           (mine.assign(label=3), "contradicts"), (mine[:300], "whole folds")]
+           (mine.assign(label=3), "contradicts"), (mine[:300], "whole folds"),
+           (runs.predictions(RESULTS, "random", "lstm"), "its folds are not those of actors")]
     texts = [(table.to_csv(index=False), said) for table, said in bad]
     for text, said in [*texts, ("", "no table"), ("a,b\n1,2\n", "no table"), ("clip\n", "columns missing")]:
         (tmp_path / "bad.csv").write_text(text)

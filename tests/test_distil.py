@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_fit import CONFIG, PLAIN
 
-from ser_utils.config import learning, run_configs
+from ser_utils.config import PROFILES, learning, run_configs
 from ser_utils.data.folds import LeakError
 from ser_utils.evaluation.metrics import PROBABILITIES
 from ser_utils.training import distil, fit, frontend, runs
@@ -31,12 +31,15 @@ def taught(made_up, tmp_path_factory):
     return fit.run(STUDENT, made_up, root, progress=False), root
 
 
-def test_the_teachers_are_all_networks_on_the_same_fold():
+def test_the_teachers_are_all_networks_on_the_same_fold(monkeypatch):
     config = learning(run_configs("full", "ravdess", ["lstm"], ["actors"], [3])[0], "distilled", 2)
     found = ALL_TEACHERS(config)
     assert config.place == "actors/lstm_distilled/fold3" and config.epochs == 400 and config.mixup
     assert config.hash != learning(config, "distilled", 1).hash
     assert len(found) == 14 and {(one.protocol, one.fold, one.learns) for one in found} == {("actors", 3, "train")}
+    before = config.hash
+    monkeypatch.setitem(PROFILES["full"].networks, "resnet", {"epochs": 5})
+    assert config.hash != before  # by another teacher this is another student
 
 
 def test_a_student_answers_as_its_teachers_do_without_having_seen_a_label(taught, made_up):

@@ -1,9 +1,7 @@
 """ser_utils.explain: what is read out of a network is what is in it."""
 
-import dataclasses
 
 import keras
-import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,16 +88,6 @@ def test_occlusion_finds_the_part_that_counts():
     assert heat.shape == (43, 16) and heat.min() == 0
     rows, bands = np.nonzero(heat)
     assert {*rows} == {*range(16, 30)} and {*bands} == {*range(8, 12)} and heat.max() > 0.3
-
-
-def test_units_are_those_of_the_mel_scale():
-    features = CONFIG.features
-    found, single = (explain.Inside(None, dataclasses.replace(CONFIG, pool=pool), None, None, None).units
-                     for pool in (2, 1))
-    assert found.seconds == pytest.approx(0.04) and found.hertz == pytest.approx(2 * single.hertz)
-    bands = librosa.mel_frequencies(features.n_mels + 2, fmin=features.fmin, fmax=features.fmax)
-    np.testing.assert_allclose(np.diff(bands[bands < 1000]), single.hertz, rtol=1e-3)
-    np.testing.assert_allclose(np.diff(np.log2(bands[bands > 1000])), single.octaves, rtol=1e-3)
 
 
 def test_relative_time_is_one_for_a_flat_curve_and_keeps_the_mean():

@@ -17,7 +17,7 @@ from ser_utils.data.folds import LeakError
 from ser_utils.evaluation import metrics
 from ser_utils.features import spectral
 from ser_utils.paths import RESULTS
-from ser_utils.studies import checks, controls, leakage
+from ser_utils.studies import controls, leakage
 from ser_utils.studies.leakage import SHORTCUTS, LeakConfig
 from ser_utils.training import fit, frontend, grid, runs
 
@@ -171,41 +171,41 @@ def test_controls_of_a_finished_run(ladder, made_up, monkeypatch):
 def test_leaks_in_the_data_are_caught_and_one_augmented_clip(honest_data, made_up):
     for shortcut, said in (("copies", "more than once"), ("by_speaker", "as recorded"), ("permuted", "another label")):
         with pytest.raises(LeakError, match=said):
-            checks.check_data(leakage.leaky_data(rung(shortcut), made_up), made_up, SHORTCUTS[shortcut].protocol)
+            leakage.check_data(leakage.leaky_data(rung(shortcut), made_up), made_up, SHORTCUTS[shortcut].protocol)
     with pytest.raises(LeakError, match="actor in both train and"):  # all that may be: tests/test_folds.py
-        checks.check_data(honest_data, made_up, "actors")
+        leakage.check_data(honest_data, made_up, "actors")
     logmel, row = honest_data.logmel.copy(), honest_data.rows["val"][5]
     logmel[row, :5] += 0.5
     with pytest.raises(LeakError, match=f"1 val clips are not as recorded.*{honest_data.clips[row]}"):
-        checks.check_data(dataclasses.replace(honest_data, logmel=logmel), made_up, "random")
+        leakage.check_data(dataclasses.replace(honest_data, logmel=logmel), made_up, "random")
 
 
 def test_a_scaler_fitted_on_everything_is_caught(ladder, made_up, honest_data):
     layer = frontend.load(ladder[0]["test_statistics"].dir).get_layer("normalise")
     np.testing.assert_allclose(layer.statistics[0], spectral.statistics(honest_data.logmel)[0], atol=1e-4)
     with pytest.raises(LeakError, match="normalisation's mean is not that of the training clips"):
-        checks.check_model(frontend.load(ladder[0]["test_statistics"].dir), honest_data)
+        leakage.check_model(frontend.load(ladder[0]["test_statistics"].dir), honest_data)
     with pytest.raises(runs.ResultsError, match="run.json.*states a val accuracy"):  # of shuffled labels
         runs.check(ladder[0]["permuted"].dir)
 
 
 def test_augmentation_at_test_time_is_caught(honest_data, monkeypatch):
     config = dataclasses.replace(CONFIG, augment=AugmentConfig())
-    checks.check_model(fit.compiled(config, honest_data), honest_data)
+    leakage.check_model(fit.compiled(config, honest_data), honest_data)
     original = frontend.Augment.call
     monkeypatch.setattr(frontend.Augment, "call", lambda self, x, training=False: original(self, x, training=True))
     with pytest.raises(LeakError, match="augmentation is on outside training"):
-        checks.check_model(fit.compiled(config, honest_data), honest_data)
+        leakage.check_model(fit.compiled(config, honest_data), honest_data)
 
 
 def test_an_honest_run_is_not_accused_of_whatever_precision(ladder, honest_data, made_up, monkeypatch):
-    checks.check_data(honest_data, made_up, "random")
+    leakage.check_data(honest_data, made_up, "random")
     runs.check(ladder[0]["random"].dir)
-    checks.check_model(frontend.load(ladder[0]["random"].dir), honest_data)
+    leakage.check_model(frontend.load(ladder[0]["random"].dir), honest_data)
     monkeypatch.setattr(fit, "precision", lambda: "mixed_bfloat16")
     model = fit.compiled(CONFIG, honest_data)
     keras.config.set_dtype_policy("float32")  # as in a notebook that has only read the run
-    checks.check_model(model, honest_data)
+    leakage.check_model(model, honest_data)
 
 
 def test_every_published_run_of_the_ladder_tells_one_story_and_is_recognised():

@@ -79,10 +79,8 @@ def test_mixed_precision_keeps_probabilities_in_float32(name):
 
 @pytest.mark.parametrize(("arguments", "options", "message"), [
     (("alexnett", SHAPE), {}, "alexnett.*alexnet, resnet"),
-    (("lstm", SHAPE), {"canonical": True}, "lstm has no option 'canonical'.*stack"),
     (("vgg16", (80, 80)), {}, r"\(frames, bins, channels\).*\(80, 80\)"),
     (("resnet", SHAPE), {"depth": 20}, "no depth 20; choose from 18, 34, 50"),
-    (("resnet", SHAPE), {"width": 0}, "width of resnet must be above 0"),
     (("inceptionnet", SHAPE), {"modules": (4, 4, 2)}, "modules"),
     (("lstm", SHAPE), {"front_2d": 8, "stack": 3}, "1, 2 or 4 frames to a step, not 3"),
     (("transformer", SHAPE), {"dim": 64, "heads": 7}, "heads=7")])

@@ -67,9 +67,9 @@ def test_tables_carry_the_banner_and_the_format_words_on_the_left_and_figures_on
 
 
 def test_figures_are_kept_with_their_banner_and_players_name_the_clip(session, shown, tmp_path):
-    figure = style.plt.figure()
+    figure, _ = style.plt.subplots(1, 2, subplot_kw={"title": "One", "xlabel": "Epoch", "ylabel": "Accuracy"})
     session.show(figure, "some_figure")
-    assert style.is_synthetic(figure)
+    assert style.is_synthetic(figure) and shown[-1].alt == "One; Accuracy by Epoch"
     assert (tmp_path / "report/figures/synthetic-smoke/some_figure.png").read_bytes() == shown[-1].data
     clip = session.clip_where(emotion="angry", actor=3)
     session.play(clip)

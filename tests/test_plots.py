@@ -75,7 +75,7 @@ def test_table2_bars(table, tmp_path):
     bars = fig.axes[0].patches
     assert len(bars) == 9 and len(fig.axes[1].patches) == 0  # seven networks, two ensembles
     assert sorted(bar.get_width() for bar in bars) == pytest.approx(sorted(table.accuracy.dropna()))
-    assert [text.get_text() for text in fig.axes[2].texts] == ["not run"] * 7
+    assert [text.get_text() for text in fig.axes[2].texts] == ["not run"] * 9
     diamonds = [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"]
     assert diamonds == [row[0] for row in paper.TABLE2.values()]
     assert texts(fig).count("2/6 folds") == 9

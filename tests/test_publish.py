@@ -20,8 +20,10 @@ def finished(tmp_path, monkeypatch):
 
 
 def test_finished_runs_are_published_with_tables_and_figures(finished, capsys):
-    assert publish.main([]) == 0
-    assert "2 runs are new in results/: random/lstm/fold0, random/transformer/fold0." in capsys.readouterr().out
+    runs.copy(RESULTS / "random/lstm/fold1", folder := finished / "runs/ravdess-full/random/lstm/fold1")
+    (folder / "run.json").write_text((folder / "run.json").read_text().replace('"config_hash": "', '"config_hash": "x'))
+    assert publish.main([]) == 0 and "1 finished runs belong to no row" in (said := capsys.readouterr().out)
+    assert "2 runs are new in results/: random/lstm/fold0, random/transformer/fold0." in said and str(folder) in said
     assert "Transformer" in (finished / "results" / "README.md").read_text()
     assert [path.name for path in (finished / "figures").iterdir()] == ["table2.png"]
     assert publish.main([]) == 0 and "0 runs are new" in capsys.readouterr().out

@@ -350,3 +350,10 @@ def test_a_formula_that_cannot_be_converted_is_named_and_shown_as_source(capsys)
     for latex, source in ((r"\unheardof < x", "\\unheardof &lt; x"), (r"\left( x", r"\left( x")):
         assert report.Renderer().inline_math(latex) == f'<code class="formula-source">{source}</code>'
         assert repr(latex) in capsys.readouterr().out
+
+
+def test_the_notebooks_need_tensorflow(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(SystemExit):
+        report.main([])
+    assert "unset KERAS_BACKEND" in capsys.readouterr().err

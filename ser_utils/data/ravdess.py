@@ -207,17 +207,12 @@ def main(arguments: list[str] | None = None) -> int:
                         help="fetch the speech archive (208 MB) from Zenodo if need be, or not; check every clip "
                         "against the versioned checksums")
     parser.add_argument("folder", nargs="?", type=Path, help="the corpus; default: RAVDESS_DIR, else data/ravdess")
-    parser.add_argument("--url", default=ARCHIVE_URL, help="another place to fetch the archive from")
-    parser.add_argument("--md5", default=ARCHIVE_MD5, help="the md5 it must have")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] not in ("download", "validate") and not given[0].startswith("-"):
-        given = ["download", *given]
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     root = options.folder or default_root()
     try:
         if options.command == "download" and len(files(root).clips) < len(speech_names()):  # else no lock is needed
             print(f"RAVDESS speech in {root}\n{CITATION}")
-            download(root, options.url, options.md5)
+            download(root)
         found = validate(root)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -112,6 +112,11 @@ def wilcoxon_actors(correct_a, correct_b, actors) -> dict:
     return {"difference": float(difference.mean()), "actors": len(difference), "p": float(p)}
 
 
+def shown_p(p: float) -> str:
+    """A p value as the tables show it: three decimals, or that it is smaller."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def holm(pvalues) -> np.ndarray:
     """Holm's (1979) step-down correction: adjusted p values in the given order, at most 1."""
     pvalues = np.asarray(pvalues, dtype=float)

@@ -11,19 +11,20 @@ from matplotlib.patches import Patch
 
 from ser_utils import EMOTIONS, FOLDS
 from ser_utils.evaluation.metrics import PROTOCOL_TITLES, model_name
+from ser_utils.evaluation.statistics import shown_p
 from ser_utils.paper import HUMAN
 from ser_utils.plots.style import GREY, INK, finish, model_color
 
 CHANCE = 100 / len(EMOTIONS)
 AT_EDGE = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
 PEOPLE = {"color": INK, "linewidth": 1, "linestyle": "--",
-          "label": f"people, {HUMAN['overall']} % of {HUMAN['options']} options"}
+          "label": f"people, {HUMAN['overall']} % (neutral and calm as one)"}
 
 
 def table2_bars(table: pd.DataFrame) -> Figure:
     """Table 2 as a picture: our accuracy by protocol with its interval, beside the paper's.
 
-    Diamonds are the paper's figures, bars ours with 95 % intervals. Missing runs and folds are named.
+    Diamonds are the paper's figures, bars ours with 95 % intervals. What was not run says so; missing folds, too.
     """
     panels = dict(list(table.groupby("protocol", sort=False)))
     order = pd.Categorical(table.group, ("network", "averaged", "taught", "ensemble", "reference"), ordered=True)
@@ -38,16 +39,16 @@ def table2_bars(table: pd.DataFrame) -> Figure:
         for place in range(1, len(groups)):
             if groups[place] != groups[place - 1]:
                 axis.axhline(place - 0.5, color=GREY, linewidth=0.8)
+        for place in np.flatnonzero(~names.index.isin(rows.model[rows.folds > 0])):
+            axis.text(CHANCE + 2, place, "not run", va="center", color=GREY, fontstyle="italic", fontsize=9)
         for row in rows.itertuples():
             place = names.index.get_loc(row.model)
-            if row.folds == 0:
-                axis.text(CHANCE + 2, place, "not run", va="center", color=GREY, fontstyle="italic", fontsize=9)
-            else:
+            if row.folds > 0:
                 _draw_accuracy(axis, place, row, "" if row.name == names[row.model] else f" ({row.name})")
                 if row.folds < FOLDS:
                     axis.annotate(f"{row.folds}/{FOLDS} folds", (1, place), (3, 0), fontsize=7.5, color=GREY, **AT_EDGE)
             if not np.isnan(row.paper_accuracy):
-                axis.plot(row.paper_accuracy, place, "D", color="white", markeredgecolor=INK, markersize=7, zorder=6)
+                axis.plot(row.paper_accuracy, place - 0.22, "D", color="white", markeredgecolor=INK, markersize=5)
         axis.set(title=PROTOCOL_TITLES[protocol], xlim=(0, 100), ylim=(-0.6, len(names) - 0.4),
                  xlabel="Test accuracy (%)")
         axis.set_yticks(range(len(names)), names)
@@ -55,7 +56,8 @@ def table2_bars(table: pd.DataFrame) -> Figure:
         axis.grid(axis="y", visible=False)
     handles = [Patch(color=GREY, label="ours"),
                Line2D([], [], color=INK, marker="|", markersize=8, label="95 % interval"),
-               Line2D([], [], color="white", marker="D", markeredgecolor=INK, linestyle="", label="paper, Table 2"),
+               Line2D([], [], color="white", marker="D", markeredgecolor=INK, markersize=5, linestyle="",
+                      label="paper, Table 2"),
                *[Line2D([], [], **PEOPLE)] * ("actors" in panels),
                Line2D([], [], color=GREY, linestyle=":", linewidth=1, label="chance")]
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(panels) > 1 else 3)
@@ -94,9 +96,9 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
     for row, place in zip(rows.itertuples(), places, strict=True):
         color = model_color(row.model.split("_")[0]) if row.group == "ours" else INK
         if not np.isnan(row.low):
-            axis.hlines(place, row.low, row.high, color=color, linewidth=1.6)
-        axis.plot(row.uar, place, "o", color=color if row.same_folds else "white", markeredgecolor=color,
-                  markersize=7, zorder=3)
+            axis.hlines(place, row.low, row.high, color=INK, linewidth=1.2)
+        axis.plot(row.uar, place, "o", color=color if row.same_folds else "white", markeredgecolor=INK, markersize=7,
+                  zorder=3)
         axis.annotate(f"{row.uar:.1f}", (1, place), (4, 0), fontsize=8.5, fontweight="bold", **AT_EDGE)
         source = row.source if row.group != "ours" else "" if row.folds == most else f"{row.folds} folds"
         axis.annotate(source, (1, place), (34, 0), fontsize=8.5, color=GREY, **AT_EDGE)
@@ -111,7 +113,7 @@ def unseen_speakers(systems: pd.DataFrame) -> Figure:
              xlim=(10 * np.floor(reach.min() / 10), 10 * np.ceil(reach.max() / 10)))
     handles = [Line2D([], [], color=INK, marker="o", linestyle="", label="the six test folds used here"),
                Line2D([], [], color="white", marker="o", markeredgecolor=INK, linestyle="", label="other folds"),
-               Line2D([], [], color=INK, linewidth=1.6, label="95 % interval over speakers")]
+               Line2D([], [], color=INK, linewidth=1.2, label="95 % interval over speakers")]
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
     return finish(fig)
 
@@ -131,9 +133,8 @@ def critical_difference(comparison: dict, title: str) -> Figure:
         label.set_color(INK)
     axis.grid(False)
     axis.spines["top"].set_visible(True)
-    p = comparison["p"]
     axis.set_xlabel("Mean rank (1 is best)", fontsize=9)
     axis.xaxis.set_label_position("top")
-    axis.set_title(f"{title}: Friedman p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, {comparison['blocks']} actors, "
+    axis.set_title(f"{title}: Friedman's p {shown_p(comparison['p'])}, {comparison['blocks']} actors, "
                    f"critical difference {comparison['difference']:.2f}")
     return finish(fig)

@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from ser_utils.data.corpus import BANNER
 from ser_utils.paths import FIGURES, atomic_write
 
-EMOTION_COLORS = {  # Okabe and Ito's palette for colour-blind readers; grey for their black, wine for their yellow
-    "neutral": "#8C8C8C", "calm": "#56B4E9", "happy": "#E69F00", "sad": "#0072B2",
+EMOTION_COLORS = {  # Okabe and Ito's palette for colour-blind readers, with wine for their yellow
+    "neutral": "#000000", "calm": "#56B4E9", "happy": "#E69F00", "sad": "#0072B2",
     "angry": "#D55E00", "fearful": "#882255", "disgust": "#009E73", "surprised": "#CC79A7"}
 MODEL_COLORS = {  # Paul Tol's "muted" palette
     "alexnet": "#88CCEE", "resnet": "#332288", "inceptionnet": "#44AA99", "vgg16": "#DDCC77", "vgg19": "#999933",
     "lstm": "#CC6677", "transformer": "#882255"}
+PART_COLORS = {"train": "#0072B2", "val": "#E69F00", "test": "#882255"}
+GENDER_COLORS = {"female": "#CC79A7", "male": "#0072B2"}
 INK = "#222222"
 GREY = "#6B6B6B"
 BANNER_COLOR = "#B00020"
@@ -34,7 +36,7 @@ STYLE = {
     "font.family": "DejaVu Sans", "font.size": 10, "text.color": INK,
     "axes.labelcolor": INK, "axes.edgecolor": GREY, "axes.titlesize": 11, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
-    "axes.prop_cycle": cycler(color=list(MODEL_COLORS.values())),
+    "axes.prop_cycle": cycler(color=[*PART_COLORS.values(), "#009E73", "#CC79A7", "#56B4E9"]),
     "axes.grid": True, "grid.color": "#E4E4E4", "grid.linewidth": 0.8,
     "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.8, "image.cmap": "magma"}
@@ -85,6 +87,14 @@ def finish(fig: Figure) -> Figure:
 def is_synthetic(fig: Figure) -> bool:
     """Whether a figure carries the synthetic corpus's banner."""
     return any(text.get_gid() == "banner" for text in fig.texts)
+
+
+def described(fig: Figure) -> str:
+    """What a figure shows, for those who don't see it: its titles, and "y by x" of its panels, each once."""
+    said = [fig.get_suptitle(), *(axis.get_title("left") for axis in fig.axes)]
+    labels = [(fig.get_supylabel(), fig.get_supxlabel()), *((a.get_ylabel(), a.get_xlabel()) for a in fig.axes)]
+    said += [" by ".join(filter(None, pair)) for pair in labels]
+    return "; ".join(dict.fromkeys(" ".join(text.split()) for text in said if text))
 
 
 def save_fig(fig: Figure, fig_id: str, folder: str | Path) -> Path:

@@ -32,7 +32,7 @@ from ser_utils.data import corpus as corpora
 from ser_utils.data import ravdess
 from ser_utils.evaluation import tables
 from ser_utils.features import spectral
-from ser_utils.paths import NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, write_text
+from ser_utils.paths import DATA, NOTEBOOKS, REPORT, RESULTS, ROOT, RUNS, named, write_text
 from ser_utils.report import listen
 from ser_utils.report.execute import MOST_BYTES, Failure, committed, execute, execute_all, is_current, own_settings
 from ser_utils.training import grid, runs
@@ -174,11 +174,11 @@ def select(sources: Sequence[Path], wanted: Sequence[str] | None) -> list[Path]:
 
 
 def inputs(profile: str, corpus: corpora.Corpus, run_root: Path) -> str:
-    """Hexadecimal digits that change with what pages are made from: recordings, code, results and own runs."""
-    store, backend = spectral.store_path(corpus, config.PROFILES[profile].features), os.environ.get("KERAS_BACKEND")
-    digest, code = hashlib.sha256(f"{profile} {store} {backend}".encode()), (ROOT / "ser_utils").rglob("*.*")
-    code = (path for path in code if "__pycache__" not in path.parts)
-    for path in sorted([*code, *RESULTS.rglob("*.*"), *runs.find(run_root)]):
+    """Hexadecimal digits that change with what pages are made from: recordings, faces, code, results and own runs."""
+    digest = hashlib.sha256(f"{profile} {spectral.store_path(corpus, config.PROFILES[profile].features)}".encode())
+    code = (path for path in (ROOT / "ser_utils").rglob("*.*") if "__pycache__" not in path.parts)
+    faces = named("RAVDESS_FACES", DATA / "ravdess_faces").glob("*.csv")
+    for path in sorted([*code, *faces, *RESULTS.rglob("*.*"), *runs.find(run_root)]):
         digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
@@ -283,6 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep outputs in notebooks/ instead of making a site")
     parser.add_argument("--force", action="store_true", help="with --keep: unchanged notebooks, too")
     options = parser.parse_args(arguments)
+    if os.environ.get("KERAS_BACKEND", "") not in ("", "tensorflow"):
+        parser.error("the notebooks need TensorFlow: unset KERAS_BACKEND. make grid trains with other backends, too.")
     with grid.interruptible():
         try:
             failures = (keep(options.notebooks, options.force) if options.keep else

@@ -57,7 +57,7 @@ class Session:
     def show(self, figure, figure_id: str) -> None:
         """Show a figure and keep it as ``report/figures/<corpus>-<profile>/<figure_id>.png``."""
         path = style.save_fig(figure, figure_id, REPORT / "figures" / f"{self.corpus.kind}-{self.profile}")
-        display(Image(path, width=round(100 * figure.get_figwidth()), alt=figure_id.replace("_", " ")))
+        display(Image(path, width=round(100 * figure.get_figwidth()), alt=style.described(figure)))
 
     def table(self, table: pd.DataFrame, caption: str, **formats: str) -> None:
         """Show a table with its caption; ``formats`` maps columns to format strings such as ``"{:.1f}"``."""
@@ -121,20 +121,20 @@ class Session:
         show_table(table, caption, dict.fromkeys((columns[0], *columns[2:]), "{:.1f}"))
 
     def show_learning(self, model: str) -> None:
-        """Accuracy by epoch of the published folds (thin) and their mean (thick), a panel a protocol."""
+        """Accuracy by epoch of the published trainings (thin) and their mean (thick), a panel a protocol."""
         with style.corpus_shown("ravdess"):
             found = _published(model)
             figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 3.4), sharey=True, squeeze=False)
             for axis, (protocol, directories) in zip(axes[0], found.items(), strict=True):
                 histories = pd.concat({d.name: runs.read_history(d).set_index("epoch") for d in directories}, axis=1)
-                for name, label, color in (("accuracy", "training (augmented clips)", style.MODEL_COLORS["resnet"]),
-                                           ("val_accuracy", "validation", style.MODEL_COLORS["lstm"])):
+                for name, label, part in (("accuracy", "training (augmented clips)", "train"),
+                                          ("val_accuracy", "validation", "val")):
                     lines = 100 * histories.xs(name, axis=1, level=1)
-                    axis.plot(lines, color=color, linewidth=0.6, alpha=0.3)
-                    axis.plot(lines.mean(axis=1), color=color, label=label)
+                    axis.plot(lines, color=style.PART_COLORS[part], linewidth=0.6, alpha=0.3)
+                    axis.plot(lines.mean(axis=1), color=style.PART_COLORS[part], label=label)
                 axis.axhline(100 / len(EMOTIONS), color=style.GREY, linewidth=1, linestyle=":", label="chance")
                 axis.set(title=PROTOCOL_TITLES[protocol], xlabel="Epoch", ylim=(0, 102))
-            axes[0, 0].set_ylabel("Accuracy (%), thin: a fold")
+            axes[0, 0].set_ylabel("Accuracy (%), thin: a training")
             figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
             self.show(style.finish(figure), f"{model}_learning")
 

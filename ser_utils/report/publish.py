@@ -28,8 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     """``python -m ser_utils.report.publish``: finished full runs to ``results/``, its README and ``table2.png``."""
     argparse.ArgumentParser(prog="ser_utils.report.publish", description=main.__doc__).parse_args(arguments)
     robust = [*config.run_configs("robust", "ravdess"), *aligned.enrolled_networks("robust")]
-    new = runs.publish([*recipes(), *robust], RUNS, RESULTS)
+    known = [*recipes(), *robust]
+    new = runs.publish(known, RUNS, RESULTS)
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
+    hashes, finished = {one.hash for one in known}, runs.find(RUNS / "ravdess-full", seeds=True)
+    if left := [run for run in finished if runs.read_info(run)["config_hash"] not in hashes]:
+        print(f"{len(left)} finished runs belong to no row of the tables and stay where they are, such as {left[0]}.")
     write_text(RESULTS / "README.md", tables.results_readme(RESULTS))
     table = tables.table2(RESULTS)
     style.use_style()

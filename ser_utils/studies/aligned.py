@@ -70,7 +70,7 @@ def view(logmel: np.ndarray, f0: np.ndarray, states: np.ndarray, warp: float = 0
 
     For each: the mean of 20 cepstra, the log of its frames, the mean log pitch and the share of voiced frames.
     ``logmel`` (frames, bands) in dB, ``f0`` (frames,) in Hz, NaN where unvoiced; a segment without a pitch has the
-    clip's. ``warp`` lowers the spectrum, on the mel axis, and the pitch, as those of a longer vocal tract.
+    clip's. ``warp`` lowers the spectrum, on the mel axis, and the pitch, roughly as in a larger speaker.
     """
     bands = np.arange(logmel.shape[1], dtype=np.float32)
     warped = logmel @ np.asarray(interpolation(np.clip(bands * (1 + warp), 0, bands[-1]), len(bands))).T

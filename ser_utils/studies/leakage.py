@@ -1,7 +1,8 @@
 """What each shortcut is worth: a ladder of trainings, from honest to flattering.
 
 A shortcut departs in one point from honest training, which has no switch for any of this: the leaks are planted here.
-Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``.
+Leaky runs land in ``runs/<corpus>-<profile>/validity/<shortcut>/<model>/fold<k>/``. :func:`check_data` and
+:func:`check_model` catch such leaks in this project's own data and models; ``runs.check`` is that of runs.
 """
 
 import argparse
@@ -24,12 +25,13 @@ from ser_utils import FOLDS
 from ser_utils import config as configuration
 from ser_utils.config import PAD_DB, AugmentConfig, RunConfig
 from ser_utils.data import corpus as corpora
+from ser_utils.data.folds import LeakError, check_split
 from ser_utils.evaluation import metrics, statistics
 from ser_utils.features import spectral
 from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import RESULTS, RUNS
 from ser_utils.studies import controls
-from ser_utils.training import augment, fit, grid, runs
+from ser_utils.training import augment, fit, frontend, grid, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +158,39 @@ def augmented_before_split(data: fit.Data, config: LeakConfig, rng: np.random.Ge
                 data.rows | {"train": train})
 
 
+def check_data(data: fit.Data, store: spectral.FeatureStore, protocol: str) -> None:
+    """Raise LeakError unless every clip is the recording of its name, with its label, where the protocol allows it."""
+    if len(data.clips) != len(store.clips) or (data.clips != store.clips).any():
+        twice = pd.Series(data.clips)[pd.Series(data.clips).duplicated()]
+        raise LeakError(f"The data is not the corpus clip by clip; {twice.nunique():,} clips occur more than once.")
+    check_split(store.index, protocol, data.rows)
+    true = spectral.fit_length(store.logmel, store.lengths, data.logmel.shape[1])
+    for part, rows in data.rows.items():
+        for what, wrong in (("are not as recorded", (data.logmel[rows] != true[rows]).any(axis=(1, 2))),
+                            ("have another label than their name says",
+                             data.labels[rows] != store.index.label.to_numpy()[rows])):
+            if wrong.any():
+                raise LeakError(f"{wrong.sum():,} {part} clips {what}, among them {data.clips[rows][wrong][0]}.")
+
+
+def check_model(model: keras.Model, data: fit.Data) -> None:
+    """Raise LeakError unless a run's model was normalised by its training clips alone and augments none at test."""
+    layer = model.get_layer("normalise")
+    for what, found, true in zip(("mean", "deviation"), layer.statistics.numpy(),
+                                 spectral.statistics(data.logmel[data.rows["train"]]), strict=True):
+        worst = float(np.abs(found - true).max())
+        if worst > 1e-3:
+            raise LeakError(f"The normalisation's {what} is not that of the training clips: {worst:.3f} dB off.")
+    whole, clips = keras.Model(model.inputs[0], model.outputs[0]), data.logmel[data.rows["val"][:32]]
+    plain = clips
+    for part in model.layers[1:]:
+        if not isinstance(part, (augment.Augment, augment.SpecAugment)):
+            plain = part(plain)
+    first, again = frontend.outputs(whole, clips), frontend.outputs(whole, clips)
+    if not (np.allclose(first, again, atol=1e-6) and np.allclose(first, plain, atol=1e-6)):
+        raise LeakError("The model alters clips at random when it predicts: augmentation is on outside training.")
+
+
 class Watcher(fit.Checkpoint):
     """Measure the test clips of leaky data after every epoch, too, and do what the plan says with them."""
 
@@ -249,16 +284,8 @@ def scores(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def publish(configs: Iterable[LeakConfig], root: Path) -> list[str]:
     """As :func:`ser_utils.training.runs.publish`, to ``results/validity/<profile>``; planted leaks are no error."""
-    new = []
-    for c in configs:
-        place, directory = f"validity/{c.profile}/{c.place}", c.run_directory(root)
-        if c.corpus != "ravdess":
-            raise runs.ResultsError(f"{c.name} is a run on {c.corpus}; results/validity holds runs on ravdess.")
-        if not runs.is_finished(c, root):
-            continue
-        (runs.check if c.plan.honest else runs.read_predictions)(directory)
-        new += [place] if runs.copy(directory, RESULTS / place) else []
-    return new
+    return runs.publish(configs, root, RESULTS, lambda c: f"validity/{c.profile}/{c.place}",
+                        lambda c: runs.check if c.plan.honest else runs.read_predictions)
 
 
 @grid.command

@@ -75,7 +75,7 @@ class Augment(_Random):
         return ops.where(ops.expand_dims(inside, -1), moved, PAD_DB)
 
     def warp(self, logmel, factor):
-        """Stretch the frequency axis by ``factor`` (batch, 1), -1 to 1, as another vocal tract would."""
+        """Stretch the mel axis by ``factor`` (batch, 1), -1 to 1: a voice of another size, its highs moved furthest."""
         bands = logmel.shape[2]
         source = ops.clip(ops.arange(bands, dtype="float32") * (1.0 + factor * self.config.warp), 0, bands - 1)
         return ops.matmul(logmel, ops.transpose(interpolation(source, bands), (0, 2, 1)))
@@ -93,7 +93,7 @@ class Augment(_Random):
         return logmel + gain + self.curve(batch, logmel.shape[2]) * self.config.tilt_db
 
     def add_noise(self, logmel, speech):
-        """Add coloured noise, wavering by 2 dB, to some of the clips at a random signal-to-noise ratio.
+        """Add coloured noise, wavering by 2 dB, to some of the clips at a random ratio of means over mel bands.
 
         Returns the clips and whether the noise is heard beyond the speech, (batch, 1, 1): with ``noise_around``, where
         it is so loud (below 20 dB) that no silence would be cut.

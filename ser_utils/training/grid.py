@@ -217,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
                   runs.is_finished(one, options.runs) and (one.run_directory(options.runs) / runs.WEIGHTS).exists())}
     if wanted:
         raise ValueError(f"{len(wanted)} of the networks that should teach are not trained in {options.runs}, such as "
-                         f"{min(wanted)}: train them first, without --learns. Delete a folder without weights.")
+                         f"{min(wanted)}: first train them, without --learns and --missing. Delete folders without "
+                         "weights.")
     train([c for c in configs if c.name not in published], store, options.runs, options.jobs, options.budget,
           scheduler=options.scheduler)
     table = pd.DataFrame([{"protocol": c.protocol, "model": c.row, "run": c.place.split("/")[-1],

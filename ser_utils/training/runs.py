@@ -138,18 +138,19 @@ def copy(directory: Path, target: Path) -> bool:
     return True
 
 
-def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.published) -> list[str]:
+def publish(configs: Iterable, root: Path, results: Path, place=lambda config: config.published,
+            checked=lambda config: check) -> list[str]:
     """Copy the finished runs of some configurations to ``results/<place(config)>``; returns the places of new ones.
 
-    All are checked before the first is copied. Raises ResultsError where a run is on another corpus than RAVDESS, or of
-    the profile smoke, and as :func:`check`.
+    All are checked, by ``checked(config)(directory)``, before the first is copied. Raises ResultsError where a run is
+    on another corpus than RAVDESS or of the profile smoke, and as :func:`check`.
     """
     done = [config for config in configs if is_finished(config, root)]
     for config in done:
         if config.corpus != "ravdess" or config.profile == "smoke":
             raise ResultsError(f"{config.name} is a {config.profile} run on {config.corpus}: quick and full runs on "
                                "ravdess are published.")
-        check(config.run_directory(root))
+        checked(config)(config.run_directory(root))
     return [place(one) for one in done if copy(one.run_directory(root), Path(results) / place(one))]
 
 

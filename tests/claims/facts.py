@@ -41,11 +41,11 @@ def lost(before: str, after: str) -> tuple[float, float, float]:
     return 100 * (right[0] - right[1]).mean(), *(100 * end for end in ends)
 
 
-def refits() -> pd.DataFrame:
+def refits(protocol: str = "random") -> pd.DataFrame:
     """The rows of networks that learned from validation clips, too; gain: points above the same network without."""
-    random = table2().query("protocol == 'random'")
-    alone = random[random.group == "network"].set_index("model").accuracy
-    rows = random[random.model.isin(alone.index + "_refit")]
+    every = table2().query("protocol == @protocol")
+    alone = every[every.group == "network"].set_index("model").accuracy
+    rows = every[every.model.isin(alone.index + "_refit")]
     return rows.assign(gain=rows.accuracy - rows.model.str.removesuffix("_refit").map(alone))
 
 
