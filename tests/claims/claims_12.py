@@ -325,11 +325,11 @@ CLAIMS = [(FILE, *claim) for claim in (
      "which drops high frequencies, too, {:.1f}.", lambda: (*lost("band 3400"), loss("band 4000"), loss("mp3 16"))),
     ("trained with narrow bands, too (below), it loses {:.1f} points over a telephone, with the usual training "
      "{:.1f}; but the difference, {:.1f}, is within chance ({:.1f} to {:.1f}).", strange),
-    ("over a telephone {:.0f} to {:.0f} points are lost, at 0.8 times the speed, with pitch and formants a fifth lower, {:z.0f} to {:.0f}.",
+    ("over a telephone {:.0f} to {:.0f} points are lost, at 0.8 times the speed {:z.0f} to {:.0f}.",
      lambda: (*by_voice("band 3400"), *by_voice("speed 0.8"))),
     ("30 dB too quiet costs {:.1f} points, 20 dB {:.1f}; 12 dB too loud, with clipping, {:.1f}.",
      lambda: tuple(map(loss, ("level -30", "level -20", "level 12")))),
-    ("at 0.8 times the speed, with pitch and formants a fifth lower, {:.1f} points are lost; of speech broken off after 1 s {:.1f}, after 2 s {:.1f}.",
+    ("a fifth lower, {:.1f} points are lost; of speech broken off after 1 s {:.1f}, after 2 s {:.1f}.",
      lambda: tuple(map(loss, ("speed 0.8", "cut 1", "cut 2")))),
     ("white noise at 10 dB {:.1f} points and at 0 dB {:.1f}; a hall with 1.2 s of reverberation {:.1f}.",
      lambda: tuple(map(loss, ("white 10", "white 0", "room 1.2")))),
