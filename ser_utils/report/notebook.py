@@ -44,6 +44,11 @@ class Session:
         """One row a clip: name, path, emotion, intensity, statement, repetition, actor, gender."""
         return self.corpus.index
 
+    @property
+    def published(self) -> "Session":
+        """The session of what was made from RAVDESS, whose tables carry no banner."""
+        return Session("full", dataclasses.replace(self.corpus, kind="ravdess"))
+
     @functools.cached_property
     def store(self) -> spectral.FeatureStore:
         """Log-mel spectrograms of all clips, made on first use."""
