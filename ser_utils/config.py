@@ -148,8 +148,10 @@ class RunConfig(BaseConfig):
     @property
     def hash(self) -> str:
         """As of every configuration; that of a distilled run changes with its teachers', too."""
-        taught = [one.hash for one in teachers(self)] if self.learns == "distilled" else []
-        return hashlib.sha256(" ".join([super().hash, *taught]).encode()).hexdigest()[:12] if taught else super().hash
+        if self.learns != "distilled":
+            return super().hash
+        every = " ".join([super().hash, *(one.hash for one in teachers(self))])
+        return hashlib.sha256(every.encode()).hexdigest()[:12]
 
 
 def from_dict(values: dict) -> RunConfig:

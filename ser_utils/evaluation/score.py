@@ -34,7 +34,7 @@ def read(path: str | Path, protocol: str) -> pd.DataFrame:
     if fold.isna().any():
         raise ResultsError(f"{path}: {fold.index[fold.isna()][0]!r} is no speech clip of RAVDESS. {REMEDY}")
     if "fold" in frame and frame.fold.groupby(fold.to_numpy()).nunique().max() > 1:
-        raise ResultsError(f"{path}: its folds are not those of {protocol}. Name the protocol they are of.")
+        raise ResultsError(f"{path}: its folds are not those of {protocol}. Name the protocol that they are of.")
     frame = pd.DataFrame({"subset": "test", "label": known.str[6:8].astype(int) - 1} | dict(frame) | {"clip": known})
     runs.check_predictions(frame, path, remedy=REMEDY)
     counts, due = fold.astype(int).value_counts(), len(folds.table()) // FOLD_COUNT[protocol]

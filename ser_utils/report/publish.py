@@ -5,6 +5,7 @@ import sys
 
 from ser_utils import FOLD_COUNT, PROTOCOLS, config
 from ser_utils.evaluation import reference, tables
+from ser_utils.paper import MODEL_NAMES
 from ser_utils.paths import FIGURES, RESULTS, RUNS, write_text
 from ser_utils.plots import results as figures
 from ser_utils.plots import style
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     new = runs.publish(known, RUNS, RESULTS)
     print(f"{len(new)} runs are new in results/: {', '.join(new) or 'none'}.")
     hashes, finished = {one.hash for one in known}, runs.find(RUNS / "ravdess-full", seeds=True)
+    finished = [run for run in finished if run.parts[-2].split("_")[0] in MODEL_NAMES]  # others publish themselves
     if left := [run for run in finished if runs.read_info(run)["config_hash"] not in hashes]:
         print(f"{len(left)} finished runs belong to no row of the tables and stay where they are, such as {left[0]}.")
     write_text(RESULTS / "README.md", tables.results_readme(RESULTS))

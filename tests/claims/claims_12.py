@@ -329,7 +329,7 @@ CLAIMS = [(FILE, *claim) for claim in (
      lambda: (*by_voice("band 3400"), *by_voice("speed 0.8"))),
     ("30 dB too quiet costs {:.1f} points, 20 dB {:.1f}; 12 dB too loud, with clipping, {:.1f}.",
      lambda: tuple(map(loss, ("level -30", "level -20", "level 12")))),
-    ("a fifth lower, {:.1f} points are lost; of speech broken off after 1 s {:.1f}, after 2 s {:.1f}.",
+    ("20 % lower, {:.1f} points are lost; of speech broken off after 1 s {:.1f}, after 2 s {:.1f}.",
      lambda: tuple(map(loss, ("speed 0.8", "cut 1", "cut 2")))),
     ("white noise at 10 dB {:.1f} points and at 0 dB {:.1f}; a hall with 1.2 s of reverberation {:.1f}.",
      lambda: tuple(map(loss, ("white 10", "white 0", "room 1.2")))),
